@@ -1,0 +1,1 @@
+//! kstruct-kernel-has.

@@ -1,0 +1,39 @@
+//! `cargo xtask`: the way people use and develop kstruct. `cargo xtask help` lists the commands.
+#![forbid(unsafe_code)]
+
+mod fixture;
+mod lab;
+mod paths;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
+    Lab(lab::Args),
+    /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
+    Fixture(fixture::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Lab(args) => lab::run(&args),
+        Command::Fixture(args) => fixture::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Where things lie in the work tree. Every path that xtask knows is named here.
+
+use std::path::{Path, PathBuf};
+
+/// The top of the work tree: the folder that holds the workspace's `Cargo.toml`.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Where the lab keeps what it downloads and boots: `target/lab`.
+pub fn lab() -> PathBuf {
+    root().join("target/lab")
+}
