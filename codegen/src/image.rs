@@ -1,0 +1,169 @@
+//! Opening an ELF file with debug information: sections, build id, symbols, the kernel's banner.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, SymbolKind};
+
+use crate::Error;
+use crate::model::{Function, Kernel};
+
+/// An ELF file, mapped.
+pub struct Image {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl Image {
+    /// Maps a file. The file must not change while it is in use.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(Error::NotAFile {
+                path: path.to_owned(),
+            });
+        }
+        // SAFETY: the map is read-only and private to this process. A file that another process cuts short while it is
+        // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Ok(Image {
+            path: path.to_owned(),
+            map,
+        })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the ELF headers.
+    pub fn parse(&self) -> Result<Elf<'_>, Error> {
+        let elf_error = |what: String| Error::Elf {
+            path: self.path.clone(),
+            what,
+        };
+        if !self.map.starts_with(b"\x7fELF") {
+            return Err(elf_error("it is not an ELF file".into()));
+        }
+        let file =
+            object::File::parse(&self.map[..]).map_err(|error| elf_error(error.to_string()))?;
+        Ok(Elf {
+            path: &self.path,
+            file,
+        })
+    }
+}
+
+/// The parsed headers of an [`Image`].
+pub struct Elf<'d> {
+    path: &'d Path,
+    file: object::File<'d>,
+}
+
+impl<'d> Elf<'d> {
+    /// Whether multi-byte values are big-endian.
+    pub fn big_endian(&self) -> bool {
+        !self.file.is_little_endian()
+    }
+
+    /// The contents of a section, decompressed if need be; empty if there is no such section.
+    pub fn section(&self, name: &str) -> Result<Cow<'d, [u8]>, Error> {
+        match self.file.section_by_name(name) {
+            None => Ok(Cow::Borrowed(&[])),
+            Some(section) => section.uncompressed_data().map_err(|error| Error::Elf {
+                path: self.path.to_owned(),
+                what: format!("section {name}: {error}"),
+            }),
+        }
+    }
+
+    /// Functions by address, from the symbol table.
+    pub fn functions(&self) -> Vec<Function> {
+        let mut functions: Vec<Function> = self
+            .file
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
+            .filter_map(|symbol| {
+                let name = symbol.name().ok().filter(|name| is_printable(name))?;
+                Some(Function {
+                    address: symbol.address(),
+                    name: name.to_owned(),
+                })
+            })
+            .collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+
+    /// The address ranges of the sections that hold the template of the per-CPU area.
+    pub fn per_cpu_ranges(&self) -> Vec<std::ops::Range<u64>> {
+        self.file
+            .sections()
+            .filter(|section| {
+                let allocated = matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC));
+                allocated
+                    && section.name().is_ok_and(|name| {
+                        name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
+                    })
+            })
+            .map(|section| section.address()..section.address().saturating_add(section.size()))
+            .collect()
+    }
+
+    /// Which kernel this is. A file without `linux_banner` (a module) has an empty release.
+    pub fn kernel(&self) -> Result<Kernel, Error> {
+        let banner = self.banner().unwrap_or_default();
+        let release = banner
+            .strip_prefix("Linux version ")
+            .and_then(|rest| rest.split_whitespace().next())
+            .unwrap_or_default()
+            .to_owned();
+        let build_id = self.file.build_id().ok().flatten().unwrap_or_default();
+        Ok(Kernel {
+            release,
+            build_id: build_id.to_owned(),
+            banner,
+            machine: self.machine(),
+            pointer_size: if self.file.is_64() { 8 } else { 4 },
+            big_endian: self.big_endian(),
+        })
+    }
+
+    fn machine(&self) -> u16 {
+        match &self.file {
+            object::File::Elf32(elf) => elf.elf_header().e_machine.get(elf.endian()).0,
+            object::File::Elf64(elf) => elf.elf_header().e_machine.get(elf.endian()).0,
+            _ => 0,
+        }
+    }
+
+    /// `linux_banner` as the file holds it.
+    fn banner(&self) -> Option<String> {
+        let address = self.file.symbol_by_name("linux_banner")?.address();
+        let section = self.file.sections().find(|section| {
+            section.kind() != SectionKind::UninitializedData
+                && section.address() != 0
+                && (section.address()..section.address().saturating_add(section.size()))
+                    .contains(&address)
+        })?;
+        let data = section.data().ok()?;
+        let text = data.get(usize::try_from(address - section.address()).ok()?..)?;
+        let end = text
+            .iter()
+            .take(512)
+            .position(|&byte| byte == 0 || byte == b'\n')?;
+        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+    }
+}
+
+fn is_printable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
