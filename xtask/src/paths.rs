@@ -11,3 +11,8 @@ pub fn root() -> &'static Path {
 pub fn lab() -> PathBuf {
     root().join("target/lab")
 }
+
+/// What the lab's guest is made from: its shell scripts, its C program, its firewall rules.
+pub fn lab_guest() -> PathBuf {
+    root().join("xtask/lab/guest")
+}

@@ -1,9 +1,351 @@
-//! `cargo xtask lab`.
+//! `cargo xtask lab`: real kernels in a known state, each with a dump of its memory and with what it says of itself.
+//!
+//! Everything is kept below `target/lab`:
+//!
+//! - `packages/RELEASE`: a Debian kernel, its modules, `vmlinux` and the debug files of the modules that the guest loads;
+//! - `machines/RELEASE-Nlevel-HASH`: one boot of it, `lab.json` and what that names. The hash is the recipe's.
+//!
+//! What is there is whole: it is made in a folder whose name begins with a dot, which is renamed at the end.
+
+mod guest;
+mod initramfs;
+mod packages;
+mod programs;
+mod progress;
+mod qmp;
+mod recipe;
+mod truth;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::paths;
+use packages::Package;
+use progress::Steps;
 
 /// Options of `cargo xtask lab`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Debian kernels: a release (6.12.117+deb12-cloud-amd64), or a series (6.1) for its newest cloud-amd64 kernel.
+    /// Without any: 6.1 with 4 and 6.12 with 5 levels of page tables
+    kernels: Vec<String>,
+    /// Levels of page tables
+    #[arg(long, value_parser = clap::value_parser!(u8).range(4..=5))]
+    levels: Option<u8>,
+    /// List the machines that are there; make none
+    #[arg(long)]
+    list: bool,
+}
 
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+/// One machine: a kernel that was booted, dumped and asked. Read from its `lab.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub release: String,
+    /// Levels of page tables, 4 or 5; the guest's CR4 and /proc/cpuinfo agree.
+    pub levels: u8,
+    /// The machine's own folder. In `lab.json` this and all other paths are relative to `target/lab`; here they are absolute.
+    pub folder: PathBuf,
+    /// The memory as ELF, with physical addresses and the VMCOREINFO note.
+    pub vmcore: PathBuf,
+    pub vmlinux: PathBuf,
+    pub system_map: PathBuf,
+    pub config: PathBuf,
+    /// The debug files of the modules that the guest has loaded, by module name.
+    pub module_debug: BTreeMap<String, PathBuf>,
+    /// What the guest said of itself just before the dump.
+    pub truth: PathBuf,
+    /// The same some seconds after it; `stability.json` compares the two.
+    pub truth_after: PathBuf,
+    pub stability: PathBuf,
+    pub console: PathBuf,
+    /// The registers of all CPUs at the dump, as QEMU prints them.
+    pub registers: PathBuf,
+    /// What went wrong in the guest without harm to the rest.
+    pub warnings: Vec<String>,
+    /// Seconds spent on each step. Steps that the cache saved are not there.
+    pub seconds: BTreeMap<String, f64>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    if args.list {
+        let machines = machines()?;
+        if machines.is_empty() {
+            println!("no machines; `cargo xtask lab` makes them");
+        }
+        machines.iter().for_each(show);
+        return Ok(());
+    }
+    let default = [("6.1".to_string(), 4), ("6.12".to_string(), 5)];
+    let wanted: Vec<_> = if args.kernels.is_empty() {
+        default.into_iter().map(|(kernel, levels)| (kernel, args.levels.unwrap_or(levels))).collect()
+    } else {
+        args.kernels.iter().map(|kernel| (kernel.clone(), args.levels.unwrap_or(default_levels(kernel)))).collect()
+    };
+    for (kernel, levels) in wanted {
+        show(&ensure(&kernel, levels)?);
+    }
+    Ok(())
+}
+
+/// The machines of the present recipe that are there, by name. Makes none.
+pub fn machines() -> Result<Vec<Machine>> {
+    let lab = lab_folder()?;
+    let mut machines = Vec::new();
+    for levels in [4, 5] {
+        let suffix = format!("-{levels}level-{}", key(levels)?);
+        for name in folder_names(&lab.join("machines")) {
+            if !name.starts_with('.') && name.ends_with(&suffix) {
+                machines.push(read_machine(&lab, &lab.join("machines").join(name))?);
+            }
+        }
+    }
+    machines.sort_by(|one, other| one.folder.cmp(&other.folder));
+    Ok(machines)
+}
+
+/// The machine for a kernel (a release or a series), made if it isn't there. Others who ask for it meanwhile wait.
+pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
+    let lab = lab_folder()?;
+    let packages = lab.join("packages");
+    let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
+    if lock.try_lock().is_err() {
+        eprintln!("another process is at work in {}; waiting for it", lab.display());
+        lock.lock()?;
+    }
+    let cached = packages::cached(&packages);
+    if programs::find("apt-cache").is_none() && !cached.iter().any(|release| release == kernel) {
+        programs::check()?;
+    }
+    let release = packages::resolve(kernel, &packages)?;
+    let folder = lab.join("machines").join(format!("{release}-{levels}level-{}", key(levels)?));
+    if folder.join("lab.json").is_file() {
+        return read_machine(&lab, &folder);
+    }
+    programs::check()?;
+    make(&lab, &release, levels, &folder)
+}
+
+/// The `vmlinux` of a release whose package is unpacked.
+pub fn vmlinux(release: &str) -> Option<PathBuf> {
+    let file = paths::lab().join("packages").join(release).join("vmlinux");
+    file.canonicalize().ok()
+}
+
+/// 5-level paging came into use later than 6.1 did; so the old series stands for the old way.
+fn default_levels(kernel: &str) -> u8 {
+    if kernel == "6.1" || kernel.starts_with("6.1.") { 4 } else { 5 }
+}
+
+fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine> {
+    let modules = recipe::modules(&std::fs::read_to_string(paths::lab_guest().join("modules")).context("can't read the guest's list of modules")?);
+    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
+    let package = packages::ensure(release, &lab.join("packages"), &modules, &mut steps)?;
+
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let partial = folder.with_file_name(format!(".partial-{name}"));
+    let mut attempt = 1;
+    let stability = loop {
+        let _ = std::fs::remove_dir_all(&partial);
+        std::fs::create_dir_all(&partial).with_context(|| format!("can't create {}", partial.display()))?;
+        let result = boot(&package, &modules, levels, &partial, &mut steps);
+        match result {
+            Ok(stability) if stability.is_stable() => break stability,
+            _ if attempt == 1 => {
+                let why = match &result {
+                    Ok(stability) => format!("{:?}", stability.strict.iter().find(|(_, list)| !list.is_empty())),
+                    Err(error) => format!("{error:#}"),
+                };
+                eprintln!("{release}: once more, since {why}");
+                attempt += 1;
+            }
+            Ok(_) => bail!("the guest's state moved between the truth and the dump, twice; see {}", partial.join("stability.json").display()),
+            Err(error) => return Err(error),
+        }
+    };
+    eprintln!("{release}: {} files are the same before and after the dump, {} differ where they may", stability.same, stability.differs.len());
+
+    let warnings = warnings(&partial)?;
+    let machine = Machine {
+        release: release.into(),
+        levels,
+        folder: folder.into(),
+        vmcore: folder.join("vmcore"),
+        vmlinux: package.vmlinux(),
+        system_map: package.system_map(),
+        config: package.config(),
+        module_debug: package.module_debug()?,
+        truth: folder.join("truth"),
+        truth_after: folder.join("truth-after"),
+        stability: folder.join("stability.json"),
+        console: folder.join("console.log"),
+        registers: folder.join("registers.txt"),
+        warnings,
+        seconds: steps.finish(),
+    };
+    truth::write_json(&partial.join("lab.json"), &machine.clone().relative_to(lab))?;
+    std::fs::rename(&partial, folder)?;
+    remove_stale(folder, release, levels);
+    Ok(machine)
+}
+
+/// One boot, from initramfs to `stability.json`.
+fn boot(package: &Package, modules: &[(String, String)], levels: u8, folder: &Path, steps: &mut Steps) -> Result<truth::Stability> {
+    let image = folder.join("initramfs");
+    steps.run("initramfs", || initramfs::write(package, modules, folder, &image))?;
+    guest::run(package, &image, levels, folder, steps)?;
+    let begin = Instant::now();
+    let disk = folder.join("disk");
+    truth::unpack(&disk, folder)?;
+    check_paging(&folder.join("truth"), levels)?;
+    truth::write_exceptions(&folder.join("truth"))?;
+    let stability = truth::compare(folder)?;
+    truth::write_json(&folder.join("stability.json"), &stability)?;
+    steps.add("unpack the truth", begin);
+    std::fs::remove_file(disk)?;
+    std::fs::remove_file(image)?;
+    Ok(stability)
+}
+
+/// The kernel hides the flag unless it uses 5 levels: arch/x86/kernel/cpu/common.c, early_identify_cpu.
+fn check_paging(truth: &Path, levels: u8) -> Result<()> {
+    let text = std::fs::read_to_string(truth.join("system/cpuinfo")).context("the guest recorded no /proc/cpuinfo")?;
+    let flagged = text.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "la57"));
+    if flagged != (levels == 5) {
+        bail!("/proc/cpuinfo {} la57, yet the machine was to have {levels} levels", if flagged { "has" } else { "lacks" });
+    }
+    Ok(())
+}
+
+/// What init and labd complained of.
+fn warnings(folder: &Path) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for (file, sign) in [("console.log", "LAB WARN"), ("truth/labd.manifest", "LAB ERR")] {
+        let bytes = std::fs::read(folder.join(file)).with_context(|| format!("the guest left no {file}"))?;
+        let text = String::from_utf8_lossy(&bytes);
+        warnings.extend(text.lines().filter(|line| line.contains(sign)).map(|line| line.trim().to_string()));
+    }
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(warnings)
+}
+
+/// Machines of former recipes take half a gigabyte each and serve nobody.
+fn remove_stale(folder: &Path, release: &str, levels: u8) {
+    let Some(machines) = folder.parent() else { return };
+    for name in folder_names(machines) {
+        let stale = name.starts_with(&format!("{release}-{levels}level-")) && machines.join(&name) != folder;
+        if stale && std::fs::remove_dir_all(machines.join(&name)).is_ok() {
+            eprintln!("removed {name}, made by a former recipe");
+        }
+    }
+}
+
+fn show(machine: &Machine) {
+    let seconds = machine.seconds.get("total").copied().unwrap_or_default();
+    println!("{} ({} levels), made in {seconds:.0} s", machine.release, machine.levels);
+    println!("  vmcore    {}", machine.vmcore.display());
+    println!("  vmlinux   {}", machine.vmlinux.display());
+    println!("  truth     {}", machine.truth.display());
+    println!("  lab.json  {}", machine.folder.join("lab.json").display());
+}
+
+fn key(levels: u8) -> Result<String> {
+    Ok(recipe::key(&recipe::guest_sources()?, &guest::parameters(levels)))
+}
+
+/// `target/lab` as an absolute path without detours.
+fn lab_folder() -> Result<PathBuf> {
+    let folder = paths::lab();
+    for name in ["packages", "machines"] {
+        std::fs::create_dir_all(folder.join(name)).with_context(|| format!("can't create {}", folder.display()))?;
+    }
+    Ok(folder.canonicalize()?)
+}
+
+fn folder_names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn read_machine(lab: &Path, folder: &Path) -> Result<Machine> {
+    let file = folder.join("lab.json");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+    let machine: Machine = serde_json::from_str(&text).with_context(|| format!("{} is not this xtask's; remove its folder", file.display()))?;
+    Ok(machine.map_paths(|path| lab.join(path)))
+}
+
+impl Machine {
+    fn relative_to(self, lab: &Path) -> Self {
+        self.map_paths(|path| path.strip_prefix(lab).map(Path::to_path_buf).unwrap_or(path))
+    }
+
+    fn map_paths(mut self, map: impl Fn(PathBuf) -> PathBuf) -> Self {
+        for path in [
+            &mut self.folder,
+            &mut self.vmcore,
+            &mut self.vmlinux,
+            &mut self.system_map,
+            &mut self.config,
+            &mut self.truth,
+            &mut self.truth_after,
+            &mut self.stability,
+            &mut self.console,
+            &mut self.registers,
+        ]
+        .into_iter()
+        .chain(self.module_debug.values_mut())
+        {
+            *path = map(std::mem::take(path));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lab_json_survives_a_move() {
+        let at = |lab: &str| {
+            let lab = Path::new(lab);
+            let in_folder = |name: &str| lab.join("machines/m").join(name);
+            Machine {
+                release: "6.1.0-56-cloud-amd64".into(),
+                levels: 4,
+                folder: lab.join("machines/m"),
+                vmcore: in_folder("vmcore"),
+                vmlinux: lab.join("packages/r/vmlinux"),
+                system_map: lab.join("packages/r/System.map"),
+                config: lab.join("packages/r/config"),
+                module_debug: [("veth".to_string(), lab.join("packages/r/veth.ko.debug"))].into(),
+                truth: in_folder("truth"),
+                truth_after: in_folder("truth-after"),
+                stability: in_folder("stability.json"),
+                console: in_folder("console.log"),
+                registers: in_folder("registers.txt"),
+                warnings: Vec::new(),
+                seconds: BTreeMap::new(),
+            }
+        };
+        let stored = at("/one").relative_to(Path::new("/one"));
+        assert!(stored.vmcore.is_relative() && stored.module_debug["veth"].is_relative());
+        assert_eq!(stored.map_paths(|path| Path::new("/two").join(path)), at("/two"));
+    }
+
+    #[test]
+    fn default_levels_go_by_series() {
+        assert_eq!(default_levels("6.1"), 4);
+        assert_eq!(default_levels("6.1.0-56-cloud-amd64"), 4);
+        assert_eq!(default_levels("6.12"), 5);
+        assert_eq!(default_levels("6.12.117+deb12-cloud-amd64"), 5);
+    }
 }

@@ -1,0 +1,194 @@
+//! The guest's root: busybox, the host's own ip, tc, ss, nft and iptables with their libraries, the modules, labd, the scripts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::packages::Package;
+use super::{programs, recipe};
+
+/// What busybox does in the guest under its own name.
+const APPLETS: &[&str] = &[
+    "sh", "mount", "umount", "cat", "ls", "ps", "sleep", "mkdir", "hostname", "insmod", "basename", "cut", "tr", "ping", "dmesg", "uname",
+    "date", "kill", "stat", "grep", "sed", "head", "tail", "awk", "ln", "rm", "lsmod", "find", "wc", "touch", "echo",
+];
+
+/// Programs that come from the host, with the libraries that they name.
+const HOST_PROGRAMS: &[&str] = &["bridge", "ip", "nft", "ss", "tc", "xtables-legacy-multi"];
+
+/// Sources of labd, which is compiled and not copied.
+const C_SOURCES: &[&str] = &["labd.c", "sockets.c", "processes.c", "recorder.c"];
+
+/// Scripts and rules that init finds in `/etc/lab`.
+const SCRIPTS: &[&str] = &["network", "processes", "traffic", "tools", "rules.nft", "closing.nft", "freeze.nft"];
+
+/// Writes the initramfs for `package` to `file`; `scratch` takes what is compiled on the way.
+pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, file: &Path) -> Result<()> {
+    let mut root = Root::default();
+    let guest = crate::paths::lab_guest();
+
+    root.copy(&program("busybox")?, "bin/busybox")?;
+    for applet in APPLETS {
+        root.link(&format!("bin/{applet}"), "busybox");
+    }
+    let labd = scratch.join("labd");
+    let sources = C_SOURCES.iter().map(|source| guest.join(source));
+    programs::output(programs::command("gcc").args(["-O1", "-g", "-static", "-pthread", "-w", "-o"]).arg(&labd).args(sources))?;
+    root.copy(&labd, "bin/labd")?;
+    root.copy(&guest.join("init"), "init")?;
+    for script in SCRIPTS {
+        root.copy(&guest.join(script), &format!("etc/lab/{script}"))?;
+    }
+
+    for name in HOST_PROGRAMS {
+        let source = program(name)?;
+        let folder = if *name == "ss" { "usr/bin" } else { "usr/sbin" };
+        root.copy(&source, &format!("{folder}/{name}"))?;
+        for library in libraries(&source)? {
+            let path = library.to_string_lossy().trim_start_matches('/').to_string();
+            root.copy(&library, &path)?;
+        }
+    }
+    for name in ["iptables-legacy", "iptables-legacy-save"] {
+        root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");
+    }
+    // iptables loads its matches and targets from here; tc its delay distributions and a few qdiscs.
+    for folder in ["/usr/lib/x86_64-linux-gnu/xtables", "/usr/lib/xtables", "/usr/lib/tc", "/etc/iproute2"] {
+        root.copy_folder(Path::new(folder))?;
+    }
+    for table in ["protocols", "services"] {
+        if Path::new("/etc").join(table).is_file() {
+            root.copy(&Path::new("/etc").join(table), &format!("etc/{table}"))?;
+        }
+    }
+    root.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n".to_vec());
+    root.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
+
+    let parameters: BTreeMap<_, _> = modules.iter().map(|(name, parameters)| (name.replace('-', "_"), parameters.as_str())).collect();
+    let mut load = String::new();
+    for module in package.module_files(modules)? {
+        let name = recipe::module_name(&module);
+        root.file(&format!("modules/{name}.ko"), 0o644, plain_module(&module)?);
+        load += format!("{name}.ko {}", parameters.get(&name).unwrap_or(&"")).trim_end();
+        load.push('\n');
+    }
+    root.file("etc/lab/modules.load", 0o644, load.into_bytes());
+
+    for folder in ["proc", "sys", "dev", "tmp", "run", "mnt", "root", "var"] {
+        root.folders(&format!("{folder}/x"));
+    }
+    std::fs::write(file, root.archive()).with_context(|| format!("can't write {}", file.display()))
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    programs::find(name).with_context(|| format!("{name} is not on this machine"))
+}
+
+/// The shared libraries and the loader that `ldd` names.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let text = programs::output(programs::command("ldd").arg(program))?;
+    if let Some(line) = text.lines().find(|line| line.contains("not found")) {
+        bail!("{} can't run here: {}", program.display(), line.trim());
+    }
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+}
+
+/// 6.12 ships modules as `.ko.xz`, 6.1 as `.ko`; busybox's insmod wants them plain.
+fn plain_module(file: &Path) -> Result<Vec<u8>> {
+    if file.extension().is_some_and(|extension| extension == "xz") {
+        let output = programs::command("xz").arg("-dc").arg(file).output()?;
+        if !output.status.success() {
+            bail!("xz can't decompress {}", file.display());
+        }
+        return Ok(output.stdout);
+    }
+    std::fs::read(file).with_context(|| format!("can't read {}", file.display()))
+}
+
+/// A tree of files by path without the first slash; the map's order puts a folder before what is in it.
+#[derive(Default)]
+struct Root(BTreeMap<String, (u32, Vec<u8>)>);
+
+impl Root {
+    fn file(&mut self, path: &str, permissions: u32, bytes: Vec<u8>) {
+        self.folders(path);
+        self.0.insert(path.into(), (0o100_000 | permissions, bytes));
+    }
+
+    fn link(&mut self, path: &str, target: &str) {
+        self.folders(path);
+        self.0.insert(path.into(), (0o120_777, target.into()));
+    }
+
+    fn folders(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            self.0.entry(path[..at].into()).or_insert((0o040_755, Vec::new()));
+        }
+    }
+
+    /// Everything is executable: a program's libraries, too, must be.
+    fn copy(&mut self, source: &Path, path: &str) -> Result<()> {
+        let bytes = std::fs::read(source).with_context(|| format!("can't read {}", source.display()))?;
+        self.file(path, 0o755, bytes);
+        Ok(())
+    }
+
+    /// Copies the files right in a folder to the same path; a folder that isn't there has none.
+    fn copy_folder(&mut self, folder: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry?.path();
+            if path.is_file() {
+                self.copy(&path, path.to_string_lossy().trim_start_matches('/'))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tree in cpio's `newc` format (Documentation/driver-api/early-userspace/buffer-format.rst), not compressed:
+    /// the emulated CPU would take longer to unpack it than to read it.
+    fn archive(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (number, (path, (mode, bytes))) in self.0.iter().enumerate() {
+            entry(&mut out, number + 1, path, *mode, bytes);
+        }
+        entry(&mut out, 0, "TRAILER!!!", 0, &[]);
+        out
+    }
+}
+
+fn entry(out: &mut Vec<u8>, inode: usize, path: &str, mode: u32, bytes: &[u8]) {
+    let name_size = path.len() + 1;
+    let header = format!("070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{}", 0, 0, 1, 0, bytes.len(), "00000000".repeat(4));
+    out.extend(header.as_bytes());
+    out.extend(format!("{name_size:08x}{:08x}{path}\0", 0).as_bytes());
+    pad(out);
+    out.extend(bytes);
+    pad(out);
+}
+
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_is_newc() {
+        let mut root = Root::default();
+        root.file("bin/a", 0o755, b"hello".to_vec());
+        root.link("bin/b", "a");
+        let archive = root.archive();
+        assert_eq!(archive.len() % 4, 0);
+        // Header of 110 bytes, "bin\0": the folder comes first.
+        assert_eq!(&archive[..14], b"07070100000001");
+        assert_eq!(&archive[14..22], b"000041ed");
+        assert_eq!(&archive[94..102], b"00000004");
+        assert_eq!(&archive[110..114], b"bin\0");
+        let text = String::from_utf8_lossy(&archive);
+        assert_eq!(text.matches("070701").count(), 4);
+        assert!(text.ends_with("TRAILER!!!\0\0\0\0") || text.contains("TRAILER!!!\0"));
+    }
+}
