@@ -5,10 +5,16 @@
 //! sees DWARF.
 #![deny(unsafe_code)]
 
+pub mod ctext;
 pub mod dwarf;
+pub mod emit;
 mod error;
 #[allow(unsafe_code, reason = "one line maps the file")]
 pub mod image;
+mod index;
 pub mod model;
+pub mod names;
+pub mod output;
+pub mod passes;
 
 pub use error::Error;

@@ -1,1 +1,25 @@
-//! kstruct.
+//! What generated bindings and analyzers call: a dump's memory, and typed views of what lies in it.
+//!
+//! A view is an address and a borrow of the struct's bytes where they lie in the mapped dump. It was checked when it was
+//! made, so its accessors can't fail; what can fail (following a pointer, walking a list) returns a [`Fault`].
+#![deny(unsafe_code)]
+
+mod bits;
+pub mod dump;
+mod fault;
+mod kernel;
+#[allow(unsafe_code, reason = "one line maps the file")]
+mod map;
+mod memory;
+mod paging;
+mod symbol;
+pub mod table;
+pub mod view;
+pub mod walk;
+
+pub use dump::{Dump, OpenError};
+pub use fault::{Fault, FaultKind};
+pub use kernel::{EM_386, EM_X86_64, KernelInfo, Words};
+pub use memory::Memory;
+pub use symbol::{Functions, PerCpu, Sym};
+pub use view::{Array, CharArray, CharPtr, FnPtr, Ptr, Raw, View};

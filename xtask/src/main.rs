@@ -1,7 +1,9 @@
 //! `cargo xtask`: the way people use and develop kstruct. `cargo xtask help` lists the commands.
 #![forbid(unsafe_code)]
 
+mod find;
 mod fixture;
+mod generate;
 mod lab;
 mod paths;
 
@@ -18,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Generate the bindings of a kernel from its vmlinux
+    Gen(generate::Args),
     /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
     Lab(lab::Args),
     /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
@@ -26,11 +30,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Lab(args) => lab::run(&args),
-        Command::Fixture(args) => fixture::run(&args),
+        Command::Gen(args) => generate::run(&args),
+        Command::Lab(args) => lab::run(&args).map(|()| true),
+        Command::Fixture(args) => fixture::run(&args).map(|()| true),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

@@ -16,3 +16,8 @@ pub fn lab() -> PathBuf {
 pub fn lab_guest() -> PathBuf {
     root().join("xtask/lab/guest")
 }
+
+/// A kernel's generated bindings.
+pub fn bindings(kernel: &str) -> PathBuf {
+    root().join("generated").join(kernel)
+}

@@ -1,0 +1,60 @@
+//! Enumerators by their own names, as C has them.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::types::{Shape, Writer, shape};
+use super::{Context, ident};
+use crate::model::{ItemId, Type};
+use crate::names;
+
+/// The module of all enumerators. A name with different values in different files is left out: its enum has it.
+pub fn module(context: &Context<'_>) -> TokenStream {
+    // By Rust name: the value, and the enum if it is emitted. The first enum by place counts.
+    let mut found: BTreeMap<String, Option<(i128, ItemId)>> = BTreeMap::new();
+    for (index, item) in context.model.items.iter().enumerate() {
+        let id = ItemId(index as u32);
+        for enumerator in &item.enumerators {
+            let name = names::constant(&enumerator.name);
+            found
+                .entry(name)
+                .and_modify(|known| {
+                    if known.is_some_and(|(value, _)| value != enumerator.value) {
+                        *known = None;
+                    }
+                })
+                .or_insert(Some((enumerator.value, id)));
+        }
+    }
+    let mut writer = Writer::qualified(context);
+    let constants: Vec<TokenStream> = found
+        .iter()
+        .filter_map(|(name, found)| {
+            let (value, id) = (*found)?;
+            let ty = Type::Item(id);
+            let Shape::Enum(_, number) = shape(context.model, &ty) else {
+                return None;
+            };
+            let enumerator = crate::model::Enumerator {
+                name: "".into(),
+                value,
+            };
+            let value = super::item::value(&enumerator, number);
+            let name = ident(name);
+            Some(match writer.item(id) {
+                Some(item) => quote! { pub const #name: #item = #item(#value); },
+                None => {
+                    let number = ident(number);
+                    quote! { pub const #name: #number = #value; }
+                }
+            })
+        })
+        .collect();
+    quote! {
+        #![allow(missing_docs, reason = "an enumerator has nothing but its name")]
+        use super as t;
+        #(#constants)*
+    }
+}

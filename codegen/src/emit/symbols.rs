@@ -1,0 +1,110 @@
+//! Variables as typed constants, and functions as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::types::{Writer, runtime_imports};
+use super::{Context, ident};
+use crate::ctext;
+use crate::model::Model;
+
+/// Names that macros of the kernel and compilers make up.
+const NOISE: &[&str] = &[
+    "__UNIQUE_ID_",
+    "__addressable_",
+    "___addressable_",
+    "__ksymtab_",
+    "__kstrtab_",
+    "__func__",
+    "__PRETTY_FUNCTION__",
+    "__compound_literal",
+];
+
+fn is_noise(name: &str) -> bool {
+    name.contains('.') || NOISE.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The variables by the first letter of their name: one module for all would take one thread too long.
+pub fn groups(context: &Context<'_>) -> BTreeMap<String, Vec<usize>> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, variable) in context.model.variables.iter().enumerate() {
+        if is_noise(&variable.name) {
+            continue;
+        }
+        let letter = context.names.variables[index]
+            .chars()
+            .next()
+            .filter(char::is_ascii_alphabetic)
+            .map_or('_', |letter| letter.to_ascii_lowercase());
+        groups
+            .entry(format!("letter_{letter}"))
+            .or_default()
+            .push(index);
+    }
+    groups
+}
+
+/// The module that holds the groups.
+pub fn root(groups: &BTreeMap<String, Vec<usize>>) -> TokenStream {
+    let modules = groups.keys().map(|name| ident(name));
+    let again = groups.keys().map(|name| ident(name));
+    quote! {
+        #(mod #modules;)*
+        #(pub use #again::*;)*
+    }
+}
+
+/// One group.
+pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
+    let mut writer = Writer::qualified(context);
+    let constants: Vec<TokenStream> = group
+        .iter()
+        .map(|index| {
+            let variable = &context.model.variables[*index];
+            let doc = format!(
+                " `{}`.{}",
+                ctext::declaration(context.model, &variable.ty, &variable.name),
+                super::item::place(&variable.place)
+            );
+            let name = ident(&context.names.variables[*index]);
+            let target = writer.target(&variable.ty);
+            let address = hex(variable.address);
+            if variable.per_cpu {
+                quote! {
+                    #[doc = #doc]
+                    pub const #name: PerCpu<#target> = PerCpu::new(#address);
+                }
+            } else {
+                quote! {
+                    #[doc = #doc]
+                    pub const #name: Sym<#target> = Sym::new(#address);
+                }
+            }
+        })
+        .collect();
+    let constants = quote! { #(#constants)* };
+    let runtime = runtime_imports(&constants);
+    quote! {
+        #runtime
+        use super::super as t;
+        #constants
+    }
+}
+
+fn hex(address: u64) -> Literal {
+    format!("{address:#x}")
+        .parse()
+        .unwrap_or_else(|_| Literal::u64_unsuffixed(address))
+}
+
+/// Functions as lines of address and name, sorted by address: what `kstruct::Functions` reads.
+pub fn functions(model: &Model) -> String {
+    let mut out = String::new();
+    for function in &model.functions {
+        let _ = writeln!(out, "{:016x} {}", function.address, function.name);
+    }
+    out
+}

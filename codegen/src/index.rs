@@ -1,0 +1,207 @@
+//! What is in a kernel, for programs: `index.json` with everything, and `names.txt` for `kernel_has`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::ctext;
+use crate::model::{Model, Type};
+use crate::names::Names;
+use crate::passes::flattened;
+
+#[derive(Serialize)]
+struct KernelRow<'a> {
+    release: &'a str,
+    build_id: String,
+    banner: &'a str,
+    machine: u16,
+    pointer_size: u8,
+    big_endian: bool,
+}
+
+#[derive(Serialize)]
+struct TypeRow<'a> {
+    name: String,
+    rust: &'a str,
+    kind: &'static str,
+    size: u64,
+    file: &'a str,
+    line: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberRow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enumerators: Vec<(&'a str, i128)>,
+}
+
+#[derive(Serialize)]
+struct MemberRow<'a> {
+    name: &'a str,
+    offset: u64,
+    size: u64,
+    #[serde(rename = "type")]
+    ty: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_size: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct SymbolRow<'a> {
+    name: &'a str,
+    rust: &'a str,
+    address: String,
+    #[serde(rename = "type")]
+    ty: String,
+    per_cpu: bool,
+    file: &'a str,
+    line: u32,
+}
+
+#[derive(Serialize)]
+struct TypedefRow<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    ty: String,
+    file: &'a str,
+    line: u32,
+}
+
+/// Everything, as JSON with one row a line: a kernel, then types, typedefs and symbols. Members of anonymous members
+/// stand among those of the outer struct.
+pub fn json(model: &Model, names: &Names) -> String {
+    let kernel = KernelRow {
+        release: &model.kernel.release,
+        build_id: model
+            .kernel
+            .build_id
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        banner: &model.kernel.banner,
+        machine: model.kernel.machine,
+        pointer_size: model.kernel.pointer_size,
+        big_endian: model.kernel.big_endian,
+    };
+    let mut out = String::from("{\"kernel\":");
+    out.push_str(&row(&kernel));
+    let types = model
+        .items
+        .iter()
+        .zip(&names.items)
+        .filter(|(_, rust)| !rust.is_empty());
+    list(&mut out, "types", types, |(item, rust)| {
+        let members = flattened(model, item);
+        row(&TypeRow {
+            name: item.c_name(),
+            rust,
+            kind: item.kind.keyword(),
+            size: item.size,
+            file: &item.place.file,
+            line: item.place.line,
+            members: members
+                .iter()
+                .map(|member| MemberRow {
+                    name: &member.name,
+                    offset: member.offset,
+                    size: model.size_of(&member.ty).unwrap_or(0),
+                    ty: ctext::type_name(model, &member.ty),
+                    bit_offset: member.bits.map(|bits| bits.offset),
+                    bit_size: member.bits.map(|bits| bits.size),
+                })
+                .collect(),
+            enumerators: item
+                .enumerators
+                .iter()
+                .map(|enumerator| (&*enumerator.name, enumerator.value))
+                .collect(),
+        })
+    });
+    list(&mut out, "typedefs", model.typedefs.iter(), |typedef| {
+        row(&TypedefRow {
+            name: &typedef.name,
+            ty: ctext::type_name(model, &typedef.target),
+            file: &typedef.place.file,
+            line: typedef.place.line,
+        })
+    });
+    list(
+        &mut out,
+        "symbols",
+        model.variables.iter().zip(&names.variables),
+        |(variable, rust)| {
+            row(&SymbolRow {
+                name: &variable.name,
+                rust,
+                address: format!("{:#x}", variable.address),
+                ty: ctext::type_name(model, &variable.ty),
+                per_cpu: variable.per_cpu,
+                file: &variable.place.file,
+                line: variable.place.line,
+            })
+        },
+    );
+    out.push_str("\n}\n");
+    out
+}
+
+fn row<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value)
+        .unwrap_or_else(|error| unreachable!("plain data serialises: {error}"))
+}
+
+fn list<T>(
+    out: &mut String,
+    name: &str,
+    rows: impl Iterator<Item = T>,
+    show: impl Fn(T) -> String,
+) {
+    let _ = write!(out, ",\n\"{name}\":[");
+    for (index, item) in rows.enumerate() {
+        out.push_str(if index == 0 { "\n" } else { ",\n" });
+        out.push_str(&show(item));
+    }
+    out.push_str("\n]");
+}
+
+/// What `kernel_has` predicates are answered from: sorted lines `type`, `type.member`, `sym:name`, `const:name`. Behind
+/// a member that is a struct itself stands the Rust name of that struct, so that longer paths can be followed.
+pub fn names(model: &Model, names: &Names) -> String {
+    let mut lines = BTreeSet::new();
+    for (item, rust) in model.items.iter().zip(&names.items) {
+        for enumerator in &item.enumerators {
+            lines.insert(format!("const:{}", enumerator.name));
+        }
+        if rust.is_empty() {
+            continue;
+        }
+        lines.insert(rust.clone());
+        for member in flattened(model, item) {
+            let nested = match member.ty.stripped() {
+                Type::Item(id) => &names.items[id.index()],
+                _ => "",
+            };
+            lines.insert(
+                format!("{rust}.{} {nested}", member.name)
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+    }
+    for (typedef, name) in model.typedefs.iter().zip(&names.typedefs) {
+        let _ = typedef;
+        lines.extend(name.clone());
+    }
+    for name in &names.variables {
+        lines.insert(format!("sym:{name}"));
+    }
+    let mut out = String::new();
+    for line in lines {
+        if !line.contains(char::is_control) {
+            out.push_str(&line);
+            out.push('\n');
+        }
+    }
+    out
+}

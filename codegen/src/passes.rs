@@ -1,0 +1,48 @@
+//! Small steps over a finished model.
+
+use crate::model::{Item, Member, Model, Type};
+
+/// Anonymous members nest no deeper than this in C that anyone writes.
+const MAX_DEPTH: u32 = 32;
+
+/// The members of a struct as C lets one name them: those of anonymous members among the others, at their offset in the
+/// outer struct.
+pub fn flattened(model: &Model, item: &Item) -> Vec<Member> {
+    let mut out = Vec::with_capacity(item.members.len());
+    flatten(model, item, 0, &mut out, 0);
+    // Deep inside, offsets add up; what then lies outside the struct is not a member of it.
+    out.retain(|member| {
+        let end = match member.bits {
+            Some(bits) => bits.offset.saturating_add(bits.size).div_ceil(8),
+            None => member
+                .offset
+                .saturating_add(model.size_of(&member.ty).unwrap_or(0)),
+        };
+        end <= item.size
+    });
+    out
+}
+
+fn flatten(model: &Model, item: &Item, base: u64, out: &mut Vec<Member>, depth: u32) {
+    for member in &item.members {
+        let offset = base.saturating_add(member.offset);
+        match member.ty.stripped() {
+            Type::Item(id) if member.name.is_empty() && member.bits.is_none() => {
+                if depth < MAX_DEPTH {
+                    flatten(model, model.item(*id), offset, out, depth + 1);
+                }
+            }
+            // An unnamed bit-field is padding.
+            _ if member.name.is_empty() => {}
+            _ => {
+                let mut member = member.clone();
+                member.offset = offset;
+                if let Some(bits) = &mut member.bits {
+                    bits.offset = bits.offset.saturating_add(base.saturating_mul(8));
+                    member.offset = bits.offset / 8;
+                }
+                out.push(member);
+            }
+        }
+    }
+}

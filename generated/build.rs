@@ -1,0 +1,32 @@
+//! Selects the kernel whose bindings this crate is.
+
+use std::path::Path;
+use std::{env, fs, process};
+
+const DEFAULT: &str = "2.6.9";
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=KSTRUCT_KERNEL");
+    let kernel = env::var("KSTRUCT_KERNEL").unwrap_or_else(|_| DEFAULT.into());
+    let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let bindings = Path::new(&here).join(&kernel);
+    let root = bindings.join("mod.rs");
+    let names = bindings.join("names.txt");
+    println!("cargo::rerun-if-changed={}", root.display());
+    println!("cargo::rerun-if-changed={}", names.display());
+    if !root.exists() {
+        println!(
+            "cargo::error=there are no bindings of kernel {kernel} ({} is missing): run `cargo xtask gen {kernel}`",
+            root.display()
+        );
+        process::exit(1);
+    }
+    let text = format!(
+        "#[path = {:?}]\nmod bindings;\npub use bindings::*;\n",
+        root.display().to_string()
+    );
+    let out = env::var("OUT_DIR").expect("cargo sets it");
+    fs::write(Path::new(&out).join("bindings.rs"), text).expect("OUT_DIR is writable");
+    println!("cargo::metadata=names={}", names.display());
+    kstruct_kernel_has::answer_from(&names);
+}

@@ -1,0 +1,18 @@
+//! The one place where a file is mapped.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// Maps a regular file for reading.
+pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // SAFETY: the map is read-only and private to this process, and no reference into it is mutable. A file that another
+    // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
+    unsafe { Mmap::map(&file) }
+}

@@ -1,0 +1,217 @@
+//! The dumped machine's memory by virtual address.
+
+use std::path::Path;
+
+use elsa::sync::FrozenMap;
+
+use crate::dump::{Dump, OpenError};
+use crate::fault::{Fault, FaultKind};
+use crate::kernel::{self, KernelInfo, Located};
+use crate::paging::{self, PAGE};
+use crate::symbol::{PerCpu, Sym};
+use crate::view::Target;
+
+/// The memory of a dumped machine, as its kernel saw it.
+///
+/// Everything that is read borrows from it. It can be shared between threads.
+pub struct Memory {
+    dump: Dump,
+    kernel: &'static KernelInfo,
+    located: Located,
+    /// Copies of what straddles pages that are not neighbours, by address and length. Each is made once.
+    copies: FrozenMap<(u64, usize), Box<[u8]>>,
+}
+
+impl Memory {
+    /// Opens a dump of the given kernel. With `force`, a dump of another kernel is opened too.
+    pub fn open(path: &Path, kernel: &'static KernelInfo, force: bool) -> Result<Self, OpenError> {
+        let dump = Dump::open(path)?;
+        if !force {
+            kernel::check_identity(&dump, kernel)?;
+        }
+        let located = kernel::locate(&dump, kernel)?;
+        let memory = Memory {
+            dump,
+            kernel,
+            located,
+            copies: FrozenMap::new(),
+        };
+        if !force {
+            kernel::check_banner(&memory)?;
+        }
+        Ok(memory)
+    }
+
+    /// The dump under it.
+    pub fn dump(&self) -> &Dump {
+        &self.dump
+    }
+
+    /// The kernel whose bindings the program was compiled with.
+    pub fn kernel(&self) -> &'static KernelInfo {
+        self.kernel
+    }
+
+    /// How far the kernel was moved from where it was linked (KASLR), in bytes.
+    pub fn kaslr_offset(&self) -> u64 {
+        self.located.kaslr
+    }
+
+    /// How many levels the kernel's page tables have.
+    pub fn paging_levels(&self) -> u32 {
+        self.located.page_table.levels
+    }
+
+    /// Where a linked address is in this dump.
+    #[inline]
+    pub fn relocated(&self, address: u64) -> u64 {
+        if address >= self.located.image.start {
+            address.wrapping_add(self.located.kaslr)
+        } else {
+            address
+        }
+    }
+
+    /// The name of the function that starts at an address of this dump.
+    pub fn function_name(&self, address: u64) -> Option<&'static str> {
+        let linked = address.wrapping_sub(self.located.kaslr);
+        self.kernel.functions.name(linked)
+    }
+
+    /// A variable's value: a view for a struct, a number for a number.
+    #[inline]
+    pub fn get<'m, T: Target<'m>>(&'m self, symbol: Sym<T>) -> Result<T::Value, Fault> {
+        T::read(self, self.address_of(symbol))
+    }
+
+    /// A variable's address.
+    #[inline]
+    pub fn address_of<T>(&self, symbol: Sym<T>) -> u64 {
+        self.relocated(symbol.linked_address())
+    }
+
+    /// A per-CPU variable's value on one CPU.
+    pub fn per_cpu<'m, T: Target<'m>>(
+        &'m self,
+        symbol: PerCpu<T>,
+        cpu: u32,
+    ) -> Result<T::Value, Fault> {
+        let template = self.relocated(symbol.linked_address());
+        T::read(self, self.per_cpu_address(template, cpu)?)
+    }
+
+    /// The address, on one CPU, of what a per-CPU pointer (`__percpu`) points to.
+    pub fn per_cpu_address(&self, address: u64, cpu: u32) -> Result<u64, Fault> {
+        let Some(offsets) = self.kernel.per_cpu_offset else {
+            // A kernel built without SMP has one copy of each per-CPU variable.
+            return Ok(address);
+        };
+        let width = u64::from(self.kernel.pointer_size);
+        let slot = self
+            .relocated(offsets.address)
+            .wrapping_add(u64::from(cpu) * width);
+        if cpu >= offsets.count {
+            return Err(Fault {
+                address: slot,
+                kind: FaultKind::OutOfRange,
+            });
+        }
+        Ok(self.wrap(address.wrapping_add(self.word(slot)?)))
+    }
+
+    /// A pointer-sized number at an address.
+    pub fn word(&self, address: u64) -> Result<u64, Fault> {
+        let bytes = self.bytes(address, usize::from(self.kernel.pointer_size))?;
+        Ok(crate::bits::uint(bytes, self.kernel.big_endian))
+    }
+
+    /// An address modulo the width of the kernel's pointers.
+    #[inline]
+    pub fn wrap(&self, address: u64) -> u64 {
+        if self.kernel.pointer_size == 4 {
+            address & 0xffff_ffff
+        } else {
+            address
+        }
+    }
+
+    /// Bytes at a virtual address: borrowed from the dump where they are neighbours there, else from a copy.
+    #[inline]
+    pub fn bytes(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
+        let direct = address.wrapping_sub(self.located.direct.start);
+        if direct < self.located.direct.size
+            && let Ok(bytes) = self
+                .dump
+                .physical(direct.wrapping_add(self.located.direct.physical), length)
+        {
+            return Ok(bytes);
+        }
+        self.bytes_elsewhere(address, length)
+    }
+
+    #[cold]
+    fn bytes_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
+        let fault = |kind| Fault { address, kind };
+        if address < PAGE {
+            return Err(fault(FaultKind::Null));
+        }
+        if length as u64 > self.dump.memory_size() {
+            return Err(fault(FaultKind::TooLarge));
+        }
+        let first = self.physical_address(address)?;
+        let in_page = (PAGE - address % PAGE) as usize;
+        if length <= in_page || self.is_contiguous(address, first, length)? {
+            match self.dump.physical(first, length) {
+                Ok(bytes) => return Ok(bytes),
+                Err(kind) if length <= in_page => return Err(fault(kind)),
+                // Neighbours in memory, but not in the file.
+                Err(_) => {}
+            }
+        }
+        if let Some(copy) = self.copies.get(&(address, length)) {
+            return Ok(copy);
+        }
+        let mut copy = Vec::new();
+        while copy.len() < length {
+            let at = self.wrap(address.wrapping_add(copy.len() as u64));
+            let count = ((PAGE - at % PAGE) as usize).min(length - copy.len());
+            let page = self
+                .dump
+                .physical(self.physical_address(at)?, count)
+                .map_err(|kind| Fault { address: at, kind })?;
+            copy.extend_from_slice(page);
+        }
+        Ok(self
+            .copies
+            .insert((address, length), copy.into_boxed_slice()))
+    }
+
+    /// Whether a range of virtual memory is one range of physical memory.
+    fn is_contiguous(&self, address: u64, first: u64, length: usize) -> Result<bool, Fault> {
+        let mut done = PAGE - address % PAGE;
+        while done < length as u64 {
+            let at = self.wrap(address.wrapping_add(done));
+            if self.physical_address(at)? != first.wrapping_add(done) {
+                return Ok(false);
+            }
+            done += PAGE;
+        }
+        Ok(true)
+    }
+
+    /// The physical address that a virtual one is mapped to: by subtraction in the direct map and the kernel image, by
+    /// the page tables elsewhere.
+    pub fn physical_address(&self, address: u64) -> Result<u64, Fault> {
+        for linear in [&self.located.direct, &self.located.image] {
+            if let Some(physical) = linear.physical(address) {
+                return Ok(physical);
+            }
+        }
+        paging::translate(&self.dump, &self.located.page_table, address)
+    }
+
+    /// The physical address by the page tables alone: to check the linear maps against.
+    pub fn walk_page_tables(&self, address: u64) -> Result<u64, Fault> {
+        paging::translate(&self.dump, &self.located.page_table, address)
+    }
+}

@@ -1,0 +1,68 @@
+//! Finding a kernel's vmlinux by path, name or release.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::{lab, paths};
+
+/// Finds a vmlinux with debug information.
+pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(wanted);
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    if wanted.contains('/') {
+        bail!("{wanted}: no such file");
+    }
+    let places = candidates(wanted);
+    for place in &places {
+        if place.is_file() {
+            return Ok(place.clone());
+        }
+    }
+    let looked: Vec<String> = places
+        .iter()
+        .map(|place| format!("  {}", place.display()))
+        .collect();
+    bail!(
+        "there is no vmlinux for {wanted}; looked for\n{}\nInstall the kernel's debug package, give a path, or fetch a Debian kernel with: cargo xtask lab {wanted}",
+        looked.join("\n")
+    )
+}
+
+fn candidates(wanted: &str) -> Vec<PathBuf> {
+    let release = wanted.strip_prefix("vmlinux-").unwrap_or(wanted);
+    let file = format!("vmlinux-{release}");
+    let mut places = vec![
+        PathBuf::from(&file),
+        paths::root().join(&file),
+        paths::root().join("kernels").join(&file),
+        paths::root().join("kernels").join(release).join("vmlinux"),
+        paths::root().join("tests/fixture").join(&file),
+        Path::new("/usr/lib/debug/boot").join(&file),
+        Path::new("/usr/lib/debug/lib/modules")
+            .join(release)
+            .join("vmlinux"),
+        Path::new("/lib/modules")
+            .join(release)
+            .join("build/vmlinux"),
+    ];
+    places.extend(lab::vmlinux(release));
+    places
+}
+
+/// The name of a kernel's bindings: its vmlinux's name without `vmlinux-`.
+pub fn kernel_name(vmlinux: &Path) -> String {
+    let file = vmlinux
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if file == "vmlinux" {
+        // /usr/lib/debug/lib/modules/RELEASE/vmlinux
+        if let Some(directory) = vmlinux.parent().and_then(Path::file_name) {
+            return directory.to_string_lossy().into_owned();
+        }
+    }
+    file.strip_prefix("vmlinux-").unwrap_or(&file).to_owned()
+}
