@@ -1,1 +1,13 @@
-//! linux.
+//! What analyzers share: walkers over the kernel's tasks and network devices, and the frame of a program.
+//!
+//! Kernels differ. Where they do, `cfg(kernel_has = "...")` here chooses, by what the kernel has and never by its
+//! version, so that analyzers need not know.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cpu;
+pub mod mm;
+pub mod task;
+pub mod time;
+
+pub use app::{Faults, Report};

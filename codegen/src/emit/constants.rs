@@ -1,11 +1,11 @@
-//! Enumerators by their own names, as C has them.
+//! Enumerators by their own names, as C has them: plain numbers, whether their enum has a name in this kernel or not.
 
 use std::collections::BTreeMap;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::types::{Shape, Writer, shape};
+use super::types::{Shape, shape};
 use super::{Context, ident};
 use crate::model::{ItemId, Type};
 use crate::names;
@@ -28,7 +28,6 @@ pub fn module(context: &Context<'_>) -> TokenStream {
                 .or_insert(Some((enumerator.value, id)));
         }
     }
-    let mut writer = Writer::qualified(context);
     let constants: Vec<TokenStream> = found
         .iter()
         .filter_map(|(name, found)| {
@@ -43,18 +42,12 @@ pub fn module(context: &Context<'_>) -> TokenStream {
             };
             let value = super::item::value(&enumerator, number);
             let name = ident(name);
-            Some(match writer.item(id) {
-                Some(item) => quote! { pub const #name: #item = #item(#value); },
-                None => {
-                    let number = ident(number);
-                    quote! { pub const #name: #number = #value; }
-                }
-            })
+            let number = ident(number);
+            Some(quote! { pub const #name: #number = #value; })
         })
         .collect();
     quote! {
         #![allow(missing_docs, reason = "an enumerator has nothing but its name")]
-        use super as t;
         #(#constants)*
     }
 }

@@ -1,0 +1,193 @@
+//! The frame of an analyzer: options, opening the dump, output, exit status.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use kstruct::{Fault, Memory};
+use serde::Serialize;
+
+/// Options that every analyzer has.
+#[derive(clap::Args)]
+pub struct Common {
+    /// The memory dump to analyze
+    #[arg(long, value_name = "DUMP")]
+    pub core: PathBuf,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Analyze the dump even if it is of another kernel than this program was built for
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What to print.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// What an analyzer found.
+pub trait Report: Serialize {
+    /// The report as text for people.
+    fn table(&self) -> String;
+}
+
+/// How many faults are kept word by word. All are counted.
+const KEPT: usize = 100;
+
+/// What could not be read, collected beside what could.
+#[derive(Default, Serialize)]
+pub struct Faults {
+    #[serde(rename = "faults")]
+    kept: Vec<FaultRow>,
+    #[serde(rename = "fault_count")]
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct FaultRow {
+    what: String,
+    address: String,
+    why: String,
+}
+
+impl Faults {
+    /// Notes that `what` could not be read.
+    pub fn add(&mut self, what: impl std::fmt::Display, fault: Fault) {
+        self.count += 1;
+        if self.kept.len() < KEPT {
+            self.kept.push(FaultRow {
+                what: what.to_string(),
+                address: format!("{:#x}", fault.address),
+                why: fault.kind.to_string(),
+            });
+        }
+    }
+
+    /// The value, or `None` and a note.
+    pub fn check<T>(&mut self, what: impl std::fmt::Display, value: Result<T, Fault>) -> Option<T> {
+        value.map_err(|fault| self.add(what, fault)).ok()
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// The outermost object of JSON output.
+#[derive(Serialize)]
+struct Document<'a, R> {
+    kernel: KernelRow,
+    #[serde(flatten)]
+    report: &'a R,
+    #[serde(flatten)]
+    faults: &'a Faults,
+}
+
+#[derive(Serialize)]
+struct KernelRow {
+    release: &'static str,
+    build_id: &'static str,
+    paging_levels: u32,
+    kaslr_offset: String,
+}
+
+/// Could not read what was asked for, or not all of it.
+const UNREADABLE: u8 = 2;
+
+/// Runs an analyzer: reads its options, opens the dump, prints the report.
+///
+/// The exit status is 0, or 2 if the dump can't be opened or something in it couldn't be read.
+pub fn run<A, R>(analyze: impl FnOnce(&Memory, &A, &mut Faults) -> anyhow::Result<R>) -> ExitCode
+where
+    A: Parser + AsRef<Common>,
+    R: Report,
+{
+    let args = A::parse();
+    let common = args.as_ref();
+    let memory = match Memory::open(&common.core, &kernel::KERNEL, common.force) {
+        Ok(memory) => memory,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let mut faults = Faults::default();
+    let report = match analyze(&memory, &args, &mut faults) {
+        Ok(report) => report,
+        Err(error) => return fail(&format!("{error:#}")),
+    };
+    let text = match common.format {
+        Format::Table => report.table(),
+        Format::Json => {
+            let document = Document {
+                kernel: KernelRow {
+                    release: memory.kernel().release,
+                    build_id: memory.kernel().build_id,
+                    paging_levels: memory.paging_levels(),
+                    kaslr_offset: format!("{:#x}", memory.kaslr_offset()),
+                },
+                report: &report,
+                faults: &faults,
+            };
+            match serde_json::to_string_pretty(&document) {
+                Ok(text) => text + "\n",
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+    };
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes())
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        return fail(&format!("can't write the report: {error}"));
+    }
+    let missing = memory.dump().missing_bytes();
+    if missing > 0 {
+        eprintln!(
+            "warning: {} is truncated: {missing} bytes of memory are missing",
+            common.core.display()
+        );
+    }
+    if faults.count == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{} things could not be read:", faults.count);
+    for fault in faults.kept.iter().take(10) {
+        eprintln!("  {}: {}: {}", fault.what, fault.address, fault.why);
+    }
+    if faults.count > 10 {
+        eprintln!("  ... (--format json has up to {KEPT})");
+    }
+    ExitCode::from(UNREADABLE)
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(UNREADABLE)
+}
+
+/// A table without borders, its columns two spaces apart.
+pub fn plain_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(comfy_table::ContentArrangement::Disabled)
+        .set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    table
+}
+
+/// The table's text without the blanks at the ends of its lines.
+pub fn table_text(table: &comfy_table::Table) -> String {
+    let mut out = String::new();
+    for line in table.lines() {
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,39 @@
+//! Which CPUs there are.
+
+use kstruct::{Fault, Memory};
+
+/// No machine has more; a mask that says otherwise is corrupt.
+const MOST: usize = 65536;
+
+/// CPUs that may ever be there: those whose per-CPU areas exist.
+pub fn possible(k: &Memory) -> Result<Vec<u32>, Fault> {
+    #[cfg(kernel_has = "sym:__cpu_possible_mask")]
+    {
+        // cpumask_t: an array of unsigned long.
+        let mask = k.get(kernel::sym::__cpu_possible_mask)?;
+        Ok(set_bits(mask.bits().iter()))
+    }
+    #[cfg(all(
+        not(kernel_has = "sym:__cpu_possible_mask"),
+        kernel_has = "sym:cpu_online_map"
+    ))]
+    {
+        // Before 2.6.28 all per-CPU slots are filled, so that those of absent CPUs must be told by the map of online ones.
+        let mask = k.get(kernel::sym::cpu_online_map)?;
+        Ok(set_bits(mask.bits().iter()))
+    }
+}
+
+/// The numbers of the bits that are set. Each word has as many as the kernel's `unsigned long`.
+fn set_bits(words: impl Iterator<Item = u64>) -> Vec<u32> {
+    let width = u32::from(kernel::KERNEL.pointer_size) * 8;
+    words
+        .take(MOST / 32)
+        .enumerate()
+        .flat_map(|(index, word)| {
+            (0..width)
+                .filter(move |bit| word >> bit & 1 != 0)
+                .map(move |bit| index as u32 * width + bit)
+        })
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Processes and threads.
+
+use kernel::{sym, task_struct};
+use kstruct::{Fault, Memory, View as _};
+
+/// The leaders of all thread groups, in the order of the kernel's list. The idle tasks are not on it.
+pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault>> {
+    let (init, fault) = match k.get(sym::init_task) {
+        Ok(init) => (Some(init), None),
+        Err(fault) => (None, Some(Err(fault))),
+    };
+    let list = init.map(|init| init.tasks().entries(task_struct::tasks));
+    fault.into_iter().chain(list.into_iter().flatten())
+}
+
+/// The threads of a group, the leader first.
+#[cfg(kernel_has = "task_struct.thread_node")]
+pub fn threads<'m>(
+    leader: task_struct<'m>,
+) -> impl Iterator<Item = Result<task_struct<'m>, Fault>> {
+    let (signal, fault) = match leader.signal().deref() {
+        Ok(signal) => (Some(signal), None),
+        Err(fault) => (None, Some(Err(fault))),
+    };
+    let all = signal.map(|signal| signal.thread_head().entries(task_struct::thread_node));
+    let others = all.into_iter().flatten().filter(move |thread| {
+        !matches!(thread, Ok(thread) if thread.addr() == leader.addr())
+    });
+    std::iter::once(Ok(leader)).chain(fault).chain(others)
+}
+
+/// The threads of a group, the leader first.
+#[cfg(all(
+    not(kernel_has = "task_struct.thread_node"),
+    kernel_has = "task_struct.thread_group"
+))]
+pub fn threads<'m>(
+    leader: task_struct<'m>,
+) -> impl Iterator<Item = Result<task_struct<'m>, Fault>> {
+    let others = leader.thread_group().entries(task_struct::thread_group);
+    std::iter::once(Ok(leader)).chain(others)
+}
+
+/// The threads of a group, the leader first.
+#[cfg(all(
+    not(kernel_has = "task_struct.thread_group"),
+    kernel_has = "task_struct.pids",
+    kernel_has = "pid.pid_list"
+))]
+pub fn threads<'m>(
+    leader: task_struct<'m>,
+) -> impl Iterator<Item = Result<task_struct<'m>, Fault>> {
+    let same_group = |task: task_struct<'m>| {
+        let pids = task.pids();
+        let index = kernel::constants::PIDTYPE_TGID as usize;
+        // The enum has the constant, so the array has the element.
+        pids.get(index).map(|pid| pid.pid_list())
+    };
+    let others = same_group(leader).map(|list| {
+        let designator = move |task| same_group(task).unwrap_or(list);
+        list.entries(designator)
+    });
+    std::iter::once(Ok(leader)).chain(others.into_iter().flatten())
+}
+
+/// The task that a CPU runs when there is nothing to do.
+pub fn idle(k: &Memory, cpu: u32) -> Result<task_struct<'_>, Fault> {
+    k.per_cpu(sym::runqueues, cpu)?.idle().deref()
+}
+
+/// The task that a CPU was running.
+pub fn current(k: &Memory, cpu: u32) -> Result<task_struct<'_>, Fault> {
+    k.per_cpu(sym::runqueues, cpu)?.curr().deref()
+}
+
+/// The CPU that a task runs on, or ran on last.
+pub fn cpu(task: task_struct<'_>) -> Result<u32, Fault> {
+    #[cfg(kernel_has = "task_struct.cpu")]
+    {
+        Ok(task.cpu())
+    }
+    #[cfg(all(
+        not(kernel_has = "task_struct.cpu"),
+        kernel_has = "task_struct.thread_info.cpu"
+    ))]
+    {
+        Ok(task.thread_info().cpu())
+    }
+    // Before the stack and thread_info were parted, a pointer led to the latter.
+    #[cfg(all(
+        not(kernel_has = "task_struct.cpu"),
+        not(kernel_has = "task_struct.thread_info.cpu")
+    ))]
+    {
+        Ok(task.thread_info().deref()?.cpu())
+    }
+}
+
+/// The kernel's own bits of a task's state, without the exit state.
+fn raw_state(task: task_struct<'_>) -> u64 {
+    #[cfg(kernel_has = "task_struct.__state")]
+    {
+        u64::from(task.__state())
+    }
+    #[cfg(not(kernel_has = "task_struct.__state"))]
+    {
+        task.state().cast_unsigned()
+    }
+}
+
+/// `TASK_UNINTERRUPTIBLE`, the same in all kernels.
+const UNINTERRUPTIBLE: u64 = 2;
+/// `TASK_NOLOAD`: an uninterruptible task that does not count as load is idle (include/linux/sched.h).
+#[cfg(kernel_has = "task_struct.__state")]
+const NOLOAD: u64 = 0x400;
+
+/// The letters of states, as /proc shows them: by the highest bit that is set, 0 for none.
+pub struct States {
+    letters: Vec<char>,
+    idle: Option<char>,
+}
+
+impl States {
+    /// Reads the kernel's own table (`task_state_array`, fs/proc/array.c), whose bits have changed over time.
+    #[cfg(kernel_has = "sym:task_state_array")]
+    pub fn new(k: &Memory) -> Result<Self, Fault> {
+        let mut letters = Vec::new();
+        for name in k.get(sym::task_state_array)?.iter() {
+            let name = name.read()?;
+            letters.push(name.as_bytes().first().map_or('?', |byte| char::from(*byte)));
+        }
+        // Idle stands behind all states that are bits.
+        let idle = letters.pop_if(|letter| *letter == 'I');
+        Ok(States { letters, idle })
+    }
+
+    /// The letters of kernels whose table is not in the debug information: those of 2.6.9.
+    #[cfg(not(kernel_has = "sym:task_state_array"))]
+    pub fn new(_: &Memory) -> Result<Self, Fault> {
+        Ok(States {
+            letters: "RSDTtZX".chars().collect(),
+            idle: None,
+        })
+    }
+
+    /// A task's letter.
+    pub fn letter(&self, task: task_struct<'_>) -> char {
+        let state = raw_state(task);
+        #[cfg(kernel_has = "task_struct.__state")]
+        if state & (UNINTERRUPTIBLE | NOLOAD) == UNINTERRUPTIBLE | NOLOAD
+            && let Some(idle) = self.idle
+        {
+            return idle;
+        }
+        let exit = u64::try_from(i64::from(task.exit_state())).unwrap_or(0);
+        let reported = (1u64 << (self.letters.len().clamp(1, 33) - 1)) - 1;
+        let bits = (state | exit) & reported;
+        let index = (u64::BITS - bits.leading_zeros()) as usize;
+        self.letters.get(index).copied().unwrap_or('?')
+    }
+}
+
+/// Whether a task belongs to the kernel itself: it has no memory of its own, and has not lost it by exiting.
+pub fn is_kernel_thread(task: task_struct<'_>) -> bool {
+    task.mm().is_null() && task.exit_state() == 0
+}
+
+/// A task's name as /proc shows it: a worker's has what it works at behind it (`wq_worker_comm`, kernel/workqueue.c).
+pub fn displayed_name(task: task_struct<'_>) -> Result<String, Fault> {
+    #[allow(unused_mut, reason = "old kernels had no such workers")]
+    let mut name = task.comm().to_string();
+    #[cfg(all(
+        kernel_has = "worker.desc",
+        kernel_has = "kthread.data",
+        kernel_has = "task_struct.worker_private"
+    ))]
+    {
+        /// `PF_WQ_WORKER`, include/linux/sched.h.
+        const WORKER: u32 = 0x20;
+        if task.flags() & WORKER != 0 {
+            let kthread = task.worker_private().cast::<kernel::kthread<'_>>().deref()?;
+            let worker = kthread.data().cast::<kernel::worker<'_>>().deref()?;
+            if !worker.pool().is_null() && !worker.desc().is_empty() {
+                let sign = if worker.current_work().is_null() { '-' } else { '+' };
+                name = format!("{name}{sign}{}", worker.desc());
+            }
+        }
+    }
+    Ok(name)
+}

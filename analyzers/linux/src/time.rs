@@ -1,0 +1,23 @@
+//! The kernel's clocks.
+
+use kstruct::{Fault, Memory};
+
+/// `jiffies` as `unsigned long`.
+pub fn jiffies(k: &Memory) -> Result<u64, Fault> {
+    #[cfg(kernel_has = "sym:jiffies_64")]
+    {
+        let jiffies = k.get(kernel::sym::jiffies_64)?;
+        Ok(k.wrap(jiffies))
+    }
+    #[cfg(not(kernel_has = "sym:jiffies_64"))]
+    {
+        k.get(kernel::sym::jiffies)
+    }
+}
+
+/// How many jiffies ago `then` was, on a clock as wide as `unsigned long`. A time in the future is 0.
+pub fn jiffies_since(k: &Memory, now: u64, then: u64) -> u64 {
+    let age = k.wrap(now.wrapping_sub(then));
+    let half = 1 << (u32::from(kernel::KERNEL.pointer_size) * 8 - 1);
+    if age < half { age } else { 0 }
+}

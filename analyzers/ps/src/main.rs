@@ -1,0 +1,270 @@
+//! `ps`: every task of a dump.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use clap::Parser;
+use kernel::task_struct;
+use kstruct::{Memory, View as _};
+use linux::app::{Common, plain_table, table_text};
+use linux::{Faults, Report, cpu, mm, task};
+use serde::Serialize;
+
+/// Lists the tasks in a dump, in the style of crash's ps.
+///
+/// Without a selection every process and kernel thread is shown. `>` marks what a CPU was running.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:
+  ps --core vmcore                 all processes and kernel threads
+  ps --core vmcore -T -u           the threads of user processes
+  ps --core vmcore 1 sshd          task 1 and all tasks named sshd
+  ps --core vmcore -S              how many tasks are in which state
+  ps --core vmcore -p 4711         a task and its ancestors")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Show threads, not only the leaders of their groups
+    #[arg(short = 'T', long)]
+    threads: bool,
+    /// Only kernel threads
+    #[arg(short, long, conflicts_with = "user")]
+    kernel: bool,
+    /// Only user processes
+    #[arg(short, long)]
+    user: bool,
+    /// Only tasks that a CPU was running
+    #[arg(short = 'A', long)]
+    active: bool,
+    /// Count tasks by state
+    #[arg(short = 'S', long)]
+    summary: bool,
+    /// Show the ancestors of the selected tasks too
+    #[arg(short, long)]
+    parents: bool,
+    /// Show the children of the selected tasks too
+    #[arg(short, long)]
+    children: bool,
+    /// Only these: a process or thread id, the address of a task_struct (0x...), or a name
+    #[arg(value_name = "PID|ADDRESS|NAME")]
+    select: Vec<String>,
+}
+
+impl AsRef<Common> for Args {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    linux::app::run(analyze)
+}
+
+#[derive(Serialize)]
+struct Tasks {
+    tasks: Vec<Row>,
+    states: BTreeMap<char, u64>,
+    #[serde(skip)]
+    summary: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    /// The thread's id; the same as `tgid` for a leader.
+    pid: i32,
+    tgid: i32,
+    ppid: i32,
+    cpu: Option<u32>,
+    state: char,
+    #[serde(serialize_with = "hex")]
+    address: u64,
+    /// `task_struct.comm`.
+    comm: String,
+    /// The name as /proc shows it.
+    name: String,
+    /// Threads in its group.
+    threads: u64,
+    rss_kb: u64,
+    vsz_kb: u64,
+    kernel_thread: bool,
+    /// Whether a CPU was running it.
+    active: bool,
+}
+
+fn hex<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{address:#x}"))
+}
+
+fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks> {
+    let states = task::States::new(k)
+        .map_err(|fault| anyhow::anyhow!("the names of task states can't be read: {fault}"))?;
+    let cpus = cpu::possible(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    let mut reader = Reader {
+        states,
+        active: BTreeSet::new(),
+        faults,
+    };
+    let mut rows = Vec::new();
+    for cpu in &cpus {
+        let current = task::current(k, *cpu);
+        if let Some(current) = reader.faults.check(format_args!("current task of CPU {cpu}"), current) {
+            reader.active.insert(current.addr());
+        }
+    }
+    for cpu in &cpus {
+        let idle = task::idle(k, *cpu);
+        if let Some(idle) = reader.faults.check(format_args!("idle task of CPU {cpu}"), idle) {
+            rows.push(reader.row(idle, 1));
+        }
+    }
+    for leader in task::leaders(k) {
+        let Some(leader) = reader.faults.check("task list", leader) else {
+            continue;
+        };
+        let mut group = Vec::new();
+        for thread in task::threads(leader) {
+            let what = format_args!("threads of {}", leader.pid());
+            group.extend(reader.faults.check(what, thread));
+        }
+        let shown = if args.threads { group.len() } else { 1 };
+        for thread in &group[..shown.min(group.len())] {
+            rows.push(reader.row(*thread, group.len() as u64));
+        }
+    }
+    let rows = select(rows, args)?;
+    let mut states = BTreeMap::new();
+    for row in &rows {
+        *states.entry(row.state).or_default() += 1;
+    }
+    Ok(Tasks {
+        tasks: rows,
+        states,
+        summary: args.summary,
+    })
+}
+
+struct Reader<'f> {
+    states: task::States,
+    active: BTreeSet<u64>,
+    faults: &'f mut Faults,
+}
+
+impl Reader<'_> {
+    fn row(&mut self, task: task_struct<'_>, threads: u64) -> Row {
+        let pid = task.pid();
+        let parent = self
+            .faults
+            .check(format_args!("parent of {pid}"), task.real_parent().deref());
+        let mm = self
+            .faults
+            .check(format_args!("memory of {pid}"), task.mm().deref_or_null())
+            .flatten();
+        let name = self
+            .faults
+            .check(format_args!("name of {pid}"), task::displayed_name(task));
+        Row {
+            pid,
+            tgid: task.tgid(),
+            ppid: parent.map_or(0, |parent| parent.tgid()),
+            cpu: self.faults.check(format_args!("CPU of {pid}"), task::cpu(task)),
+            state: self.states.letter(task),
+            address: task.addr(),
+            comm: task.comm().to_string(),
+            name: name.unwrap_or_else(|| task.comm().to_string()),
+            threads,
+            rss_kb: mm.map_or(0, |mm| mm::resident_pages(mm) * mm::PAGE / 1024),
+            vsz_kb: mm.map_or(0, |mm| mm.total_vm() * mm::PAGE / 1024),
+            kernel_thread: task::is_kernel_thread(task),
+            active: self.active.contains(&task.addr()),
+        }
+    }
+}
+
+/// Keeps what was asked for, and its relatives.
+fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let is_wanted = |row: &Row| {
+        args.select.is_empty()
+            || args.select.iter().any(|wanted| {
+                match wanted.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16)) {
+                    Some(Ok(address)) => row.address == address,
+                    _ => wanted.parse() == Ok(row.pid) || *wanted == row.comm || *wanted == row.name,
+                }
+            })
+    };
+    let mut chosen: BTreeSet<usize> = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| {
+            is_wanted(row)
+                && (!args.kernel || row.kernel_thread)
+                && (!args.user || !row.kernel_thread)
+                && (!args.active || row.active)
+        })
+        .map(|(index, _)| index)
+        .collect();
+    if chosen.is_empty() && !args.select.is_empty() {
+        anyhow::bail!("no task is {}", args.select.join(" or "));
+    }
+    if args.parents {
+        let by_pid: BTreeMap<i32, usize> = rows
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, row)| (row.pid, index))
+            .collect();
+        let mut todo: Vec<usize> = chosen.iter().copied().collect();
+        while let Some(index) = todo.pop() {
+            if let Some(parent) = by_pid.get(&rows[index].ppid)
+                && chosen.insert(*parent)
+            {
+                todo.push(*parent);
+            }
+        }
+    }
+    if args.children {
+        let parents: BTreeSet<i32> = chosen.iter().map(|index| rows[*index].tgid).collect();
+        let children = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| parents.contains(&row.ppid) && row.pid != 0);
+        chosen.extend(children.map(|(index, _)| index));
+    }
+    Ok(rows
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| chosen.contains(index))
+        .map(|(_, row)| row)
+        .collect())
+}
+
+impl Report for Tasks {
+    fn table(&self) -> String {
+        if self.summary {
+            let rows = self.states.iter().map(|(state, count)| vec![state.to_string(), count.to_string()]);
+            return table_text(&plain_table(&["ST", "TASKS"], rows));
+        }
+        let rows = self.tasks.iter().map(|row| {
+            vec![
+                if row.active { ">" } else { "" }.to_owned(),
+                row.pid.to_string(),
+                row.ppid.to_string(),
+                row.cpu.map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()),
+                format!("{:x}", row.address),
+                row.state.to_string(),
+                row.threads.to_string(),
+                row.vsz_kb.to_string(),
+                row.rss_kb.to_string(),
+                if row.kernel_thread { format!("[{}]", row.name) } else { row.name.clone() },
+            ]
+        });
+        let header = ["", "PID", "PPID", "CPU", "TASK", "ST", "THR", "VSZ", "RSS", "COMM"];
+        let mut table = plain_table(&header, rows);
+        for column in [1, 2, 3, 6, 7, 8] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(comfy_table::CellAlignment::Right);
+            }
+        }
+        table_text(&table)
+    }
+}
