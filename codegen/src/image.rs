@@ -73,15 +73,74 @@ impl<'d> Elf<'d> {
         !self.file.is_little_endian()
     }
 
-    /// The contents of a section, decompressed if need be; empty if there is no such section.
+    /// The contents of a section, decompressed if need be, and relocated in a module; empty if there is no such section.
     pub fn section(&self, name: &str) -> Result<Cow<'d, [u8]>, Error> {
-        match self.file.section_by_name(name) {
-            None => Ok(Cow::Borrowed(&[])),
-            Some(section) => section.uncompressed_data().map_err(|error| Error::Elf {
-                path: self.path.to_owned(),
-                what: format!("section {name}: {error}"),
-            }),
+        let Some(section) = self.file.section_by_name(name) else {
+            return Ok(Cow::Borrowed(&[]));
+        };
+        let bad = |what: String| Error::Elf {
+            path: self.path.to_owned(),
+            what: format!("section {name}: {what}"),
+        };
+        let data = section.uncompressed_data().map_err(|error| bad(error.to_string()))?;
+        // A vmlinux may carry relocations too (CONFIG_RANDOMIZE_BASE keeps them); they have been applied.
+        if !self.is_relocatable() {
+            return Ok(data);
         }
+        let mut data = data.into_owned();
+        for (offset, relocation) in section.relocations() {
+            self.relocate(&mut data, offset, &relocation).map_err(&bad)?;
+        }
+        Ok(Cow::Owned(data))
+    }
+
+    /// Whether this is a module (ET_REL), whose debug information is complete only after relocation.
+    pub fn is_relocatable(&self) -> bool {
+        self.file.kind() == object::ObjectKind::Relocatable
+    }
+
+    /// Applies one relocation. Debug information holds absolute values only: offsets into other sections, and addresses
+    /// relative to the start of theirs.
+    fn relocate(&self, data: &mut [u8], offset: u64, relocation: &object::Relocation) -> Result<(), String> {
+        use object::{RelocationKind, RelocationTarget};
+
+        if relocation.kind() == RelocationKind::None {
+            return Ok(());
+        }
+        let target = match relocation.target() {
+            RelocationTarget::Symbol(index) => self
+                .file
+                .symbol_by_index(index)
+                .map_err(|error| error.to_string())?
+                .address(),
+            RelocationTarget::Absolute => 0,
+            _ => return Err(format!("a relocation at {offset:#x} with an unknown target")),
+        };
+        let size = usize::from(relocation.size()) / 8;
+        if relocation.kind() != RelocationKind::Absolute || !matches!(size, 4 | 8) {
+            return Err(format!("a relocation at {offset:#x} of a kind that is not supported: {relocation:?}"));
+        }
+        let place = usize::try_from(offset)
+            .ok()
+            .and_then(|start| data.get_mut(start..start.checked_add(size)?))
+            .ok_or_else(|| format!("a relocation at {offset:#x} is outside the section"))?;
+        let big = self.big_endian();
+        let mut bytes = [0; 8];
+        let range = if big { 8 - size..8 } else { 0..size };
+        bytes[range.clone()].copy_from_slice(place);
+        let implicit = if !relocation.has_implicit_addend() {
+            0
+        } else if big {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        };
+        let value = target
+            .wrapping_add_signed(relocation.addend())
+            .wrapping_add(implicit);
+        let bytes = if big { value.to_be_bytes() } else { value.to_le_bytes() };
+        place.copy_from_slice(&bytes[range]);
+        Ok(())
     }
 
     /// Functions by address, from the symbol table.

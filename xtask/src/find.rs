@@ -66,3 +66,55 @@ pub fn kernel_name(vmlinux: &Path) -> String {
     }
     file.strip_prefix("vmlinux-").unwrap_or(&file).to_owned()
 }
+
+/// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it.
+pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
+    let path = Path::new(wanted);
+    if path.is_file() {
+        return Some(path.to_owned());
+    }
+    let directory = vmlinux.parent()?;
+    // A vmlinux may be a link into the place where its package was unpacked.
+    let real = vmlinux.canonicalize().ok()?;
+    let real_directory = real.parent()?;
+    let roots = [
+        directory.join("modules-debug"),
+        real_directory.join("modules-debug"),
+        real_directory.join("../lib/modules").join(kernel),
+        real_directory.join("kernel"),
+        Path::new("/usr/lib/debug/lib/modules").join(kernel),
+    ];
+    let names = [format!("{wanted}.ko.debug"), format!("{wanted}.ko")];
+    roots.iter().find_map(|root| search(root, &names, 0))
+}
+
+/// A module's name from the name of its file: `veth` from `veth.ko.debug`.
+pub fn module_name(path: &Path) -> String {
+    let file = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    file.split('.').next().unwrap_or(&file).to_owned()
+}
+
+fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    entries.sort();
+    let is_wanted = |path: &&PathBuf| {
+        path.file_name()
+            .is_some_and(|file| names.iter().any(|name| file == name.as_str()))
+    };
+    if let Some(found) = entries.iter().find(is_wanted) {
+        return Some(found.clone());
+    }
+    if depth == 12 {
+        return None;
+    }
+    entries
+        .iter()
+        .filter(|path| path.is_dir() && !path.is_symlink())
+        .find_map(|path| search(path, names, depth + 1))
+}

@@ -1,5 +1,6 @@
 //! `cargo xtask gen`: from a vmlinux to `generated/<kernel>/`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,6 +16,9 @@ use crate::{find, paths};
 pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
     vmlinux: String,
+    /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
+    #[arg(long, value_name = "MODULE")]
+    module: Vec<String>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
@@ -24,7 +28,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<bool> {
     let vmlinux = find::vmlinux(&args.vmlinux)?;
     let kernel = find::kernel_name(&vmlinux);
-    let done = generate(&vmlinux, &kernel, args.check)?;
+    let modules = modules(&vmlinux, &kernel, &args.module)?;
+    let done = generate(&vmlinux, &kernel, &modules, args.check)?;
     if !args.check || done.is_fresh() {
         return Ok(true);
     }
@@ -38,14 +43,41 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(false)
 }
 
+/// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
+/// need not.
+fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = BTreeMap::new();
+    for module in asked {
+        match find::module(vmlinux, kernel, module) {
+            Some(path) => found.insert(find::module_name(&path), path),
+            None => bail!("there is no debug information of module {module} for kernel {kernel}"),
+        };
+    }
+    for module in crate::workspace::wanted_modules()? {
+        if let Some(path) = find::module(vmlinux, kernel, &module) {
+            found.entry(module).or_insert(path);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
 /// Generates the bindings of a kernel, or checks them.
-pub fn generate(vmlinux: &Path, kernel: &str, check: bool) -> anyhow::Result<output::Written> {
+pub fn generate(
+    vmlinux: &Path,
+    kernel: &str,
+    modules: &[PathBuf],
+    check: bool,
+) -> anyhow::Result<output::Written> {
     let start = Instant::now();
     let image = Image::open(vmlinux)?;
+    let module_images = modules
+        .iter()
+        .map(|module| Image::open(module))
+        .collect::<Result<Vec<_>, _>>()?;
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
-    let model = dwarf::read(&image, &|progress| {
+    let model = dwarf::read(&image, &module_images, &|progress| {
         bar.set_length(progress.of as u64);
         bar.set_position(progress.units as u64);
         bar.set_message(progress.types.to_string());
@@ -65,6 +97,10 @@ pub fn generate(vmlinux: &Path, kernel: &str, check: bool) -> anyhow::Result<out
     let directory = paths::bindings(kernel);
     let written = output::write(&directory, &files, check)
         .with_context(|| format!("can't write {}", directory.display()))?;
+    let names: Vec<String> = modules.iter().map(|module| find::module_name(module)).collect();
+    if !names.is_empty() {
+        eprintln!("{kernel}: with modules {}", names.join(", "));
+    }
     eprintln!(
         "{kernel}: {} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",
         model.items.len(),
@@ -88,7 +124,8 @@ pub fn ensure(kernel: &str) -> anyhow::Result<PathBuf> {
     }
     match find::vmlinux(kernel) {
         Ok(vmlinux) => {
-            generate(&vmlinux, kernel, false)?;
+            let modules = modules(&vmlinux, kernel, &[])?;
+            generate(&vmlinux, kernel, &modules, false)?;
             Ok(directory)
         }
         Err(error) => {

@@ -6,6 +6,7 @@ mod fixture;
 mod generate;
 mod lab;
 mod paths;
+mod workspace;
 
 use std::process::ExitCode;
 

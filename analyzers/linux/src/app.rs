@@ -191,3 +191,13 @@ pub fn table_text(table: &comfy_table::Table) -> String {
     }
     out
 }
+
+/// Serializes an address as `0x...`.
+pub fn hex<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{address:#x}"))
+}
+
+/// Serializes flags as `0x...`.
+pub fn hex_u32<S: serde::Serializer>(flags: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{flags:#x}"))
+}

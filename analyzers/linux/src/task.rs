@@ -165,26 +165,33 @@ pub fn is_kernel_thread(task: task_struct<'_>) -> bool {
     task.mm().is_null() && task.exit_state() == 0
 }
 
-/// A task's name as /proc shows it: a worker's has what it works at behind it (`wq_worker_comm`, kernel/workqueue.c).
+/// A task's name as /proc shows it (`proc_task_name`, fs/proc/array.c): all of a kernel thread's name, of which `comm`
+/// has the first 15 bytes, and behind a worker's name what it works at.
 pub fn displayed_name(task: task_struct<'_>) -> Result<String, Fault> {
-    #[allow(unused_mut, reason = "old kernels had no such workers")]
-    let mut name = task.comm().to_string();
-    #[cfg(all(
-        kernel_has = "worker.desc",
-        kernel_has = "kthread.data",
-        kernel_has = "task_struct.worker_private"
-    ))]
+    #[cfg(kernel_has = "task_struct.worker_private")]
     {
-        /// `PF_WQ_WORKER`, include/linux/sched.h.
+        use kernel::{kthread, worker};
+
+        /// `PF_WQ_WORKER` and `PF_KTHREAD`, include/linux/sched.h.
         const WORKER: u32 = 0x20;
+        const KERNEL_THREAD: u32 = 0x0020_0000;
+        let private = || task.worker_private().cast::<kthread<'_>>().deref();
+        #[cfg(kernel_has = "worker.desc")]
         if task.flags() & WORKER != 0 {
-            let kthread = task.worker_private().cast::<kernel::kthread<'_>>().deref()?;
-            let worker = kthread.data().cast::<kernel::worker<'_>>().deref()?;
-            if !worker.pool().is_null() && !worker.desc().is_empty() {
-                let sign = if worker.current_work().is_null() { '-' } else { '+' };
-                name = format!("{name}{sign}{}", worker.desc());
+            let worker = private()?.data().cast::<worker<'_>>().deref()?;
+            if worker.pool().is_null() || worker.desc().is_empty() {
+                return Ok(task.comm().to_string());
+            }
+            let sign = if worker.current_work().is_null() { '-' } else { '+' };
+            return Ok(format!("{}{sign}{}", task.comm(), worker.desc()));
+        }
+        #[cfg(kernel_has = "kthread.full_name")]
+        if task.flags() & KERNEL_THREAD != 0 && !task.worker_private().is_null() {
+            let full = private()?.full_name();
+            if !full.is_null() {
+                return Ok(full.read()?.to_string());
             }
         }
     }
-    Ok(name)
+    Ok(task.comm().to_string())
 }

@@ -76,7 +76,7 @@ struct Row {
     ppid: i32,
     cpu: Option<u32>,
     state: char,
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "linux::app::hex")]
     address: u64,
     /// `task_struct.comm`.
     comm: String,
@@ -89,10 +89,6 @@ struct Row {
     kernel_thread: bool,
     /// Whether a CPU was running it.
     active: bool,
-}
-
-fn hex<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{address:#x}"))
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks> {

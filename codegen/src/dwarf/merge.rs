@@ -48,6 +48,13 @@ pub struct UnitSummary {
     variables: Vec<Variable>,
 }
 
+impl UnitSummary {
+    /// Drops what has no address: the variables of a module.
+    pub fn forget_variables(&mut self) {
+        self.variables = Vec::new();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

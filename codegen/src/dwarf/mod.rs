@@ -30,8 +30,45 @@ pub struct Progress {
     pub types: usize,
 }
 
-/// Reads all units of an image. `progress` is called from several threads, some hundred times at most.
-pub fn read(image: &Image, progress: &(dyn Fn(Progress) + Sync)) -> Result<Model, Error> {
+/// Reads all units of a kernel, and of modules whose types are to be known too. Variables and functions are the kernel's:
+/// those of modules have no address before they are loaded.
+///
+/// `progress` is called from several threads, some hundred times at most.
+pub fn read(
+    kernel: &Image,
+    modules: &[Image],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Model, Error> {
+    let elf = kernel.parse()?;
+    let identity = elf.kernel()?;
+    let context = merge::Context::new(elf.per_cpu_ranges());
+    let mut summaries = read_image(kernel, &context, progress)?;
+    for module in modules {
+        let machine = module.parse()?.kernel()?;
+        if (machine.machine, machine.pointer_size, machine.big_endian)
+            != (identity.machine, identity.pointer_size, identity.big_endian)
+        {
+            return Err(Error::Elf {
+                path: module.path().to_owned(),
+                what: format!("it is for another machine than {}", kernel.path().display()),
+            });
+        }
+        for mut summary in read_image(module, &context, &|_| ())? {
+            summary.forget_variables();
+            summaries.push(summary);
+        }
+    }
+    let mut model = context.finish(summaries);
+    model.kernel = identity;
+    model.functions = elf.functions();
+    Ok(model)
+}
+
+fn read_image(
+    image: &Image,
+    context: &merge::Context,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<merge::UnitSummary>, Error> {
     let elf = image.parse()?;
     let endian = if elf.big_endian() {
         RunTimeEndian::Big
@@ -67,26 +104,24 @@ pub fn read(image: &Image, progress: &(dyn Fn(Progress) + Sync)) -> Result<Model
         headers.push(header);
     }
 
-    let kernel = elf.kernel()?;
-    let context = merge::Context::new(elf.per_cpu_ranges());
     let done = AtomicUsize::new(0);
     let step = headers.len() / 200 + 1;
-    let summaries: Vec<merge::UnitSummary> = headers
+    headers
         .par_iter()
         .map(|header| {
             let offset = header.offset().0 as u64;
-            let summary = unit::read(&dwarf, *header)
-                .map_err(at(offset))
-                .and_then(|parsed| match parsed {
-                    unit::Parsed::Types(unit) => Ok(context.add(&unit)),
-                    unit::Parsed::OtherLanguage => Ok(merge::UnitSummary::default()),
-                    unit::Parsed::Unsupported(what) => Err(Error::Unsupported {
+            let summary = match unit::read(&dwarf, *header).map_err(at(offset))? {
+                unit::Parsed::Types(unit) => context.add(&unit),
+                unit::Parsed::OtherLanguage => merge::UnitSummary::default(),
+                unit::Parsed::Unsupported(what) => {
+                    return Err(Error::Unsupported {
                         path: image.path().to_owned(),
                         what,
-                    }),
-                })?;
+                    });
+                }
+            };
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done % step == 0 || done == headers.len() {
+            if done.is_multiple_of(step) || done == headers.len() {
                 progress(Progress {
                     units: done,
                     of: headers.len(),
@@ -95,10 +130,5 @@ pub fn read(image: &Image, progress: &(dyn Fn(Progress) + Sync)) -> Result<Model
             }
             Ok(summary)
         })
-        .collect::<Result<_, Error>>()?;
-
-    let mut model = context.finish(summaries);
-    model.kernel = kernel;
-    model.functions = elf.functions();
-    Ok(model)
+        .collect()
 }

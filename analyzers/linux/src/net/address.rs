@@ -1,0 +1,136 @@
+//! IPv4 and IPv6 addresses of interfaces.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use kernel::net_device;
+use kstruct::{Fault, View as _};
+use serde::Serialize;
+
+use crate::Faults;
+
+/// An IPv4 address of an interface.
+#[derive(Debug, Serialize)]
+pub struct Ipv4 {
+    pub address: Ipv4Addr,
+    /// The other end of a point-to-point link, where it isn't the address itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Ipv4Addr>,
+    pub prefix: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<Ipv4Addr>,
+    pub scope: String,
+    pub secondary: bool,
+    /// `eth0:1`
+    pub label: String,
+}
+
+/// An IPv6 address of an interface.
+#[derive(Debug, Serialize)]
+pub struct Ipv6 {
+    pub address: Ipv6Addr,
+    pub prefix: u32,
+    pub scope: String,
+}
+
+/// The bytes of a `__be32` lie in network order, whatever the machine's own order.
+fn ipv4(value: u32) -> Ipv4Addr {
+    let bytes = if kernel::KERNEL.big_endian {
+        value.to_be_bytes()
+    } else {
+        value.to_le_bytes()
+    };
+    Ipv4Addr::from(bytes)
+}
+
+/// `IFA_F_SECONDARY`, include/uapi/linux/if_addr.h.
+const SECONDARY: u32 = 1;
+
+/// The IPv4 addresses of an interface, in the order of the kernel's list.
+pub fn ipv4_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv4> {
+    let mut found = Vec::new();
+    let name = device.name();
+    let Some(Some(inet)) = faults.check(
+        format_args!("IPv4 configuration of {name}"),
+        device.ip_ptr().cast::<kernel::in_device<'_>>().deref_or_null(),
+    ) else {
+        return found;
+    };
+    for address in crate::chain(Ok(inet.ifa_list()), kernel::in_ifaddr::ifa_next) {
+        let Some(address) = faults.check(format_args!("IPv4 addresses of {name}"), address) else {
+            continue;
+        };
+        let (local, peer) = (address.ifa_local(), address.ifa_address());
+        let broadcast = address.ifa_broadcast();
+        found.push(Ipv4 {
+            address: ipv4(local),
+            peer: (local != peer).then(|| ipv4(peer)),
+            prefix: address.ifa_prefixlen(),
+            broadcast: (broadcast != 0).then(|| ipv4(broadcast)),
+            scope: scope_name(address.ifa_scope()),
+            secondary: u32::from(address.ifa_flags()) & SECONDARY != 0,
+            label: address.ifa_label().to_string(),
+        });
+    }
+    found
+}
+
+/// The IPv6 addresses of an interface, in the order of the kernel's list.
+pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> {
+    let mut found = Vec::new();
+    let name = device.name();
+    let Some(Some(inet)) = faults.check(
+        format_args!("IPv6 configuration of {name}"),
+        device.ip6_ptr().cast::<kernel::inet6_dev<'_>>().deref_or_null(),
+    ) else {
+        return found;
+    };
+    #[cfg(kernel_has = "inet6_ifaddr.if_list")]
+    let list = inet.addr_list().entries(kernel::inet6_ifaddr::if_list);
+    #[cfg(not(kernel_has = "inet6_ifaddr.if_list"))]
+    let list = crate::chain(Ok(inet.addr_list()), kernel::inet6_ifaddr::if_next);
+    for address in list {
+        let what = format_args!("IPv6 addresses of {name}");
+        let Some(address) = faults.check(what, address) else {
+            continue;
+        };
+        match ipv6(address.addr_()) {
+            Ok(ip) => found.push(Ipv6 {
+                address: ip,
+                prefix: u32::from(address.prefix_len()),
+                scope: scope_name(ipv6_scope(address.scope().into())),
+            }),
+            Err(fault) => faults.add(format_args!("IPv6 addresses of {name}"), fault),
+        }
+    }
+    found
+}
+
+fn ipv6(address: kernel::in6_addr<'_>) -> Result<Ipv6Addr, Fault> {
+    let bytes: [u8; 16] = address.bytes().try_into().map_err(|_| Fault {
+        address: address.addr(),
+        kind: kstruct::FaultKind::OutOfRange,
+    })?;
+    Ok(Ipv6Addr::from(bytes))
+}
+
+/// `IFA_HOST`, `IFA_LINK`, `IFA_SITE` (include/net/if_inet6.h) as the scopes of routes (`rt_scope`, net/ipv6/addrconf.c).
+fn ipv6_scope(scope: u32) -> u8 {
+    match scope {
+        scope if scope & 0x10 != 0 => 254,
+        scope if scope & 0x20 != 0 => 253,
+        scope if scope & 0x40 != 0 => 200,
+        _ => 0,
+    }
+}
+
+/// `enum rt_scope_t`, include/uapi/linux/rtnetlink.h.
+fn scope_name(scope: u8) -> String {
+    match scope {
+        0 => "global".into(),
+        200 => "site".into(),
+        253 => "link".into(),
+        254 => "host".into(),
+        255 => "nowhere".into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,318 @@
+//! Queueing disciplines: those that `tc qdisc` shows, with the numbers that it shows.
+
+use kernel::{Qdisc, net_device};
+use kstruct::{Fault, Ptr, View as _};
+use serde::Serialize;
+
+use crate::Faults;
+
+/// A queueing discipline of an interface.
+#[derive(Debug, Serialize)]
+pub struct Discipline {
+    /// `fq_codel`
+    pub kind: String,
+    /// `10:`, as tc writes it.
+    pub handle: String,
+    /// `root`, or the class that it belongs to: `1:10`.
+    pub parent: String,
+    #[serde(serialize_with = "crate::app::hex")]
+    pub address: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Packets sent.
+    pub packets: u64,
+    pub drops: u64,
+    pub overlimits: u64,
+    pub requeues: u64,
+    /// Bytes that wait.
+    pub backlog: u64,
+    /// Packets that wait.
+    pub qlen: u64,
+    /// Packets that wait in each band, where the discipline has bands of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bands: Vec<u64>,
+}
+
+/// `TC_H_ROOT` and `TC_H_INGRESS`, include/uapi/linux/pkt_sched.h.
+const ROOT: u32 = 0xffff_ffff;
+const INGRESS: u32 = 0xffff_fff1;
+/// `TCQ_F_BUILTIN`, include/net/sch_generic.h: `noop` and the like, which tc does not show.
+const BUILTIN: u32 = 1;
+
+/// `10:`
+pub fn handle(handle: u32) -> String {
+    format!("{:x}:", handle >> 16)
+}
+
+/// `1:10`, or `root`.
+fn parent(parent: u32) -> String {
+    match parent {
+        ROOT => "root".into(),
+        INGRESS => "ingress".into(),
+        parent => format!("{:x}:{:x}", parent >> 16, parent & 0xffff),
+    }
+}
+
+/// The private part of a discipline.
+fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
+    #[cfg(kernel_has = "Qdisc.privdata")]
+    {
+        qdisc.privdata().cast()
+    }
+    #[cfg(not(kernel_has = "Qdisc.privdata"))]
+    {
+        // Behind the struct: aligned to 64 bytes since 2.6.24 (QDISC_ALIGNTO), to 32 before.
+        const ALIGN: u64 = if cfg!(kernel_has = "Qdisc.dev_queue") { 64 } else { 32 };
+        let size = (Qdisc::SIZE as u64).next_multiple_of(ALIGN);
+        Ptr::new(qdisc.memory(), qdisc.addr().wrapping_add(size))
+    }
+}
+
+/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c).
+pub fn disciplines(device: net_device<'_>, cpus: &[u32], faults: &mut Faults) -> Vec<Discipline> {
+    let mut out = Vec::new();
+    let name = device.name();
+    for qdisc in attached(device, faults) {
+        let discipline = imp::read(device, qdisc, cpus);
+        out.extend(faults.check(format_args!("qdisc {:#x} of {name}", qdisc.addr()), discipline));
+    }
+    out
+}
+
+/// The root, what hangs below it, and the one for ingress.
+fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
+    let name = device.name();
+    let mut out = Vec::new();
+    let root = faults.check(format_args!("qdisc of {name}"), imp::root(device));
+    let Some(Some(root)) = root else {
+        return out;
+    };
+    if root.flags() & BUILTIN == 0 {
+        out.push(root);
+    }
+    for qdisc in imp::children(device, root) {
+        let Some(qdisc) = faults.check(format_args!("qdiscs of {name}"), qdisc) else {
+            continue;
+        };
+        if qdisc.addr() != root.addr() && imp::is_visible(qdisc) {
+            out.push(qdisc);
+        }
+    }
+    let ingress = faults.check(format_args!("ingress qdisc of {name}"), imp::ingress(device));
+    if let Some(Some(ingress)) = ingress
+        && imp::is_visible(ingress)
+    {
+        out.push(ingress);
+    }
+    out
+}
+
+/// Kernels with transmit queues (2.6.27 and later).
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod imp {
+    use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
+    use crate::net::transmit_queues;
+
+    use kstruct::View as _;
+
+    /// `TCQ_F_CPUSTATS` and `TCQ_F_INVISIBLE`, include/net/sch_generic.h.
+    const CPU_STATS: u32 = 0x20;
+    const INVISIBLE: u32 = 0x80;
+
+    pub fn is_visible(qdisc: Qdisc<'_>) -> bool {
+        qdisc.flags() & (BUILTIN | INVISIBLE) == 0
+    }
+
+    pub fn root(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
+        let root = device.qdisc().deref_or_null()?;
+        Ok(root.filter(|root| root.flags() & INVISIBLE == 0))
+    }
+
+    pub fn children<'m>(
+        device: net_device<'m>,
+        _: Qdisc<'m>,
+    ) -> impl Iterator<Item = Result<Qdisc<'m>, Fault>> {
+        let buckets = device.qdisc_hash();
+        (0..buckets.len())
+            .filter_map(move |index| buckets.get(index))
+            .flat_map(|bucket| bucket.entries(Qdisc::hash))
+    }
+
+    pub fn ingress(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
+        match device.ingress_queue().deref_or_null()? {
+            Some(queue) => queue.qdisc_sleeping().deref_or_null(),
+            None => Ok(None),
+        }
+    }
+
+    #[derive(Default)]
+    struct Counters {
+        bytes: u64,
+        packets: u64,
+        drops: u32,
+        overlimits: u32,
+        requeues: u32,
+        backlog: u32,
+        qlen: u32,
+    }
+
+    impl Counters {
+        /// `gnet_stats_add_basic` and `gnet_stats_add_queue`, net/core/gen_stats.c: per-CPU counters where there are any.
+        fn add(&mut self, qdisc: Qdisc<'_>, cpus: &[u32]) -> Result<(), Fault> {
+            let per_cpu = qdisc.flags() & CPU_STATS != 0;
+            if per_cpu && !qdisc.cpu_bstats().is_null() {
+                for cpu in cpus {
+                    self.add_basic(qdisc.cpu_bstats().on_cpu(*cpu)?.deref()?);
+                }
+            } else {
+                self.add_basic(qdisc.bstats());
+            }
+            if per_cpu && !qdisc.cpu_qstats().is_null() {
+                for cpu in cpus {
+                    self.add_queue(qdisc.cpu_qstats().on_cpu(*cpu)?.deref()?);
+                }
+            } else {
+                self.add_queue(qdisc.qstats());
+            }
+            Ok(())
+        }
+
+        fn add_basic(&mut self, stats: kernel::gnet_stats_basic_sync<'_>) {
+            let count = |value: kernel::u64_stats_t<'_>| value.v().a().a().counter().cast_unsigned();
+            self.bytes += count(stats.bytes());
+            self.packets += count(stats.packets());
+        }
+
+        fn add_queue(&mut self, stats: kernel::gnet_stats_queue<'_>) {
+            self.qlen = self.qlen.wrapping_add(stats.qlen());
+            self.backlog = self.backlog.wrapping_add(stats.backlog());
+            self.drops = self.drops.wrapping_add(stats.drops());
+            self.requeues = self.requeues.wrapping_add(stats.requeues());
+            self.overlimits = self.overlimits.wrapping_add(stats.overlimits());
+        }
+    }
+
+    pub fn read<'m>(
+        device: net_device<'m>,
+        qdisc: Qdisc<'m>,
+        cpus: &[u32],
+    ) -> Result<Discipline, Fault> {
+        let ops = qdisc.ops().deref()?;
+        let kind = ops.id();
+        let mut counters = Counters::default();
+        if kind == "mq" || kind == "mqprio" {
+            // They have no queue of their own; asked for numbers, they add up those of the transmit queues (mq_dump).
+            for queue in transmit_queues(device)?.iter() {
+                let child = queue.qdisc_sleeping().deref()?;
+                counters.add(child, cpus)?;
+                counters.qlen = counters.qlen.wrapping_add(child.q().qlen());
+            }
+        } else {
+            counters.add(qdisc, cpus)?;
+            // `qdisc_qlen_sum`: what waits is counted per CPU only by disciplines without a lock.
+            if qdisc.flags() & CPU_STATS == 0 {
+                counters.qlen = qdisc.qstats().qlen().wrapping_add(qdisc.q().qlen());
+            } else {
+                counters.qlen = counters.qlen.wrapping_add(qdisc.qstats().qlen());
+            }
+        }
+        #[cfg(kernel_has = "htb_sched.overlimits")]
+        if kind == "htb" {
+            // Copied to the common counters only when someone asks (htb_dump).
+            counters.overlimits = private::<kernel::htb_sched<'_>>(qdisc).deref()?.overlimits();
+        }
+        #[cfg(not(kernel_has = "htb_sched.overlimits"))]
+        let _ = private::<()>;
+        Ok(Discipline {
+            kind: kind.to_string(),
+            handle: handle(qdisc.handle()),
+            parent: parent(qdisc.parent()),
+            address: qdisc.addr(),
+            bytes: counters.bytes,
+            packets: counters.packets,
+            drops: counters.drops.into(),
+            overlimits: counters.overlimits.into(),
+            requeues: counters.requeues.into(),
+            backlog: counters.backlog.into(),
+            qlen: counters.qlen.into(),
+            bands: Vec::new(),
+        })
+    }
+}
+
+/// Kernels in which an interface has one queue and a list of disciplines.
+#[cfg(not(kernel_has = "net_device.qdisc_hash"))]
+mod imp {
+    use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
+
+    use kstruct::{Array, View as _};
+
+    /// Bands of `pfifo_fast` (net/sched/sch_generic.c).
+    const FIFO_BANDS: usize = 3;
+
+    pub fn is_visible(qdisc: Qdisc<'_>) -> bool {
+        qdisc.flags() & BUILTIN == 0
+    }
+
+    pub fn root(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
+        device.qdisc_sleeping().deref_or_null()
+    }
+
+    pub fn children<'m>(
+        device: net_device<'m>,
+        _: Qdisc<'m>,
+    ) -> impl Iterator<Item = Result<Qdisc<'m>, Fault>> {
+        let ingress = device.qdisc_ingress().addr();
+        device
+            .qdisc_list()
+            .entries(Qdisc::list)
+            .filter(move |qdisc| !matches!(qdisc, Ok(qdisc) if qdisc.addr() == ingress))
+    }
+
+    pub fn ingress(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
+        device.qdisc_ingress().deref_or_null()
+    }
+
+    pub fn read<'m>(
+        _: net_device<'m>,
+        qdisc: Qdisc<'m>,
+        _: &[u32],
+    ) -> Result<Discipline, Fault> {
+        let kind = qdisc.ops().deref()?.id();
+        let stats = qdisc.stats();
+        let bands = if kind == "pfifo_fast" {
+            let bands: Array<'m, kernel::sk_buff_head<'m>> = private(qdisc).array(FIFO_BANDS)?;
+            bands.iter().map(|band| band.qlen().into()).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Discipline {
+            kind: kind.to_string(),
+            handle: handle(qdisc.handle()),
+            parent: parent(qdisc.parent()),
+            address: qdisc.addr(),
+            bytes: stats.bytes(),
+            packets: stats.packets().into(),
+            drops: stats.drops().into(),
+            overlimits: stats.overlimits().into(),
+            requeues: 0,
+            backlog: stats.backlog().into(),
+            qlen: qdisc.q().qlen().into(),
+            bands,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{handle, parent};
+
+    #[test]
+    fn handles_are_written_as_tc_does() {
+        assert_eq!(handle(0x0010_0000), "10:");
+        assert_eq!(handle(0), "0:");
+        assert_eq!(parent(0xffff_ffff), "root");
+        assert_eq!(parent(0xffff_fff1), "ingress");
+        assert_eq!(parent(0x0001_0010), "1:10");
+    }
+}

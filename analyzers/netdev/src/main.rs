@@ -1,0 +1,374 @@
+//! `netdev`: every network interface of a dump.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kernel::net_device;
+use kstruct::{Memory, View as _};
+use linux::app::{Common, plain_table, table_text};
+use linux::net::address::{Ipv4, Ipv6};
+use linux::net::qdisc::Discipline;
+use linux::net::softnet::Softnet;
+use linux::net::stats::{Stats, Unknown};
+use linux::net::{self, Namespace};
+use linux::{Faults, Report, cpu, time};
+use serde::Serialize;
+
+/// Shows the network interfaces in a dump, in all network namespaces, and each CPU's packet queues.
+///
+/// Counters are what `ip -s link` would have shown: sums over CPUs, queues and lower interfaces.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:
+  netdev --core vmcore               all interfaces
+  netdev --core vmcore eth0 bond0    these two
+  netdev --core vmcore --format json | jq '.interfaces[] | select(.rx.dropped > 0)'")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Only interfaces of these names
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl AsRef<Common> for Args {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    linux::app::run(analyze)
+}
+
+#[derive(Serialize)]
+struct Network {
+    interfaces: Vec<Interface>,
+    softnet: Vec<Softnet>,
+}
+
+#[derive(Serialize)]
+struct Interface {
+    /// The inode number of its network namespace; `null` in kernels without namespaces.
+    netns: Option<u64>,
+    ifindex: i32,
+    name: String,
+    /// The `net_device`.
+    #[serde(serialize_with = "linux::app::hex")]
+    address: u64,
+    kind: String,
+    flags: Vec<&'static str>,
+    #[serde(serialize_with = "linux::app::hex_u32")]
+    flags_value: u32,
+    state: Vec<String>,
+    operstate: Option<&'static str>,
+    mtu: u32,
+    mac: String,
+    ipv4: Vec<Ipv4>,
+    ipv6: Vec<Ipv6>,
+    rx: Option<Receive>,
+    tx: Option<Transmit>,
+    /// All counters, named as in `struct rtnl_link_stats64`.
+    stats: Option<Stats>,
+    /// Why there are no counters: the driver's function that would know them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats_unknown: Option<String>,
+    /// Since something was last received, where the kernel knows.
+    last_rx: Option<Age>,
+    /// Since something was last sent.
+    trans_start: Option<Age>,
+    qdiscs: Vec<Discipline>,
+}
+
+/// The columns of /proc/net/dev.
+#[derive(Serialize)]
+struct Receive {
+    bytes: u64,
+    packets: u64,
+    errors: u64,
+    dropped: u64,
+    fifo: u64,
+    frame: u64,
+    compressed: u64,
+    multicast: u64,
+}
+
+/// The columns of /proc/net/dev.
+#[derive(Serialize)]
+struct Transmit {
+    bytes: u64,
+    packets: u64,
+    errors: u64,
+    dropped: u64,
+    fifo: u64,
+    collisions: u64,
+    carrier: u64,
+    compressed: u64,
+}
+
+#[derive(Serialize)]
+struct Age {
+    jiffies: u64,
+    seconds: Option<f64>,
+}
+
+/// What all ages are reckoned from.
+#[derive(Clone, Copy)]
+struct Clock {
+    now: u64,
+    hz: Option<u64>,
+}
+
+impl Clock {
+    fn age(self, k: &Memory, then: u64) -> Age {
+        let jiffies = time::jiffies_since(k, self.now, then);
+        Age {
+            jiffies,
+            seconds: self.hz.filter(|hz| *hz != 0).map(|hz| jiffies as f64 / hz as f64),
+        }
+    }
+}
+
+fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Network> {
+    let cpus = cpu::possible(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    let clock = Clock {
+        now: time::jiffies(k).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?,
+        hz: faults.check("HZ", time::hz(k)).flatten(),
+    };
+    let mut interfaces = Vec::new();
+    for namespace in net::namespaces(k, faults) {
+        for device in namespace.devices() {
+            let Some(device) = faults.check("list of interfaces", device) else {
+                continue;
+            };
+            if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str()) {
+                interfaces.push(interface(k, namespace, device, &cpus, clock, faults));
+            }
+        }
+    }
+    if interfaces.is_empty() {
+        anyhow::bail!("there is no interface{}", match args.names.as_slice() {
+            [] => String::new(),
+            names => format!(" {}", names.join(" or ")),
+        });
+    }
+    let softnet = cpus
+        .iter()
+        .filter_map(|cpu| faults.check(format_args!("softnet_data of CPU {cpu}"), net::softnet::softnet(k, *cpu)))
+        .collect();
+    Ok(Network {
+        interfaces,
+        softnet,
+    })
+}
+
+fn interface(
+    k: &Memory,
+    namespace: Namespace<'_>,
+    device: net_device<'_>,
+    cpus: &[u32],
+    clock: Clock,
+    faults: &mut Faults,
+) -> Interface {
+    let name = device.name();
+    let kind = faults.check(format_args!("kind of {name}"), net::kind(device));
+    let mac = faults.check(format_args!("hardware address of {name}"), net::hardware_address(device));
+    let trans_start = faults
+        .check(format_args!("transmit queues of {name}"), net::transmit_start(device))
+        .flatten();
+    let (stats, stats_unknown) = match net::stats::stats(device, cpus) {
+        Ok(stats) => (Some(stats), None),
+        Err(Unknown::Driver(function)) => (None, Some(function)),
+        Err(Unknown::Fault(fault)) => {
+            faults.add(format_args!("counters of {name}"), fault);
+            (None, None)
+        }
+    };
+    let flags = net::flags::flags(device);
+    Interface {
+        netns: namespace.inode(),
+        ifindex: device.ifindex(),
+        name: name.to_string(),
+        address: device.addr(),
+        kind: kind.unwrap_or_default(),
+        flags: net::flags::names(flags),
+        flags_value: flags,
+        state: net::state_names(device),
+        operstate: net::operational_state(device),
+        mtu: device.mtu(),
+        mac: mac.map_or_else(String::new, |mac| {
+            net::format_hardware_address(u32::from(device.type_()), mac.bytes())
+        }),
+        ipv4: net::address::ipv4_addresses(device, faults),
+        ipv6: net::address::ipv6_addresses(device, faults),
+        rx: stats.as_ref().map(Receive::from),
+        tx: stats.as_ref().map(Transmit::from),
+        stats,
+        stats_unknown,
+        last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
+        trans_start: trans_start.map(|then| clock.age(k, then)),
+        qdiscs: net::qdisc::disciplines(device, cpus, faults),
+    }
+}
+
+/// The sums that /proc/net/dev shows (`dev_seq_printf_stats`, net/core/net-procfs.c).
+impl From<&Stats> for Receive {
+    fn from(stats: &Stats) -> Self {
+        Receive {
+            bytes: stats.rx_bytes,
+            packets: stats.rx_packets,
+            errors: stats.rx_errors,
+            dropped: stats.rx_dropped + stats.rx_missed_errors,
+            fifo: stats.rx_fifo_errors,
+            frame: stats.rx_length_errors + stats.rx_over_errors + stats.rx_crc_errors + stats.rx_frame_errors,
+            compressed: stats.rx_compressed,
+            multicast: stats.multicast,
+        }
+    }
+}
+
+impl From<&Stats> for Transmit {
+    fn from(stats: &Stats) -> Self {
+        Transmit {
+            bytes: stats.tx_bytes,
+            packets: stats.tx_packets,
+            errors: stats.tx_errors,
+            dropped: stats.tx_dropped,
+            fifo: stats.tx_fifo_errors,
+            collisions: stats.collisions,
+            carrier: stats.tx_carrier_errors + stats.tx_aborted_errors + stats.tx_window_errors + stats.tx_heartbeat_errors,
+            compressed: stats.tx_compressed,
+        }
+    }
+}
+
+impl Report for Network {
+    fn table(&self) -> String {
+        let mut out = String::new();
+        let mut netns = None;
+        for interface in &self.interfaces {
+            if interface.netns != netns {
+                netns = interface.netns;
+                let _ = writeln!(out, "== network namespace {}", netns.map_or_else(String::new, |inode| inode.to_string()));
+            }
+            interface.describe(&mut out);
+        }
+        out.push_str("== softnet\n");
+        let rows = self.softnet.iter().map(|cpu| {
+            [
+                u64::from(cpu.cpu),
+                cpu.processed,
+                cpu.dropped,
+                cpu.time_squeeze,
+                cpu.received_rps,
+                cpu.flow_limit,
+                cpu.input_qlen.into(),
+                cpu.process_qlen.into(),
+            ]
+            .map(|number| number.to_string())
+            .to_vec()
+        });
+        let header = ["CPU", "PROCESSED", "DROPPED", "SQUEEZED", "RPS", "FLOWLIMIT", "INPUT", "PROCESS"];
+        out.push_str(&table_text(&numbers(plain_table(&header, rows), 0)));
+        out
+    }
+}
+
+/// Aligns the columns from `first` on to the right.
+fn numbers(mut table: comfy_table::Table, first: usize) -> comfy_table::Table {
+    for index in first..table.column_count() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    table
+}
+
+impl Interface {
+    fn describe(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "{}: {}  <{}>  mtu {}  {}state {}  net_device {:x}",
+            self.ifindex,
+            self.name,
+            self.flags.join(","),
+            self.mtu,
+            self.operstate.map_or_else(String::new, |state| format!("operstate {state}  ")),
+            self.state.join("|"),
+            self.address,
+        );
+        if !self.mac.is_empty() {
+            let kind = if self.kind.is_empty() { String::new() } else { format!("  kind {}", self.kind) };
+            let _ = writeln!(out, "    link {}{kind}", self.mac);
+        }
+        for address in &self.ipv4 {
+            let peer = address.peer.map_or_else(String::new, |peer| format!(" peer {peer}"));
+            let _ = write!(out, "    inet {}{peer}/{}", address.address, address.prefix);
+            if let Some(broadcast) = address.broadcast {
+                let _ = write!(out, " brd {broadcast}");
+            }
+            let secondary = if address.secondary { " secondary" } else { "" };
+            let _ = writeln!(out, " scope {}{secondary} {}", address.scope, address.label);
+        }
+        for address in &self.ipv6 {
+            let _ = writeln!(out, "    inet6 {}/{} scope {}", address.address, address.prefix, address.scope);
+        }
+        match (&self.rx, &self.tx) {
+            (Some(rx), Some(tx)) => {
+                let _ = writeln!(
+                    out,
+                    "    rx {} packets, {} bytes, {} errors, {} dropped, {} multicast",
+                    rx.packets, rx.bytes, rx.errors, rx.dropped, rx.multicast
+                );
+                let _ = writeln!(
+                    out,
+                    "    tx {} packets, {} bytes, {} errors, {} dropped, {} collisions",
+                    tx.packets, tx.bytes, tx.errors, tx.dropped, tx.collisions
+                );
+            }
+            _ => {
+                let _ = writeln!(
+                    out,
+                    "    counters are not known{}",
+                    self.stats_unknown.as_ref().map_or_else(String::new, |function| {
+                        format!(": the driver keeps them, behind {function}")
+                    })
+                );
+            }
+        }
+        for (what, age) in [("received", &self.last_rx), ("sent", &self.trans_start)] {
+            if let Some(age) = age {
+                let seconds = age.seconds.map_or_else(
+                    || format!("{} jiffies", age.jiffies),
+                    |seconds| format!("{seconds:.3} s"),
+                );
+                let _ = writeln!(out, "    last {what} {seconds} ago");
+            }
+        }
+        for qdisc in &self.qdiscs {
+            let _ = write!(
+                out,
+                "    qdisc {} {} {}  qlen {}  backlog {}  sent {} packets, {} bytes  dropped {}  overlimits {}  requeues {}",
+                qdisc.kind,
+                qdisc.handle,
+                qdisc.parent,
+                qdisc.qlen,
+                qdisc.backlog,
+                qdisc.packets,
+                qdisc.bytes,
+                qdisc.drops,
+                qdisc.overlimits,
+                qdisc.requeues
+            );
+            if !qdisc.bands.is_empty() {
+                let _ = write!(out, "  bands");
+                for (index, band) in qdisc.bands.iter().enumerate() {
+                    let _ = write!(out, " {index}:{band}");
+                }
+            }
+            out.push('\n');
+        }
+    }
+}
