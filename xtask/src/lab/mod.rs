@@ -239,7 +239,8 @@ fn warnings(folder: &Path) -> Result<Vec<String>> {
 fn remove_stale(folder: &Path, release: &str, levels: u8) {
     let Some(machines) = folder.parent() else { return };
     for name in folder_names(machines) {
-        let stale = name.starts_with(&format!("{release}-{levels}level-")) && machines.join(&name) != folder;
+        let this = name.trim_start_matches(".partial-");
+        let stale = this.starts_with(&format!("{release}-{levels}level-")) && machines.join(&name) != folder;
         if stale && std::fs::remove_dir_all(machines.join(&name)).is_ok() {
             eprintln!("removed {name}, made by a former recipe");
         }

@@ -161,7 +161,7 @@ fn is_strict(name: &str) -> bool {
     let parts: Vec<_> = name.split('/').collect();
     match parts[..] {
         ["net", _, file] => ["dev", "softnet_stat", "if_inet6", "dev_mcast", "igmp", "igmp6", "packet", "route", "ipv6_route"].contains(&file),
-        ["tools", _, file] => ["ip_addr.json", "tc_qdisc.json", "tc_qdisc.txt", "tc_class_veth0.json"].contains(&file),
+        ["tools", _, file] => ["ip_addr.json", "tc_qdisc.json", "tc_qdisc.txt", "tc_class_veth0.txt"].contains(&file),
         _ => false,
     }
 }
