@@ -182,9 +182,6 @@ static void task_key(int process, const char *stat)
 	char *rest = (char *)close + 3;
 	for (int i = 4; i < 53; i++)
 		field[i] = strtol(rest, &rest, 10);
-	// Workers of an unbound pool wander.
-	if (!strncmp(comm, "kworker/u", 9))
-		field[39] = 0;
 	int thread = atoi(stat), recorder = thread == 1;
 	if (state == 'R' && !recorder && strcmp(comm, "lab-spin"))
 		running++;
@@ -349,6 +346,35 @@ static void settle(int region)
 	fail("never settled:", "the state keeps moving");
 }
 
+// Kernel threads with periodic work, such as rcu_preempt, stay on the CPU where they are. Bound ones refuse, and need not.
+static void pin_kernel_threads(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	while ((entry = readdir(proc))) {
+		char path[64], stat[1024] = {0};
+		cpu_set_t set;
+		snprintf(path, sizeof path, "/proc/%.16s/stat", entry->d_name);
+		int file = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? open(path, O_RDONLY) : -1;
+		if (file < 0)
+			continue;
+		ssize_t n = read(file, stat, sizeof stat - 1);
+		close(file);
+		char *rest = n > 0 ? strrchr(stat, ')') : 0;
+		if (!rest)
+			continue;
+		rest += 3;
+		long field[40] = {0};
+		for (int i = 4; i < 40; i++)
+			field[i] = strtol(rest, &rest, 10);
+		CPU_ZERO(&set);
+		CPU_SET(field[39], &set);
+		if (field[9] & 0x200000) // PF_KTHREAD
+			sched_setaffinity(atoi(entry->d_name), sizeof set, &set);
+	}
+	closedir(proc);
+}
+
 static void *memory(size_t size)
 {
 	void *p = mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -382,6 +408,7 @@ void record(int count, char **names)
 	tcsetattr(trigger, TCSANOW, &settings);
 	fcntl(trigger, F_SETFL, 0);
 
+	pin_kernel_threads();
 	begin(TOOLS);
 	add_tree("/truth", "", 8, 1, 0);
 	end();

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::packages::Package;
-use super::progress::Steps;
 use super::programs;
+use super::progress::Steps;
 use super::qmp::Qmp;
 
 /// From QEMU's start to READY.
@@ -26,8 +26,12 @@ const MIB: u64 = 1 << 20;
 const DISK_SIZE: u64 = 256 * MIB;
 
 /// The tar archives that the recorder writes to its disk, by offset; `recorder.c` has the same numbers.
-pub const REGIONS: [(u64, Region); 4] =
-    [(0, Region::Tools), (96 * MIB, Region::Snapshot), (144 * MIB, Region::SnapshotAfter), (192 * MIB, Region::ToolsAfter)];
+pub const REGIONS: [(u64, Region); 4] = [
+    (0, Region::Tools),
+    (96 * MIB, Region::Snapshot),
+    (144 * MIB, Region::SnapshotAfter),
+    (192 * MIB, Region::ToolsAfter),
+];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Region {
@@ -41,18 +45,26 @@ pub enum Region {
 pub fn parameters(levels: u8) -> Vec<String> {
     let cpu = if levels == 5 { "max" } else { "max,-la57" };
     let append = "console=ttyS0 rdinit=/init panic=-1 loglevel=6";
-    ["-M", "q35", "-accel", "tcg", "-cpu", cpu, "-m", "512", "-smp", "2", "-display", "none", "-nic", "none", "-no-reboot"]
-        .iter()
-        .chain(&["-device", "vmcoreinfo", "-append", append])
-        .map(|argument| argument.to_string())
+    format!("-M q35 -accel tcg -cpu {cpu} -m 512 -smp 2 -display none -nic none -no-reboot -device vmcoreinfo")
+        .split(' ')
+        .chain(["-append", append])
+        .map(str::to_string)
         .collect()
 }
 
 /// Boots and leaves `vmcore`, `registers.txt`, `console.log` and the recorder's `disk` in `folder`.
-pub fn run(package: &Package, initramfs: &Path, levels: u8, folder: &Path, steps: &mut Steps) -> Result<()> {
+pub fn run(
+    package: &Package,
+    initramfs: &Path,
+    levels: u8,
+    folder: &Path,
+    steps: &mut Steps,
+) -> Result<()> {
     let mut guest = Guest::start(package, initramfs, levels, folder)?;
     steps.run("boot", || guest.wait_for("LAB STAGE network", BOOT_TIMEOUT))?;
-    steps.run("state", || guest.wait_for("LAB STAGE recorded", BOOT_TIMEOUT))?;
+    steps.run("state", || {
+        guest.wait_for("LAB STAGE recorded", BOOT_TIMEOUT)
+    })?;
     steps.run("record", || guest.wait_for("LAB READY", BOOT_TIMEOUT))?;
     steps.run("stop and dump", || guest.stop_and_dump(levels))?;
     steps.run("record again", || guest.record_again())?;
@@ -86,19 +98,28 @@ impl Guest {
 
         let mut child = programs::command("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(programs::find("qemu-system-x86_64").context("qemu-system-x86_64 is not on this machine")?)
+            .arg(
+                programs::find("qemu-system-x86_64")
+                    .context("qemu-system-x86_64 is not on this machine")?,
+            )
             .args(parameters(levels))
             .arg("-kernel")
             .arg(package.vmlinuz())
             .arg("-initrd")
             .arg(initramfs)
             .arg("-drive")
-            .arg(format!("file={},format=raw,if=none,id=truth,cache=writeback", disk.display()))
+            .arg(format!(
+                "file={},format=raw,if=none,id=truth,cache=writeback",
+                disk.display()
+            ))
             .args(["-device", "virtio-blk-pci,drive=truth"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-serial")
-            .arg(format!("unix:{},server=on,wait=off", trigger_socket.display()))
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                trigger_socket.display()
+            ))
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", qmp_socket.display()))
             .stdout(Stdio::null())
@@ -106,7 +127,14 @@ impl Guest {
             .spawn()
             .context("can't start QEMU")?;
         match connect(&mut child, &qmp_socket, &trigger_socket) {
-            Ok((qmp, trigger)) => Ok(Self { child, folder: folder.into(), console, sockets, qmp, trigger }),
+            Ok((qmp, trigger)) => Ok(Self {
+                child,
+                folder: folder.into(),
+                console,
+                sockets,
+                qmp,
+                trigger,
+            }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -125,7 +153,10 @@ impl Guest {
             if console.lines().any(|line| line.contains(text)) {
                 return Ok(());
             }
-            let problem = if let Some(line) = console.lines().find(|line| line.contains("LAB FAILED") || line.contains("Kernel panic")) {
+            let problem = if let Some(line) = console
+                .lines()
+                .find(|line| line.contains("LAB FAILED") || line.contains("Kernel panic"))
+            {
                 line.trim().to_string()
             } else if let Some(status) = self.child.try_wait()? {
                 format!("QEMU ended with {status}")
@@ -166,7 +197,15 @@ impl Guest {
         if self.console_text().contains("LAB AFTER") {
             bail!("the recorder went on before the dump");
         }
-        let paging = if registers.lines().filter_map(|line| register(line, "CR4=")).all(|cr4| cr4 & CR4_LA57 != 0) { 5 } else { 4 };
+        let paging = if registers
+            .lines()
+            .filter_map(|line| register(line, "CR4="))
+            .all(|cr4| cr4 & CR4_LA57 != 0)
+        {
+            5
+        } else {
+            4
+        };
         if paging != levels {
             bail!("the guest runs with {paging}-level paging, not {levels}");
         }
@@ -180,7 +219,9 @@ impl Guest {
     fn record_again(&mut self) -> Result<()> {
         self.qmp.execute("cont", None)?;
         std::thread::sleep(RUN_ON);
-        self.trigger.write_all(b"\n").context("can't trigger the second recording")?;
+        self.trigger
+            .write_all(b"\n")
+            .context("can't trigger the second recording")?;
         self.wait_for("LAB DONE", AFTER_TIMEOUT)
     }
 
@@ -222,7 +263,10 @@ pub fn open_region(disk: &Path, offset: u64) -> Result<File> {
     file.seek(SeekFrom::Start(offset + 257))?;
     file.read_exact(&mut magic)?;
     if magic != *b"ustar" {
-        bail!("the guest wrote nothing at {} MiB of its disk", offset / MIB);
+        bail!(
+            "the guest wrote nothing at {} MiB of its disk",
+            offset / MIB
+        );
     }
     file.seek(SeekFrom::Start(offset))?;
     Ok(file)
@@ -233,8 +277,20 @@ const CR4_LA57: u64 = 1 << 12;
 
 /// Of what `info registers -a` prints for two CPUs.
 fn cpus_are_quiet(registers: &str) -> bool {
-    let field = |name| -> Vec<u64> { registers.lines().filter_map(|line| register(line, name)).collect() };
-    matches!((field("HLT=")[..].first(), field("CPL=")[..].get(1), field("CPL=").len()), (Some(1), Some(3), 2))
+    let field = |name| -> Vec<u64> {
+        registers
+            .lines()
+            .filter_map(|line| register(line, name))
+            .collect()
+    };
+    matches!(
+        (
+            field("HLT=")[..].first(),
+            field("CPL=")[..].get(1),
+            field("CPL=").len()
+        ),
+        (Some(1), Some(3), 2)
+    )
 }
 
 /// The hexadecimal value that follows `name` in a line.
@@ -260,7 +316,10 @@ mod tests {
         assert!(!cpus_are_quiet(&REGISTERS.replace("HLT=1", "HLT=0")));
         assert!(!cpus_are_quiet(&REGISTERS.replace("CPL=3", "CPL=0")));
         assert!(!cpus_are_quiet(""));
-        let cr4: Vec<_> = REGISTERS.lines().filter_map(|line| register(line, "CR4=")).collect();
+        let cr4: Vec<_> = REGISTERS
+            .lines()
+            .filter_map(|line| register(line, "CR4="))
+            .collect();
         assert_eq!(cr4, [0x6f0, 0x16f0]);
     }
 

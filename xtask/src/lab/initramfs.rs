@@ -10,8 +10,9 @@ use super::{programs, recipe};
 
 /// What busybox does in the guest under its own name.
 const APPLETS: &[&str] = &[
-    "sh", "mount", "umount", "cat", "ls", "ps", "sleep", "mkdir", "hostname", "insmod", "basename", "cut", "tr", "ping", "dmesg", "uname",
-    "date", "kill", "stat", "grep", "sed", "head", "tail", "awk", "ln", "rm", "lsmod", "find", "wc", "touch", "echo",
+    "sh", "mount", "umount", "cat", "ls", "ps", "sleep", "mkdir", "hostname", "insmod", "basename",
+    "cut", "tr", "ping", "dmesg", "uname", "date", "kill", "stat", "grep", "sed", "head", "tail",
+    "awk", "ln", "rm", "lsmod", "find", "wc", "touch", "echo",
 ];
 
 /// Programs that come from the host, with the libraries that they name.
@@ -21,10 +22,23 @@ const HOST_PROGRAMS: &[&str] = &["bridge", "ip", "nft", "ss", "tc", "xtables-leg
 const C_SOURCES: &[&str] = &["labd.c", "sockets.c", "processes.c", "recorder.c"];
 
 /// Scripts and rules that init finds in `/etc/lab`.
-const SCRIPTS: &[&str] = &["network", "processes", "traffic", "tools", "rules.nft", "closing.nft", "freeze.nft"];
+const SCRIPTS: &[&str] = &[
+    "network",
+    "processes",
+    "traffic",
+    "tools",
+    "rules.nft",
+    "closing.nft",
+    "freeze.nft",
+];
 
 /// Writes the initramfs for `package` to `file`; `scratch` takes what is compiled on the way.
-pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, file: &Path) -> Result<()> {
+pub fn write(
+    package: &Package,
+    modules: &[(String, String)],
+    scratch: &Path,
+    file: &Path,
+) -> Result<()> {
     let mut root = Root::default();
     let guest = crate::paths::lab_guest();
 
@@ -34,7 +48,12 @@ pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, fi
     }
     let labd = scratch.join("labd");
     let sources = C_SOURCES.iter().map(|source| guest.join(source));
-    programs::output(programs::command("gcc").args(["-O1", "-g", "-static", "-pthread", "-w", "-o"]).arg(&labd).args(sources))?;
+    programs::output(
+        programs::command("gcc")
+            .args(["-O1", "-g", "-static", "-pthread", "-w", "-o"])
+            .arg(&labd)
+            .args(sources),
+    )?;
     root.copy(&labd, "bin/labd")?;
     root.copy(&guest.join("init"), "init")?;
     for script in SCRIPTS {
@@ -46,7 +65,10 @@ pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, fi
         let folder = if *name == "ss" { "usr/bin" } else { "usr/sbin" };
         root.copy(&source, &format!("{folder}/{name}"))?;
         for library in libraries(&source)? {
-            let path = library.to_string_lossy().trim_start_matches('/').to_string();
+            let path = library
+                .to_string_lossy()
+                .trim_start_matches('/')
+                .to_string();
             root.copy(&library, &path)?;
         }
     }
@@ -54,7 +76,12 @@ pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, fi
         root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");
     }
     // iptables loads its matches and targets from here; tc its delay distributions and a few qdiscs.
-    for folder in ["/usr/lib/x86_64-linux-gnu/xtables", "/usr/lib/xtables", "/usr/lib/tc", "/etc/iproute2"] {
+    for folder in [
+        "/usr/lib/x86_64-linux-gnu/xtables",
+        "/usr/lib/xtables",
+        "/usr/lib/tc",
+        "/etc/iproute2",
+    ] {
         root.copy_folder(Path::new(folder))?;
     }
     for table in ["protocols", "services"] {
@@ -62,10 +89,17 @@ pub fn write(package: &Package, modules: &[(String, String)], scratch: &Path, fi
             root.copy(&Path::new("/etc").join(table), &format!("etc/{table}"))?;
         }
     }
-    root.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n".to_vec());
+    root.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\n".to_vec(),
+    );
     root.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
 
-    let parameters: BTreeMap<_, _> = modules.iter().map(|(name, parameters)| (name.replace('-', "_"), parameters.as_str())).collect();
+    let parameters: BTreeMap<_, _> = modules
+        .iter()
+        .map(|(name, parameters)| (name.replace('-', "_"), parameters.as_str()))
+        .collect();
     let mut load = String::new();
     for module in package.module_files(modules)? {
         let name = recipe::module_name(&module);
@@ -91,7 +125,11 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     if let Some(line) = text.lines().find(|line| line.contains("not found")) {
         bail!("{} can't run here: {}", program.display(), line.trim());
     }
-    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+    Ok(text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect())
 }
 
 /// 6.12 ships modules as `.ko.xz`, 6.1 as `.ko`; busybox's insmod wants them plain.
@@ -123,13 +161,16 @@ impl Root {
 
     fn folders(&mut self, path: &str) {
         for (at, _) in path.match_indices('/') {
-            self.0.entry(path[..at].into()).or_insert((0o040_755, Vec::new()));
+            self.0
+                .entry(path[..at].into())
+                .or_insert((0o040_755, Vec::new()));
         }
     }
 
     /// Everything is executable: a program's libraries, too, must be.
     fn copy(&mut self, source: &Path, path: &str) -> Result<()> {
-        let bytes = std::fs::read(source).with_context(|| format!("can't read {}", source.display()))?;
+        let bytes =
+            std::fs::read(source).with_context(|| format!("can't read {}", source.display()))?;
         self.file(path, 0o755, bytes);
         Ok(())
     }
@@ -159,7 +200,15 @@ impl Root {
 
 fn entry(out: &mut Vec<u8>, inode: usize, path: &str, mode: u32, bytes: &[u8]) {
     let name_size = path.len() + 1;
-    let header = format!("070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{}", 0, 0, 1, 0, bytes.len(), "00000000".repeat(4));
+    let header = format!(
+        "070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{}",
+        0,
+        0,
+        1,
+        0,
+        bytes.len(),
+        "00000000".repeat(4)
+    );
     out.extend(header.as_bytes());
     out.extend(format!("{name_size:08x}{:08x}{path}\0", 0).as_bytes());
     pad(out);

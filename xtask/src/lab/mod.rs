@@ -78,13 +78,29 @@ pub fn run(args: &Args) -> Result<()> {
             println!("no machines; `cargo xtask lab` makes them");
         }
         machines.iter().for_each(show);
+        for release in packages::cached(&paths::lab().join("packages")) {
+            if let Some(vmlinux) = vmlinux(&release) {
+                println!("{release} is unpacked: {}", vmlinux.display());
+            }
+        }
         return Ok(());
     }
     let default = [("6.1".to_string(), 4), ("6.12".to_string(), 5)];
     let wanted: Vec<_> = if args.kernels.is_empty() {
-        default.into_iter().map(|(kernel, levels)| (kernel, args.levels.unwrap_or(levels))).collect()
+        default
+            .into_iter()
+            .map(|(kernel, levels)| (kernel, args.levels.unwrap_or(levels)))
+            .collect()
     } else {
-        args.kernels.iter().map(|kernel| (kernel.clone(), args.levels.unwrap_or(default_levels(kernel)))).collect()
+        args.kernels
+            .iter()
+            .map(|kernel| {
+                (
+                    kernel.clone(),
+                    args.levels.unwrap_or(default_levels(kernel)),
+                )
+            })
+            .collect()
     };
     for (kernel, levels) in wanted {
         show(&ensure(&kernel, levels)?);
@@ -114,20 +130,39 @@ pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
     let packages = lab.join("packages");
     let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
     if lock.try_lock().is_err() {
-        eprintln!("another process is at work in {}; waiting for it", lab.display());
+        eprintln!(
+            "another process is at work in {}; waiting for it",
+            lab.display()
+        );
         lock.lock()?;
     }
-    let cached = packages::cached(&packages);
-    if programs::find("apt-cache").is_none() && !cached.iter().any(|release| release == kernel) {
-        programs::check()?;
-    }
-    let release = packages::resolve(kernel, &packages)?;
-    let folder = lab.join("machines").join(format!("{release}-{levels}level-{}", key(levels)?));
-    if folder.join("lab.json").is_file() {
-        return read_machine(&lab, &folder);
+    let mut release = packages::resolve(kernel, &packages)?;
+    if let Some(machine) = cached(&lab, &release, levels)? {
+        return Ok(machine);
     }
     programs::check()?;
-    make(&lab, &release, levels, &folder)
+    let mut steps = Steps::new(&format!("{kernel} ({levels} levels)"));
+    let modules = recipe::modules(
+        &std::fs::read_to_string(paths::lab_guest().join("modules"))
+            .context("can't read the guest's list of modules")?,
+    );
+    let package = match packages::ensure(&release, &packages, &modules, &mut steps) {
+        Ok(package) => package,
+        Err(error) => {
+            let Some(older) =
+                packages::newest_cached(kernel, &packages).filter(|older| *older != release)
+            else {
+                return Err(error);
+            };
+            eprintln!("{error:#}; {older} is here and will do");
+            release = older;
+            if let Some(machine) = cached(&lab, &release, levels)? {
+                return Ok(machine);
+            }
+            packages::ensure(&release, &packages, &modules, &mut steps)?
+        }
+    };
+    make(&lab, &package, &modules, levels, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
@@ -138,42 +173,80 @@ pub fn vmlinux(release: &str) -> Option<PathBuf> {
 
 /// 5-level paging came into use later than 6.1 did; so the old series stands for the old way.
 fn default_levels(kernel: &str) -> u8 {
-    if kernel == "6.1" || kernel.starts_with("6.1.") { 4 } else { 5 }
+    if kernel == "6.1" || kernel.starts_with("6.1.") {
+        4
+    } else {
+        5
+    }
 }
 
-fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine> {
-    let modules = recipe::modules(&std::fs::read_to_string(paths::lab_guest().join("modules")).context("can't read the guest's list of modules")?);
-    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
-    let package = packages::ensure(release, &lab.join("packages"), &modules, &mut steps)?;
+fn cached(lab: &Path, release: &str, levels: u8) -> Result<Option<Machine>> {
+    let folder = machine_folder(lab, release, levels)?;
+    folder
+        .join("lab.json")
+        .is_file()
+        .then(|| read_machine(lab, &folder))
+        .transpose()
+}
 
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+fn machine_folder(lab: &Path, release: &str, levels: u8) -> Result<PathBuf> {
+    Ok(lab
+        .join("machines")
+        .join(format!("{release}-{levels}level-{}", key(levels)?)))
+}
+
+fn make(
+    lab: &Path,
+    package: &Package,
+    modules: &[(String, String)],
+    levels: u8,
+    mut steps: Steps,
+) -> Result<Machine> {
+    let release = &package.release;
+    let folder = &machine_folder(lab, release, levels)?;
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let partial = folder.with_file_name(format!(".partial-{name}"));
     let mut attempt = 1;
     let stability = loop {
         let _ = std::fs::remove_dir_all(&partial);
-        std::fs::create_dir_all(&partial).with_context(|| format!("can't create {}", partial.display()))?;
-        let result = boot(&package, &modules, levels, &partial, &mut steps);
+        std::fs::create_dir_all(&partial)
+            .with_context(|| format!("can't create {}", partial.display()))?;
+        let result = boot(package, modules, levels, &partial, &mut steps);
         match result {
             Ok(stability) if stability.is_stable() => break stability,
             _ if attempt == 1 => {
                 let why = match &result {
-                    Ok(stability) => format!("{:?}", stability.strict.iter().find(|(_, list)| !list.is_empty())),
+                    Ok(stability) => format!(
+                        "{:?}",
+                        stability.strict.iter().find(|(_, list)| !list.is_empty())
+                    ),
                     Err(error) => format!("{error:#}"),
                 };
                 eprintln!("{release}: once more, since {why}");
                 attempt += 1;
             }
-            Ok(_) => bail!("the guest's state moved between the truth and the dump, twice; see {}", partial.join("stability.json").display()),
+            Ok(_) => bail!(
+                "the guest's state moved between the truth and the dump, twice; see {}",
+                partial.join("stability.json").display()
+            ),
             Err(error) => return Err(error),
         }
     };
-    eprintln!("{release}: {} files are the same before and after the dump, {} differ where they may", stability.same, stability.differs.len());
+    eprintln!(
+        "{release}: {} files are the same before and after the dump, {} differ where they may",
+        stability.same,
+        stability.differs.len()
+    );
 
     let warnings = warnings(&partial)?;
     let machine = Machine {
-        release: release.into(),
+        release: release.clone(),
         levels,
-        folder: folder.into(),
+        folder: folder.clone(),
         vmcore: folder.join("vmcore"),
         vmlinux: package.vmlinux(),
         system_map: package.system_map(),
@@ -194,9 +267,17 @@ fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine>
 }
 
 /// One boot, from initramfs to `stability.json`.
-fn boot(package: &Package, modules: &[(String, String)], levels: u8, folder: &Path, steps: &mut Steps) -> Result<truth::Stability> {
+fn boot(
+    package: &Package,
+    modules: &[(String, String)],
+    levels: u8,
+    folder: &Path,
+    steps: &mut Steps,
+) -> Result<truth::Stability> {
     let image = folder.join("initramfs");
-    steps.run("initramfs", || initramfs::write(package, modules, folder, &image))?;
+    steps.run("initramfs", || {
+        initramfs::write(package, modules, folder, &image)
+    })?;
     guest::run(package, &image, levels, folder, steps)?;
     let begin = Instant::now();
     let disk = folder.join("disk");
@@ -213,10 +294,16 @@ fn boot(package: &Package, modules: &[(String, String)], levels: u8, folder: &Pa
 
 /// The kernel hides the flag unless it uses 5 levels: arch/x86/kernel/cpu/common.c, early_identify_cpu.
 fn check_paging(truth: &Path, levels: u8) -> Result<()> {
-    let text = std::fs::read_to_string(truth.join("system/cpuinfo")).context("the guest recorded no /proc/cpuinfo")?;
-    let flagged = text.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "la57"));
+    let text = std::fs::read_to_string(truth.join("system/cpuinfo"))
+        .context("the guest recorded no /proc/cpuinfo")?;
+    let flagged = text.lines().any(|line| {
+        line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "la57")
+    });
     if flagged != (levels == 5) {
-        bail!("/proc/cpuinfo {} la57, yet the machine was to have {levels} levels", if flagged { "has" } else { "lacks" });
+        bail!(
+            "/proc/cpuinfo {} la57, yet the machine was to have {levels} levels",
+            if flagged { "has" } else { "lacks" }
+        );
     }
     Ok(())
 }
@@ -224,10 +311,18 @@ fn check_paging(truth: &Path, levels: u8) -> Result<()> {
 /// What init and labd complained of.
 fn warnings(folder: &Path) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for (file, sign) in [("console.log", "LAB WARN"), ("truth/labd.manifest", "LAB ERR")] {
-        let bytes = std::fs::read(folder.join(file)).with_context(|| format!("the guest left no {file}"))?;
+    for (file, sign) in [
+        ("console.log", "LAB WARN"),
+        ("truth/labd.manifest", "LAB ERR"),
+    ] {
+        let bytes = std::fs::read(folder.join(file))
+            .with_context(|| format!("the guest left no {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
-        warnings.extend(text.lines().filter(|line| line.contains(sign)).map(|line| line.trim().to_string()));
+        warnings.extend(
+            text.lines()
+                .filter(|line| line.contains(sign))
+                .map(|line| line.trim().to_string()),
+        );
     }
     for warning in &warnings {
         eprintln!("warning: {warning}");
@@ -237,10 +332,13 @@ fn warnings(folder: &Path) -> Result<Vec<String>> {
 
 /// Machines of former recipes take half a gigabyte each and serve nobody.
 fn remove_stale(folder: &Path, release: &str, levels: u8) {
-    let Some(machines) = folder.parent() else { return };
+    let Some(machines) = folder.parent() else {
+        return;
+    };
     for name in folder_names(machines) {
         let this = name.trim_start_matches(".partial-");
-        let stale = this.starts_with(&format!("{release}-{levels}level-")) && machines.join(&name) != folder;
+        let stale = this.starts_with(&format!("{release}-{levels}level-"))
+            && machines.join(&name) != folder;
         if stale && std::fs::remove_dir_all(machines.join(&name)).is_ok() {
             eprintln!("removed {name}, made by a former recipe");
         }
@@ -249,7 +347,10 @@ fn remove_stale(folder: &Path, release: &str, levels: u8) {
 
 fn show(machine: &Machine) {
     let seconds = machine.seconds.get("total").copied().unwrap_or_default();
-    println!("{} ({} levels), made in {seconds:.0} s", machine.release, machine.levels);
+    println!(
+        "{} ({} levels), made in {seconds:.0} s",
+        machine.release, machine.levels
+    );
     println!("  vmcore    {}", machine.vmcore.display());
     println!("  vmlinux   {}", machine.vmlinux.display());
     println!("  truth     {}", machine.truth.display());
@@ -257,35 +358,47 @@ fn show(machine: &Machine) {
 }
 
 fn key(levels: u8) -> Result<String> {
-    Ok(recipe::key(&recipe::guest_sources()?, &guest::parameters(levels)))
+    Ok(recipe::key(
+        &recipe::guest_sources()?,
+        &guest::parameters(levels),
+    ))
 }
 
 /// `target/lab` as an absolute path without detours.
 fn lab_folder() -> Result<PathBuf> {
     let folder = paths::lab();
     for name in ["packages", "machines"] {
-        std::fs::create_dir_all(folder.join(name)).with_context(|| format!("can't create {}", folder.display()))?;
+        std::fs::create_dir_all(folder.join(name))
+            .with_context(|| format!("can't create {}", folder.display()))?;
     }
     Ok(folder.canonicalize()?)
 }
 
 fn folder_names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
 
 fn read_machine(lab: &Path, folder: &Path) -> Result<Machine> {
     let file = folder.join("lab.json");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
-    let machine: Machine = serde_json::from_str(&text).with_context(|| format!("{} is not this xtask's; remove its folder", file.display()))?;
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+    let machine: Machine = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not this xtask's; remove its folder", file.display()))?;
     Ok(machine.map_paths(|path| lab.join(path)))
 }
 
 impl Machine {
     fn relative_to(self, lab: &Path) -> Self {
-        self.map_paths(|path| path.strip_prefix(lab).map(Path::to_path_buf).unwrap_or(path))
+        self.map_paths(|path| {
+            path.strip_prefix(lab)
+                .map(Path::to_path_buf)
+                .unwrap_or(path)
+        })
     }
 
     fn map_paths(mut self, map: impl Fn(PathBuf) -> PathBuf) -> Self {
@@ -339,7 +452,10 @@ mod tests {
         };
         let stored = at("/one").relative_to(Path::new("/one"));
         assert!(stored.vmcore.is_relative() && stored.module_debug["veth"].is_relative());
-        assert_eq!(stored.map_paths(|path| Path::new("/two").join(path)), at("/two"));
+        assert_eq!(
+            stored.map_paths(|path| Path::new("/two").join(path)),
+            at("/two")
+        );
     }
 
     #[test]

@@ -21,11 +21,15 @@ impl Package {
     }
 
     pub fn vmlinuz(&self) -> PathBuf {
-        self.folder.join("boot").join(format!("vmlinuz-{}", self.release))
+        self.folder
+            .join("boot")
+            .join(format!("vmlinuz-{}", self.release))
     }
 
     pub fn config(&self) -> PathBuf {
-        self.folder.join("boot").join(format!("config-{}", self.release))
+        self.folder
+            .join("boot")
+            .join(format!("config-{}", self.release))
     }
 
     pub fn system_map(&self) -> PathBuf {
@@ -50,7 +54,10 @@ impl Package {
     pub fn module_files(&self, wanted: &[(String, String)]) -> Result<Vec<PathBuf>> {
         let dependencies = recipe::Dependencies::read(&self.modules())?;
         let mut files: Vec<PathBuf> = Vec::new();
-        for file in wanted.iter().flat_map(|(module, _)| dependencies.load_order(module)) {
+        for file in wanted
+            .iter()
+            .flat_map(|(module, _)| dependencies.load_order(module))
+        {
             if !files.contains(&file) {
                 files.push(file);
             }
@@ -60,32 +67,58 @@ impl Package {
 
     /// Whether the cached files serve a guest that loads `wanted`.
     fn is_complete(&self, wanted: &[(String, String)]) -> bool {
-        let Ok(debug) = self.module_debug() else { return false };
-        let Ok(files) = self.module_files(wanted) else { return false };
-        self.vmlinux().is_file() && files.iter().all(|file| debug.contains_key(&recipe::module_name(file)))
+        let Ok(debug) = self.module_debug() else {
+            return false;
+        };
+        let Ok(files) = self.module_files(wanted) else {
+            return false;
+        };
+        self.vmlinux().is_file()
+            && files
+                .iter()
+                .all(|file| debug.contains_key(&recipe::module_name(file)))
     }
 }
 
 /// The release that `name` means: a release itself, or the newest `cloud-amd64` one of a series such as `6.12`.
 ///
-/// The archive is asked first. If it can't be reached, the newest kernel of the series in `folder` will do.
+/// The archive is asked first, going by apt's lists; they are renewed if they have nothing. If the archive can't be reached,
+/// the newest kernel of the series in `folder` will do.
 pub fn resolve(name: &str, folder: &Path) -> Result<String> {
     if !is_series(name) {
         return Ok(name.to_string());
     }
-    let from_archive = newest(name, &archive_releases()?);
-    if let Some(release) = from_archive {
+    if let Some(release) = archive_releases()
+        .ok()
+        .and_then(|releases| newest(name, &releases))
+    {
         return Ok(release);
     }
     let updated = update();
-    if let Some(release) = newest(name, &archive_releases()?) {
+    if let Some(release) = archive_releases()
+        .ok()
+        .and_then(|releases| newest(name, &releases))
+    {
         return Ok(release);
     }
     if let Some(release) = newest(name, &cached(folder)) {
         return Ok(release);
     }
-    updated.with_context(|| format!("no cloud-amd64 kernel {name} is cached, and apt's lists can't be updated"))?;
-    bail!("Debian's archive has no cloud-amd64 kernel {name} with a debug package; `apt-cache pkgnames linux-image-` lists what it has")
+    updated.with_context(|| {
+        format!("no cloud-amd64 kernel {name} is cached, and apt's lists can't be updated")
+    })?;
+    bail!(
+        "Debian's archive has no cloud-amd64 kernel {name} with a debug package; `apt-cache pkgnames linux-image-` lists what it has"
+    )
+}
+
+/// The newest kernel of a series that is unpacked in `folder`, for when the one that [`resolve`] found can't be downloaded.
+pub fn newest_cached(name: &str, folder: &Path) -> Option<String> {
+    if is_series(name) {
+        newest(name, &cached(folder))
+    } else {
+        None
+    }
 }
 
 /// The releases whose packages are unpacked in `folder`.
@@ -101,15 +134,27 @@ pub fn cached(folder: &Path) -> Vec<String> {
 }
 
 /// The kernel's package, downloaded and unpacked if it isn't there yet.
-pub fn ensure(release: &str, folder: &Path, wanted: &[(String, String)], steps: &mut Steps) -> Result<Package> {
-    let package = Package { release: release.into(), folder: folder.join(release) };
+pub fn ensure(
+    release: &str,
+    folder: &Path,
+    wanted: &[(String, String)],
+    steps: &mut Steps,
+) -> Result<Package> {
+    let package = Package {
+        release: release.into(),
+        folder: folder.join(release),
+    };
     if package.is_complete(wanted) {
         return Ok(package);
     }
     let partial = folder.join(format!(".partial-{release}"));
     let _ = std::fs::remove_dir_all(&partial);
-    std::fs::create_dir_all(&partial).with_context(|| format!("can't create {}", partial.display()))?;
-    let new = Package { release: release.into(), folder: partial.clone() };
+    std::fs::create_dir_all(&partial)
+        .with_context(|| format!("can't create {}", partial.display()))?;
+    let new = Package {
+        release: release.into(),
+        folder: partial.clone(),
+    };
     let files = steps.run("download", || download(release, &partial))?;
     steps.run("unpack", || unpack(&new, &files, wanted))?;
     if package.folder.exists() {
@@ -122,13 +167,19 @@ pub fn ensure(release: &str, folder: &Path, wanted: &[(String, String)], steps: 
 /// `6.1` and `6.12` name a series; everything longer is a release.
 fn is_series(name: &str) -> bool {
     let parts: Vec<_> = name.split('.').collect();
-    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    parts.len() == 2
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The numbers of a release in their order: what is newer compares greater.
 fn version(release: &str) -> Vec<u64> {
     let release = release.strip_suffix("-cloud-amd64").unwrap_or(release);
-    release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    release
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
 }
 
 fn newest(series: &str, releases: &[String]) -> Option<String> {
@@ -144,13 +195,21 @@ fn newest(series: &str, releases: &[String]) -> Option<String> {
 ///
 /// `pkgnames` also names what other packages merely mention; `madison` only shows what can be downloaded.
 fn archive_releases() -> Result<Vec<String>> {
-    let names = programs::output(programs::command("apt-cache").args(["pkgnames", "linux-image-"]))?;
-    let debug: Vec<_> = names.lines().filter(|name| release_of(name).is_some_and(|release| release.ends_with("-cloud-amd64"))).collect();
+    let names =
+        programs::output(programs::command("apt-cache").args(["pkgnames", "linux-image-"]))?;
+    let debug: Vec<_> = names
+        .lines()
+        .filter(|name| release_of(name).is_some_and(|release| release.ends_with("-cloud-amd64")))
+        .collect();
     if debug.is_empty() {
         return Ok(Vec::new());
     }
     let available = programs::output(programs::command("apt-cache").arg("madison").args(debug))?;
-    Ok(available.lines().filter_map(|line| release_of(line.split('|').next()?.trim())).map(str::to_string).collect())
+    Ok(available
+        .lines()
+        .filter_map(|line| release_of(line.split('|').next()?.trim()))
+        .map(str::to_string)
+        .collect())
 }
 
 /// `linux-image-6.12-cloud-amd64-dbg` is a name that only stands for the newest: a release has three numbers.
@@ -177,32 +236,58 @@ fn download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
 
 /// The signed image is the same code with a signature that we don't need, and on Debian it is the smaller choice of names.
 fn try_download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
-    let has = |name: &str| programs::output(programs::command("apt-cache").args(["show", name])).is_ok_and(|text| !text.trim().is_empty());
+    let has = |name: &str| {
+        programs::output(programs::command("apt-cache").args(["show", name]))
+            .is_ok_and(|text| !text.trim().is_empty())
+    };
     let unsigned = format!("linux-image-{release}-unsigned");
-    let image = if has(&unsigned) { unsigned } else { format!("linux-image-{release}") };
+    let image = if has(&unsigned) {
+        unsigned
+    } else {
+        format!("linux-image-{release}")
+    };
     let debug = format!("linux-image-{release}-dbg");
-    programs::output(programs::command("apt-get").args(["-q", "download", &image, &debug]).current_dir(into))?;
+    programs::output(
+        programs::command("apt-get")
+            .args(["-q", "download", &image, &debug])
+            .current_dir(into),
+    )?;
     let find = |package: &str| -> Result<PathBuf> {
         let prefix = format!("{package}_");
         let mut files = std::fs::read_dir(into)?.flatten().map(|entry| entry.path());
         files
-            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+            })
             .with_context(|| format!("apt-get download brought no file for {package}"))
     };
     Ok([find(&image)?, find(&debug)?])
 }
 
 /// Unpacks the image as a whole; of the debug package (1.7 GB) only `vmlinux`, `System.map` and what belongs to loaded modules.
-fn unpack(package: &Package, [image, debug]: &[PathBuf; 2], wanted: &[(String, String)]) -> Result<()> {
+fn unpack(
+    package: &Package,
+    [image, debug]: &[PathBuf; 2],
+    wanted: &[(String, String)],
+) -> Result<()> {
     let folder = &package.folder;
     extract(image, folder, &[])?;
     if !folder.join("lib/modules").is_dir() {
         std::os::unix::fs::symlink("usr/lib", folder.join("lib"))?;
     }
-    programs::output(programs::command("depmod").arg("-b").arg(folder).arg(&package.release))?;
+    programs::output(
+        programs::command("depmod")
+            .arg("-b")
+            .arg(folder)
+            .arg(&package.release),
+    )?;
 
     let files = package.module_files(wanted)?;
-    let mut patterns = vec![format!("*/boot/vmlinux-{}", package.release), format!("*/boot/System.map-{}", package.release)];
+    let mut patterns = vec![
+        format!("*/boot/vmlinux-{}", package.release),
+        format!("*/boot/System.map-{}", package.release),
+    ];
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.split(".ko").next().unwrap_or_default();
@@ -211,18 +296,34 @@ fn unpack(package: &Package, [image, debug]: &[PathBuf; 2], wanted: &[(String, S
     extract(debug, folder, &patterns)?;
 
     let boot = folder.join("usr/lib/debug/boot");
-    std::fs::rename(boot.join(format!("vmlinux-{}", package.release)), package.vmlinux())
-        .with_context(|| format!("the debug package of {} has no vmlinux", package.release))?;
-    std::fs::rename(boot.join(format!("System.map-{}", package.release)), package.system_map())?;
+    std::fs::rename(
+        boot.join(format!("vmlinux-{}", package.release)),
+        package.vmlinux(),
+    )
+    .with_context(|| format!("the debug package of {} has no vmlinux", package.release))?;
+    std::fs::rename(
+        boot.join(format!("System.map-{}", package.release)),
+        package.system_map(),
+    )?;
     let into = folder.join("modules-debug");
     std::fs::create_dir_all(&into)?;
     for file in walk(&folder.join("usr/lib/debug"))? {
-        std::fs::rename(&file, into.join(format!("{}.ko.debug", recipe::module_name(&file))))?;
+        std::fs::rename(
+            &file,
+            into.join(format!("{}.ko.debug", recipe::module_name(&file))),
+        )?;
     }
     std::fs::remove_dir_all(folder.join("usr/lib/debug"))?;
     for file in &files {
-        if !package.module_debug()?.contains_key(&recipe::module_name(file)) {
-            bail!("the debug package of {} has nothing for {}", package.release, file.display());
+        if !package
+            .module_debug()?
+            .contains_key(&recipe::module_name(file))
+        {
+            bail!(
+                "the debug package of {} has nothing for {}",
+                package.release,
+                file.display()
+            );
         }
     }
     std::fs::remove_file(image)?;
@@ -245,11 +346,19 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Unpacks a package's files, or those that match one of `patterns`. A pattern without a match is no error here.
 fn extract(package: &Path, into: &Path, patterns: &[String]) -> Result<()> {
-    let mut unpacker = programs::command("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+    let mut unpacker = programs::command("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let tar = programs::command("tar")
         .args(["-x", "--no-same-owner", "-C"])
         .arg(into)
-        .args(if patterns.is_empty() { None } else { Some("--wildcards") })
+        .args(if patterns.is_empty() {
+            None
+        } else {
+            Some("--wildcards")
+        })
         .args(patterns)
         .stdin(unpacker.stdout.take().context("dpkg-deb has no output")?)
         .output()?;
@@ -257,9 +366,16 @@ fn extract(package: &Path, into: &Path, patterns: &[String]) -> Result<()> {
         bail!("dpkg-deb can't read {}", package.display());
     }
     let errors = String::from_utf8_lossy(&tar.stderr);
-    let real: Vec<_> = errors.lines().filter(|line| !line.contains("Not found in archive") && !line.contains("previous errors")).collect();
+    let real: Vec<_> = errors
+        .lines()
+        .filter(|line| !line.contains("Not found in archive") && !line.contains("previous errors"))
+        .collect();
     if !tar.status.success() && (patterns.is_empty() || !real.is_empty()) {
-        bail!("tar can't unpack {}: {}", package.display(), real.join("; "));
+        bail!(
+            "tar can't unpack {}: {}",
+            package.display(),
+            real.join("; ")
+        );
     }
     Ok(())
 }
@@ -279,8 +395,14 @@ mod tests {
             "6.12.117+deb12-cloud-arm64",
         ]
         .map(String::from);
-        assert_eq!(newest("6.1", &releases).as_deref(), Some("6.1.0-56-cloud-amd64"));
-        assert_eq!(newest("6.12", &releases).as_deref(), Some("6.12.117+deb12-cloud-amd64"));
+        assert_eq!(
+            newest("6.1", &releases).as_deref(),
+            Some("6.1.0-56-cloud-amd64")
+        );
+        assert_eq!(
+            newest("6.12", &releases).as_deref(),
+            Some("6.12.117+deb12-cloud-amd64")
+        );
         assert_eq!(newest("6.5", &releases), None);
         assert!(is_series("6.1") && is_series("6.12"));
         assert!(!is_series("6.12.117+deb12-cloud-amd64") && !is_series("6.1.") && !is_series("6"));
@@ -288,7 +410,10 @@ mod tests {
 
     #[test]
     fn debug_packages_name_their_release() {
-        assert_eq!(release_of("linux-image-6.1.0-56-cloud-amd64-dbg"), Some("6.1.0-56-cloud-amd64"));
+        assert_eq!(
+            release_of("linux-image-6.1.0-56-cloud-amd64-dbg"),
+            Some("6.1.0-56-cloud-amd64")
+        );
         assert_eq!(release_of("linux-image-6.12-cloud-amd64-dbg"), None);
         assert_eq!(release_of("linux-image-6.1.0-56-cloud-amd64"), None);
     }

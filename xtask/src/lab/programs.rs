@@ -28,9 +28,15 @@ const NEEDED: &[(&str, &str)] = &[
 
 /// Names every missing program in one message, with the one command that brings them all.
 pub fn check() -> Result<()> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| find(program).is_none()).collect();
+    let missing: Vec<_> = NEEDED
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .collect();
     let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-    let mut names: Vec<_> = missing.iter().map(|(program, _)| program.to_string()).collect();
+    let mut names: Vec<_> = missing
+        .iter()
+        .map(|(program, _)| program.to_string())
+        .collect();
     if find("busybox").is_some_and(|path| !is_static(&path)) {
         names.push("a static busybox".into());
         packages.push("busybox-static");
@@ -70,9 +76,15 @@ pub fn command(program: &str) -> Command {
 /// Runs a command to its end and returns what it printed; its error output goes into the error.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let output = command.output().with_context(|| format!("can't run {shown}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("can't run {shown}"))?;
     if !output.status.success() {
-        bail!("{shown}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{shown}: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -83,5 +95,6 @@ fn is_static(program: &Path) -> bool {
 }
 
 fn has_static_libc() -> bool {
-    output(command("gcc").arg("-print-file-name=libc.a")).is_ok_and(|path| path.trim().starts_with('/'))
+    output(command("gcc").arg("-print-file-name=libc.a"))
+        .is_ok_and(|path| path.trim().starts_with('/'))
 }

@@ -14,7 +14,11 @@ pub struct Steps {
 
 impl Steps {
     pub fn new(machine: &str) -> Self {
-        Self { machine: machine.into(), begin: Instant::now(), seconds: BTreeMap::new() }
+        Self {
+            machine: machine.into(),
+            begin: Instant::now(),
+            seconds: BTreeMap::new(),
+        }
     }
 
     /// Runs one step; says so before and after.
@@ -35,7 +39,8 @@ impl Steps {
 
     /// The seconds of each step and of all of it.
     pub fn finish(mut self) -> BTreeMap<String, f64> {
-        self.seconds.insert("total".into(), round(self.begin.elapsed().as_secs_f64()));
+        self.seconds
+            .insert("total".into(), round(self.begin.elapsed().as_secs_f64()));
         self.seconds
     }
 }

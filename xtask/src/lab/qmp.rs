@@ -19,7 +19,8 @@ pub struct Qmp {
 
 impl Qmp {
     pub fn connect(socket: &Path) -> Result<Self> {
-        let writer = UnixStream::connect(socket).with_context(|| format!("can't connect to {}", socket.display()))?;
+        let writer = UnixStream::connect(socket)
+            .with_context(|| format!("can't connect to {}", socket.display()))?;
         writer.set_read_timeout(Some(TIMEOUT))?;
         let mut reader = BufReader::new(writer.try_clone()?);
         let mut greeting = String::new();
@@ -38,10 +39,15 @@ impl Qmp {
         if let Some(arguments) = arguments {
             request["arguments"] = arguments;
         }
-        self.writer.write_all(format!("{request}\n").as_bytes()).with_context(|| format!("can't send {command} to QEMU"))?;
+        self.writer
+            .write_all(format!("{request}\n").as_bytes())
+            .with_context(|| format!("can't send {command} to QEMU"))?;
         loop {
             let mut line = String::new();
-            let read = self.reader.read_line(&mut line).with_context(|| format!("no answer to {command} from QEMU"))?;
+            let read = self
+                .reader
+                .read_line(&mut line)
+                .with_context(|| format!("no answer to {command} from QEMU"))?;
             if read == 0 {
                 bail!("QEMU ended during {command}");
             }
@@ -55,7 +61,10 @@ impl Qmp {
 
     /// Executes a command of the human monitor and returns its text.
     pub fn human(&mut self, command: &str) -> Result<String> {
-        let value = self.execute("human-monitor-command", Some(json!({ "command-line": command })))?;
+        let value = self.execute(
+            "human-monitor-command",
+            Some(json!({ "command-line": command })),
+        )?;
         Ok(value.as_str().unwrap_or_default().replace("\r\n", "\n"))
     }
 }
@@ -69,12 +78,15 @@ enum Answer {
 
 /// Events come at any time between a command and its answer.
 fn answer(line: &str) -> Result<Answer> {
-    let mut message: Value = serde_json::from_str(line).with_context(|| format!("QEMU's answer is not JSON: {line:?}"))?;
+    let mut message: Value = serde_json::from_str(line)
+        .with_context(|| format!("QEMU's answer is not JSON: {line:?}"))?;
     if let Some(value) = message.get_mut("return") {
         return Ok(Answer::Return(value.take()));
     }
     if let Some(error) = message.get("error") {
-        return Ok(Answer::Error(error["desc"].as_str().unwrap_or("without a reason").into()));
+        return Ok(Answer::Error(
+            error["desc"].as_str().unwrap_or("without a reason").into(),
+        ));
     }
     if message.get("event").is_some() {
         return Ok(Answer::Event);
@@ -88,8 +100,14 @@ mod tests {
 
     #[test]
     fn answers_and_events() {
-        assert_eq!(answer(r#"{"return": {"running": false}}"#).unwrap(), Answer::Return(json!({ "running": false })));
-        assert_eq!(answer(r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#).unwrap(), Answer::Event);
+        assert_eq!(
+            answer(r#"{"return": {"running": false}}"#).unwrap(),
+            Answer::Return(json!({ "running": false }))
+        );
+        assert_eq!(
+            answer(r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#).unwrap(),
+            Answer::Event
+        );
         assert_eq!(
             answer(r#"{"error": {"class": "GenericError", "desc": "no such command"}}"#).unwrap(),
             Answer::Error("no such command".into())
@@ -108,14 +126,21 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             stream.write_all(b"{\"QMP\": {}}\n").unwrap();
-            for reply in ["{\"return\": {}}\n", "{\"event\": \"STOP\"}\n{\"return\": 7}\n", "{\"error\": {\"desc\": \"busy\"}}\n"] {
+            for reply in [
+                "{\"return\": {}}\n",
+                "{\"event\": \"STOP\"}\n{\"return\": 7}\n",
+                "{\"error\": {\"desc\": \"busy\"}}\n",
+            ] {
                 reader.read_line(&mut String::new()).unwrap();
                 stream.write_all(reply.as_bytes()).unwrap();
             }
         });
         let mut qmp = Qmp::connect(&socket).unwrap();
         assert_eq!(qmp.execute("stop", None).unwrap(), json!(7));
-        assert_eq!(qmp.execute("cont", None).unwrap_err().to_string(), "QEMU refuses cont: busy");
+        assert_eq!(
+            qmp.execute("cont", None).unwrap_err().to_string(),
+            "QEMU refuses cont: busy"
+        );
         server.join().unwrap();
         std::fs::remove_dir_all(folder).unwrap();
     }

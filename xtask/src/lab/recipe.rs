@@ -13,10 +13,19 @@ const VERSION: u32 = 1;
 pub fn guest_sources() -> Result<Vec<(String, Vec<u8>)>> {
     let folder = paths::lab_guest();
     let mut sources = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))? {
+    for entry in
+        std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))?
+    {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        sources.push((name, std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?));
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        sources.push((
+            name,
+            std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?,
+        ));
     }
     sources.sort();
     Ok(sources)
@@ -58,16 +67,26 @@ impl Dependencies {
     /// Reads the `modules.dep` that depmod has written into `folder`.
     pub fn read(folder: &Path) -> Result<Self> {
         let file = folder.join("modules.dep");
-        let text = std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
-        Ok(Self { folder: folder.into(), text })
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("can't read {}", file.display()))?;
+        Ok(Self {
+            folder: folder.into(),
+            text,
+        })
     }
 
     /// The files to load for a module in their order; none if the kernel has it built in, or does not have it.
     pub fn load_order(&self, module: &str) -> Vec<PathBuf> {
         for line in self.text.lines() {
-            let Some((file, needs)) = line.split_once(':') else { continue };
+            let Some((file, needs)) = line.split_once(':') else {
+                continue;
+            };
             if module_name(Path::new(file)) == module.replace('-', "_") {
-                let mut order: Vec<_> = needs.split_whitespace().rev().map(|need| self.folder.join(need)).collect();
+                let mut order: Vec<_> = needs
+                    .split_whitespace()
+                    .rev()
+                    .map(|need| self.folder.join(need))
+                    .collect();
                 order.push(self.folder.join(file));
                 return order;
             }
@@ -109,7 +128,10 @@ mod tests {
         assert_eq!(base.len(), 8);
         assert_eq!(base, key(&sources, &["-smp 2".into()]));
         assert_ne!(base, key(&sources, &["-smp 3".into()]));
-        assert_ne!(base, key(&[("inita".to_string(), b"b".to_vec())], &["-smp 2".into()]));
+        assert_ne!(
+            base,
+            key(&[("inita".to_string(), b"b".to_vec())], &["-smp 2".into()])
+        );
         assert_ne!(base, key(&[], &["-smp 2".into()]));
     }
 
@@ -117,7 +139,10 @@ mod tests {
     fn module_lists_and_dependencies() {
         assert_eq!(
             modules("# a comment\nveth\n\n dummy numdummies=0\n"),
-            [("veth".to_string(), String::new()), ("dummy".to_string(), "numdummies=0".to_string())]
+            [
+                ("veth".to_string(), String::new()),
+                ("dummy".to_string(), "numdummies=0".to_string())
+            ]
         );
         let dependencies = Dependencies {
             folder: "/m".into(),
@@ -126,7 +151,10 @@ mod tests {
         let order = dependencies.load_order("bridge");
         let names: Vec<_> = order.iter().map(|path| module_name(path)).collect();
         assert_eq!(names, ["llc", "stp", "bridge"]);
-        assert_eq!(dependencies.load_order("a_b"), [PathBuf::from("/m/kernel/x/a-b.ko")]);
+        assert_eq!(
+            dependencies.load_order("a_b"),
+            [PathBuf::from("/m/kernel/x/a-b.ko")]
+        );
         assert!(dependencies.load_order("ext4").is_empty());
     }
 }
