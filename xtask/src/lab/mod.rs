@@ -141,7 +141,7 @@ pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
         return Ok(machine);
     }
     programs::check()?;
-    let mut steps = Steps::new(&format!("{kernel} ({levels} levels)"));
+    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
     let modules = recipe::modules(
         &std::fs::read_to_string(paths::lab_guest().join("modules"))
             .context("can't read the guest's list of modules")?,

@@ -155,8 +155,12 @@ pub fn ensure(
         release: release.into(),
         folder: partial.clone(),
     };
-    let files = steps.run("download", || download(release, &partial))?;
-    steps.run("unpack", || unpack(&new, &files, wanted))?;
+    let fetched = steps.run("download", || download(release, &partial));
+    let made = fetched.and_then(|files| steps.run("unpack", || unpack(&new, &files, wanted)));
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
+        made?;
+    }
     if package.folder.exists() {
         std::fs::remove_dir_all(&package.folder)?;
     }
@@ -218,19 +222,32 @@ fn release_of(package: &str) -> Option<&str> {
     (version(release).len() >= 3).then_some(release)
 }
 
+/// Renews apt's lists. Apt by itself counts a source that can't be reached as a success with a warning.
 fn update() -> Result<()> {
-    programs::output(programs::command("apt-get").args(["-qq", "update"])).map(drop)
+    eprintln!("apt's lists are renewed ...");
+    programs::output(programs::command("apt-get").args([
+        "-qq",
+        "-o",
+        "APT::Update::Error-Mode=any",
+        "update",
+    ]))
+    .map(drop)
 }
 
 /// Downloads both packages. Apt's lists may be older than the archive: then once more, with new lists.
+///
+/// One of several sources that can't be reached fails an update, and yet the lists that matter may be new.
 fn download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
     let first = try_download(release, into);
     if first.is_ok() {
         return first;
     }
-    update().with_context(|| format!("can't download {release}, nor update apt's lists"))?;
-    try_download(release, into).with_context(|| {
-        format!("can't download kernel {release}: the archive keeps only the newest few; a series such as 6.12 always means one that is there")
+    let updated = update();
+    try_download(release, into).with_context(|| match updated {
+        Ok(()) => format!(
+            "can't download kernel {release}; the archive keeps only the newest few, and a series such as 6.12 always means one that is there"
+        ),
+        Err(error) => format!("can't download kernel {release}, nor renew apt's lists ({error:#})"),
     })
 }
 
