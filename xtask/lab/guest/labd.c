@@ -49,6 +49,10 @@ int main(int count, char **argument)
 			}
 		return missing;
 	}
+	if (!strcmp(role, "pin")) {
+		pin_kernel_threads();
+		return 0;
+	}
 	if (!strcmp(role, "record"))
 		record(count - 2, argument + 2);
 	return 1;

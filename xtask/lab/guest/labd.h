@@ -35,6 +35,7 @@ int send_frames(const char *device, int count);
 void all_processes(void);
 
 // recorder.c
+void pin_kernel_threads(void);
 void record(int namespaces, char **names) __attribute__((noreturn));
 
 #endif

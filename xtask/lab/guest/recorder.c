@@ -7,12 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -30,7 +30,8 @@ static int disk = -1;
 // What must be the same in two readings before either counts as the truth.
 static char *keys, *previous_keys;
 static size_t keys_used;
-static int running; // Tasks in state R other than the recorder and the spinner.
+static int running; // Tasks in state R other than the recorder and the spinner, and the last of their names.
+static char running_comm[65];
 
 static int namespaces;
 static char **namespace_names;
@@ -182,15 +183,20 @@ static void task_key(int process, const char *stat)
 	char *rest = (char *)close + 3;
 	for (int i = 4; i < 53; i++)
 		field[i] = strtol(rest, &rest, 10);
-	// Workers of an unbound pool wander.
-	if (!strncmp(comm, "kworker/u", 9))
-		field[39] = 0;
 	int thread = atoi(stat), recorder = thread == 1;
-	if (state == 'R' && !recorder && strcmp(comm, "lab-spin"))
+	if (state == 'R' && !recorder && strcmp(comm, "lab-spin")) {
 		running++;
+		strcpy(running_comm, comm);
+	}
 	int n = snprintf(line, sizeof line, "%d %d %s %c %ld %ld %ld %ld\n", process, thread, comm, recorder ? '-' : state, field[4],
 	                 field[20], field[24], field[39]);
 	key(line, n);
+}
+
+static int is_passing(const char *stat)
+{
+	const char *close = strrchr(stat, ')');
+	return close && close[2] == 'R' && atoi(stat) != 1 && !strstr(stat, "(lab-spin)");
 }
 
 static void add_task(const char *process)
@@ -210,7 +216,14 @@ static void add_task(const char *process)
 		if (thread->d_name[0] == '.')
 			continue;
 		snprintf(from, sizeof from, "/proc/%.16s/task/%.16s/stat", process, thread->d_name);
+		size_t before = used;
 		const char *stat = add(from, from + 1, &length);
+		// Kernel threads run for a moment now and then, not least because of this reading: let it pass.
+		for (int i = 0; i < 20 && stat && is_passing(stat); i++) {
+			usleep(5000);
+			used = before;
+			stat = add(from, from + 1, &length);
+		}
 		if (stat && length)
 			task_key(atoi(process), stat);
 		for (int i = 0; per_thread[i]; i++) {
@@ -312,7 +325,7 @@ static void tell_difference(void)
 			start = i + 1;
 		i++;
 	}
-	dprintf(1, "LAB unsettled: %d running; was \"%.*s\", is \"%.*s\"\n", running, (int)strcspn(previous_keys + start, "\n"), previous_keys + start,
+	dprintf(1, "LAB unsettled: %d running %s; was \"%.*s\", is \"%.*s\"\n", running, running ? running_comm : "", (int)strcspn(previous_keys + start, "\n"), previous_keys + start,
 	        (int)strcspn(keys + start, "\n"), keys + start);
 }
 
@@ -349,6 +362,31 @@ static void settle(int region)
 	fail("never settled:", "the state keeps moving");
 }
 
+// Holds kernel threads with periodic work, such as rcu_preempt, on CPU 0, where the host can see that nothing is runnable;
+// on CPU 1 they would wait for the spinner. Threads that are bound to a CPU refuse, and need not.
+void pin_kernel_threads(void)
+{
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	while ((entry = readdir(proc))) {
+		char path[64], stat[1024] = {0};
+		snprintf(path, sizeof path, "/proc/%.16s/stat", entry->d_name);
+		int file = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? open(path, O_RDONLY) : -1;
+		if (file < 0)
+			continue;
+		ssize_t n = read(file, stat, sizeof stat - 1);
+		close(file);
+		unsigned long flags = 0;
+		char *rest = n > 0 ? strrchr(stat, ')') : 0;
+		if (rest && sscanf(rest, ") %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 && (flags & 0x200000)) // PF_KTHREAD
+			sched_setaffinity(atoi(entry->d_name), sizeof set, &set);
+	}
+	closedir(proc);
+}
+
 static void *memory(size_t size)
 {
 	void *p = mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -363,6 +401,8 @@ void record(int count, char **names)
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	sched_setaffinity(0, sizeof set, &set);
+	// Whoever wakes up takes the CPU from it at once.
+	setpriority(PRIO_PROCESS, 0, 19);
 	name("lab-recorder");
 	namespaces = count;
 	namespace_names = names;
@@ -382,6 +422,7 @@ void record(int count, char **names)
 	tcsetattr(trigger, TCSANOW, &settings);
 	fcntl(trigger, F_SETFL, 0);
 
+	pin_kernel_threads();
 	begin(TOOLS);
 	add_tree("/truth", "", 8, 1, 0);
 	end();

@@ -78,6 +78,11 @@ pub fn run(args: &Args) -> Result<()> {
             println!("no machines; `cargo xtask lab` makes them");
         }
         machines.iter().for_each(show);
+        for release in packages::cached(&paths::lab().join("packages")) {
+            if let Some(vmlinux) = vmlinux(&release) {
+                println!("{release} is unpacked: {}", vmlinux.display());
+            }
+        }
         return Ok(());
     }
     let default = [("6.1".to_string(), 4), ("6.12".to_string(), 5)];
@@ -131,19 +136,33 @@ pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
         );
         lock.lock()?;
     }
-    let cached = packages::cached(&packages);
-    if programs::find("apt-cache").is_none() && !cached.iter().any(|release| release == kernel) {
-        programs::check()?;
-    }
-    let release = packages::resolve(kernel, &packages)?;
-    let folder = lab
-        .join("machines")
-        .join(format!("{release}-{levels}level-{}", key(levels)?));
-    if folder.join("lab.json").is_file() {
-        return read_machine(&lab, &folder);
+    let mut release = packages::resolve(kernel, &packages)?;
+    if let Some(machine) = cached(&lab, &release, levels)? {
+        return Ok(machine);
     }
     programs::check()?;
-    make(&lab, &release, levels, &folder)
+    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
+    let modules = recipe::modules(
+        &std::fs::read_to_string(paths::lab_guest().join("modules"))
+            .context("can't read the guest's list of modules")?,
+    );
+    let package = match packages::ensure(&release, &packages, &modules, &mut steps) {
+        Ok(package) => package,
+        Err(error) => {
+            let Some(older) =
+                packages::newest_cached(kernel, &packages).filter(|older| *older != release)
+            else {
+                return Err(error);
+            };
+            eprintln!("{error:#}; {older} is here and will do");
+            release = older;
+            if let Some(machine) = cached(&lab, &release, levels)? {
+                return Ok(machine);
+            }
+            packages::ensure(&release, &packages, &modules, &mut steps)?
+        }
+    };
+    make(&lab, &package, &modules, levels, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
@@ -161,14 +180,30 @@ fn default_levels(kernel: &str) -> u8 {
     }
 }
 
-fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine> {
-    let modules = recipe::modules(
-        &std::fs::read_to_string(paths::lab_guest().join("modules"))
-            .context("can't read the guest's list of modules")?,
-    );
-    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
-    let package = packages::ensure(release, &lab.join("packages"), &modules, &mut steps)?;
+fn cached(lab: &Path, release: &str, levels: u8) -> Result<Option<Machine>> {
+    let folder = machine_folder(lab, release, levels)?;
+    folder
+        .join("lab.json")
+        .is_file()
+        .then(|| read_machine(lab, &folder))
+        .transpose()
+}
 
+fn machine_folder(lab: &Path, release: &str, levels: u8) -> Result<PathBuf> {
+    Ok(lab
+        .join("machines")
+        .join(format!("{release}-{levels}level-{}", key(levels)?)))
+}
+
+fn make(
+    lab: &Path,
+    package: &Package,
+    modules: &[(String, String)],
+    levels: u8,
+    mut steps: Steps,
+) -> Result<Machine> {
+    let release = &package.release;
+    let folder = &machine_folder(lab, release, levels)?;
     let name = folder
         .file_name()
         .unwrap_or_default()
@@ -180,7 +215,7 @@ fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine>
         let _ = std::fs::remove_dir_all(&partial);
         std::fs::create_dir_all(&partial)
             .with_context(|| format!("can't create {}", partial.display()))?;
-        let result = boot(&package, &modules, levels, &partial, &mut steps);
+        let result = boot(package, modules, levels, &partial, &mut steps);
         match result {
             Ok(stability) if stability.is_stable() => break stability,
             _ if attempt == 1 => {
@@ -209,9 +244,9 @@ fn make(lab: &Path, release: &str, levels: u8, folder: &Path) -> Result<Machine>
 
     let warnings = warnings(&partial)?;
     let machine = Machine {
-        release: release.into(),
+        release: release.clone(),
         levels,
-        folder: folder.into(),
+        folder: folder.clone(),
         vmcore: folder.join("vmcore"),
         vmlinux: package.vmlinux(),
         system_map: package.system_map(),
@@ -301,7 +336,8 @@ fn remove_stale(folder: &Path, release: &str, levels: u8) {
         return;
     };
     for name in folder_names(machines) {
-        let stale = name.starts_with(&format!("{release}-{levels}level-"))
+        let this = name.trim_start_matches(".partial-");
+        let stale = this.starts_with(&format!("{release}-{levels}level-"))
             && machines.join(&name) != folder;
         if stale && std::fs::remove_dir_all(machines.join(&name)).is_ok() {
             eprintln!("removed {name}, made by a former recipe");

@@ -82,17 +82,23 @@ impl Package {
 
 /// The release that `name` means: a release itself, or the newest `cloud-amd64` one of a series such as `6.12`.
 ///
-/// The archive is asked first. If it can't be reached, the newest kernel of the series in `folder` will do.
+/// The archive is asked first, going by apt's lists; they are renewed if they have nothing. If the archive can't be reached,
+/// the newest kernel of the series in `folder` will do.
 pub fn resolve(name: &str, folder: &Path) -> Result<String> {
     if !is_series(name) {
         return Ok(name.to_string());
     }
-    let from_archive = newest(name, &archive_releases()?);
-    if let Some(release) = from_archive {
+    if let Some(release) = archive_releases()
+        .ok()
+        .and_then(|releases| newest(name, &releases))
+    {
         return Ok(release);
     }
     let updated = update();
-    if let Some(release) = newest(name, &archive_releases()?) {
+    if let Some(release) = archive_releases()
+        .ok()
+        .and_then(|releases| newest(name, &releases))
+    {
         return Ok(release);
     }
     if let Some(release) = newest(name, &cached(folder)) {
@@ -104,6 +110,15 @@ pub fn resolve(name: &str, folder: &Path) -> Result<String> {
     bail!(
         "Debian's archive has no cloud-amd64 kernel {name} with a debug package; `apt-cache pkgnames linux-image-` lists what it has"
     )
+}
+
+/// The newest kernel of a series that is unpacked in `folder`, for when the one that [`resolve`] found can't be downloaded.
+pub fn newest_cached(name: &str, folder: &Path) -> Option<String> {
+    if is_series(name) {
+        newest(name, &cached(folder))
+    } else {
+        None
+    }
 }
 
 /// The releases whose packages are unpacked in `folder`.
@@ -140,8 +155,12 @@ pub fn ensure(
         release: release.into(),
         folder: partial.clone(),
     };
-    let files = steps.run("download", || download(release, &partial))?;
-    steps.run("unpack", || unpack(&new, &files, wanted))?;
+    let fetched = steps.run("download", || download(release, &partial));
+    let made = fetched.and_then(|files| steps.run("unpack", || unpack(&new, &files, wanted)));
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
+        made?;
+    }
     if package.folder.exists() {
         std::fs::remove_dir_all(&package.folder)?;
     }
@@ -203,19 +222,32 @@ fn release_of(package: &str) -> Option<&str> {
     (version(release).len() >= 3).then_some(release)
 }
 
+/// Renews apt's lists. Apt by itself counts a source that can't be reached as a success with a warning.
 fn update() -> Result<()> {
-    programs::output(programs::command("apt-get").args(["-qq", "update"])).map(drop)
+    eprintln!("apt's lists are renewed ...");
+    programs::output(programs::command("apt-get").args([
+        "-qq",
+        "-o",
+        "APT::Update::Error-Mode=any",
+        "update",
+    ]))
+    .map(drop)
 }
 
 /// Downloads both packages. Apt's lists may be older than the archive: then once more, with new lists.
+///
+/// One of several sources that can't be reached fails an update, and yet the lists that matter may be new.
 fn download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
     let first = try_download(release, into);
     if first.is_ok() {
         return first;
     }
-    update().with_context(|| format!("can't download {release}, nor update apt's lists"))?;
-    try_download(release, into).with_context(|| {
-        format!("can't download kernel {release}: the archive keeps only the newest few; a series such as 6.12 always means one that is there")
+    let updated = update();
+    try_download(release, into).with_context(|| match updated {
+        Ok(()) => format!(
+            "can't download kernel {release}; the archive keeps only the newest few, and a series such as 6.12 always means one that is there"
+        ),
+        Err(error) => format!("can't download kernel {release}, nor renew apt's lists ({error:#})"),
     })
 }
 
