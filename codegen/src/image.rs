@@ -82,14 +82,17 @@ impl<'d> Elf<'d> {
             path: self.path.to_owned(),
             what: format!("section {name}: {what}"),
         };
-        let data = section.uncompressed_data().map_err(|error| bad(error.to_string()))?;
+        let data = section
+            .uncompressed_data()
+            .map_err(|error| bad(error.to_string()))?;
         // A vmlinux may carry relocations too (CONFIG_RANDOMIZE_BASE keeps them); they have been applied.
         if !self.is_relocatable() {
             return Ok(data);
         }
         let mut data = data.into_owned();
         for (offset, relocation) in section.relocations() {
-            self.relocate(&mut data, offset, &relocation).map_err(&bad)?;
+            self.relocate(&mut data, offset, &relocation)
+                .map_err(&bad)?;
         }
         Ok(Cow::Owned(data))
     }
@@ -101,7 +104,12 @@ impl<'d> Elf<'d> {
 
     /// Applies one relocation. Debug information holds absolute values only: offsets into other sections, and addresses
     /// relative to the start of theirs.
-    fn relocate(&self, data: &mut [u8], offset: u64, relocation: &object::Relocation) -> Result<(), String> {
+    fn relocate(
+        &self,
+        data: &mut [u8],
+        offset: u64,
+        relocation: &object::Relocation,
+    ) -> Result<(), String> {
         use object::{RelocationKind, RelocationTarget};
 
         if relocation.kind() == RelocationKind::None {
@@ -114,11 +122,17 @@ impl<'d> Elf<'d> {
                 .map_err(|error| error.to_string())?
                 .address(),
             RelocationTarget::Absolute => 0,
-            _ => return Err(format!("a relocation at {offset:#x} with an unknown target")),
+            _ => {
+                return Err(format!(
+                    "a relocation at {offset:#x} with an unknown target"
+                ));
+            }
         };
         let size = usize::from(relocation.size()) / 8;
         if relocation.kind() != RelocationKind::Absolute || !matches!(size, 4 | 8) {
-            return Err(format!("a relocation at {offset:#x} of a kind that is not supported: {relocation:?}"));
+            return Err(format!(
+                "a relocation at {offset:#x} of a kind that is not supported: {relocation:?}"
+            ));
         }
         let place = usize::try_from(offset)
             .ok()
@@ -138,7 +152,11 @@ impl<'d> Elf<'d> {
         let value = target
             .wrapping_add_signed(relocation.addend())
             .wrapping_add(implicit);
-        let bytes = if big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let bytes = if big {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        };
         place.copy_from_slice(&bytes[range]);
         Ok(())
     }

@@ -170,7 +170,10 @@ fn fail(message: &str) -> ExitCode {
 }
 
 /// A table without borders, its columns two spaces apart.
-pub fn plain_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> comfy_table::Table {
+pub fn plain_table(
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)

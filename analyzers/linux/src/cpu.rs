@@ -24,6 +24,16 @@ pub fn possible(k: &Memory) -> Result<Vec<u32>, Fault> {
     }
 }
 
+/// The value of a `percpu_counter`: the common count and what each CPU holds back (`__percpu_counter_sum`).
+#[cfg(kernel_has = "percpu_counter")]
+pub fn counter_sum(counter: kernel::percpu_counter<'_>, cpus: &[u32]) -> Result<i64, Fault> {
+    let mut sum = counter.count();
+    for cpu in cpus {
+        sum = sum.wrapping_add(counter.counters().on_cpu(*cpu)?.deref()?.into());
+    }
+    Ok(sum)
+}
+
 /// The numbers of the bits that are set. Each word has as many as the kernel's `unsigned long`.
 fn set_bits(words: impl Iterator<Item = u64>) -> Vec<u32> {
     let width = u32::from(kernel::KERNEL.pointer_size) * 8;

@@ -23,9 +23,10 @@ pub fn threads<'m>(
         Err(fault) => (None, Some(Err(fault))),
     };
     let all = signal.map(|signal| signal.thread_head().entries(task_struct::thread_node));
-    let others = all.into_iter().flatten().filter(move |thread| {
-        !matches!(thread, Ok(thread) if thread.addr() == leader.addr())
-    });
+    let others = all
+        .into_iter()
+        .flatten()
+        .filter(move |thread| !matches!(thread, Ok(thread) if thread.addr() == leader.addr()));
     std::iter::once(Ok(leader)).chain(fault).chain(others)
 }
 
@@ -127,7 +128,11 @@ impl States {
         let mut letters = Vec::new();
         for name in k.get(sym::task_state_array)?.iter() {
             let name = name.read()?;
-            letters.push(name.as_bytes().first().map_or('?', |byte| char::from(*byte)));
+            letters.push(
+                name.as_bytes()
+                    .first()
+                    .map_or('?', |byte| char::from(*byte)),
+            );
         }
         // Idle stands behind all states that are bits.
         let idle = letters.pop_if(|letter| *letter == 'I');
@@ -179,11 +184,22 @@ pub fn displayed_name(task: task_struct<'_>) -> Result<String, Fault> {
         #[cfg(kernel_has = "worker.desc")]
         if task.flags() & WORKER != 0 {
             let worker = private()?.data().cast::<worker<'_>>().deref()?;
-            if worker.pool().is_null() || worker.desc().is_empty() {
-                return Ok(task.comm().to_string());
+            let mut name = task.comm().to_string();
+            // A rescuer is named after its workqueue from 6.10 on.
+            if name.starts_with("kworker/R-")
+                && let Some(queue) = worker.rescue_wq().deref_or_null()?
+            {
+                name = format!("kworker/R-{}", queue.name());
             }
-            let sign = if worker.current_work().is_null() { '-' } else { '+' };
-            return Ok(format!("{}{sign}{}", task.comm(), worker.desc()));
+            if !worker.pool().is_null() && !worker.desc().is_empty() {
+                let sign = if worker.current_work().is_null() {
+                    '-'
+                } else {
+                    '+'
+                };
+                name = format!("{name}{sign}{}", worker.desc());
+            }
+            return Ok(name);
         }
         #[cfg(kernel_has = "kthread.full_name")]
         if task.flags() & KERNEL_THREAD != 0 && !task.worker_private().is_null() {

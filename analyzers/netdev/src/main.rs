@@ -20,10 +20,13 @@ use serde::Serialize;
 ///
 /// Counters are what `ip -s link` would have shown: sums over CPUs, queues and lower interfaces.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   netdev --core vmcore               all interfaces
   netdev --core vmcore eth0 bond0    these two
-  netdev --core vmcore --format json | jq '.interfaces[] | select(.rx.dropped > 0)'")]
+  netdev --core vmcore --format json | jq '.interfaces[] | select(.rx.dropped > 0)'"
+)]
 struct Args {
     #[command(flatten)]
     common: Common,
@@ -125,7 +128,10 @@ impl Clock {
         let jiffies = time::jiffies_since(k, self.now, then);
         Age {
             jiffies,
-            seconds: self.hz.filter(|hz| *hz != 0).map(|hz| jiffies as f64 / hz as f64),
+            seconds: self
+                .hz
+                .filter(|hz| *hz != 0)
+                .map(|hz| jiffies as f64 / hz as f64),
         }
     }
 }
@@ -143,20 +149,29 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             let Some(device) = faults.check("list of interfaces", device) else {
                 continue;
             };
-            if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str()) {
+            if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str())
+            {
                 interfaces.push(interface(k, namespace, device, &cpus, clock, faults));
             }
         }
     }
     if interfaces.is_empty() {
-        anyhow::bail!("there is no interface{}", match args.names.as_slice() {
-            [] => String::new(),
-            names => format!(" {}", names.join(" or ")),
-        });
+        anyhow::bail!(
+            "there is no interface{}",
+            match args.names.as_slice() {
+                [] => String::new(),
+                names => format!(" {}", names.join(" or ")),
+            }
+        );
     }
     let softnet = cpus
         .iter()
-        .filter_map(|cpu| faults.check(format_args!("softnet_data of CPU {cpu}"), net::softnet::softnet(k, *cpu)))
+        .filter_map(|cpu| {
+            faults.check(
+                format_args!("softnet_data of CPU {cpu}"),
+                net::softnet::softnet(k, *cpu),
+            )
+        })
         .collect();
     Ok(Network {
         interfaces,
@@ -174,9 +189,15 @@ fn interface(
 ) -> Interface {
     let name = device.name();
     let kind = faults.check(format_args!("kind of {name}"), net::kind(device));
-    let mac = faults.check(format_args!("hardware address of {name}"), net::hardware_address(device));
+    let mac = faults.check(
+        format_args!("hardware address of {name}"),
+        net::hardware_address(device),
+    );
     let trans_start = faults
-        .check(format_args!("transmit queues of {name}"), net::transmit_start(device))
+        .check(
+            format_args!("transmit queues of {name}"),
+            net::transmit_start(device),
+        )
         .flatten();
     let (stats, stats_unknown) = match net::stats::stats(device, cpus) {
         Ok(stats) => (Some(stats), None),
@@ -222,7 +243,10 @@ impl From<&Stats> for Receive {
             errors: stats.rx_errors,
             dropped: stats.rx_dropped + stats.rx_missed_errors,
             fifo: stats.rx_fifo_errors,
-            frame: stats.rx_length_errors + stats.rx_over_errors + stats.rx_crc_errors + stats.rx_frame_errors,
+            frame: stats.rx_length_errors
+                + stats.rx_over_errors
+                + stats.rx_crc_errors
+                + stats.rx_frame_errors,
             compressed: stats.rx_compressed,
             multicast: stats.multicast,
         }
@@ -238,7 +262,10 @@ impl From<&Stats> for Transmit {
             dropped: stats.tx_dropped,
             fifo: stats.tx_fifo_errors,
             collisions: stats.collisions,
-            carrier: stats.tx_carrier_errors + stats.tx_aborted_errors + stats.tx_window_errors + stats.tx_heartbeat_errors,
+            carrier: stats.tx_carrier_errors
+                + stats.tx_aborted_errors
+                + stats.tx_window_errors
+                + stats.tx_heartbeat_errors,
             compressed: stats.tx_compressed,
         }
     }
@@ -251,7 +278,11 @@ impl Report for Network {
         for interface in &self.interfaces {
             if interface.netns != netns {
                 netns = interface.netns;
-                let _ = writeln!(out, "== network namespace {}", netns.map_or_else(String::new, |inode| inode.to_string()));
+                let _ = writeln!(
+                    out,
+                    "== network namespace {}",
+                    netns.map_or_else(String::new, |inode| inode.to_string())
+                );
             }
             interface.describe(&mut out);
         }
@@ -270,7 +301,16 @@ impl Report for Network {
             .map(|number| number.to_string())
             .to_vec()
         });
-        let header = ["CPU", "PROCESSED", "DROPPED", "SQUEEZED", "RPS", "FLOWLIMIT", "INPUT", "PROCESS"];
+        let header = [
+            "CPU",
+            "PROCESSED",
+            "DROPPED",
+            "SQUEEZED",
+            "RPS",
+            "FLOWLIMIT",
+            "INPUT",
+            "PROCESS",
+        ];
         out.push_str(&table_text(&numbers(plain_table(&header, rows), 0)));
         out
     }
@@ -295,16 +335,23 @@ impl Interface {
             self.name,
             self.flags.join(","),
             self.mtu,
-            self.operstate.map_or_else(String::new, |state| format!("operstate {state}  ")),
+            self.operstate
+                .map_or_else(String::new, |state| format!("operstate {state}  ")),
             self.state.join("|"),
             self.address,
         );
         if !self.mac.is_empty() {
-            let kind = if self.kind.is_empty() { String::new() } else { format!("  kind {}", self.kind) };
+            let kind = if self.kind.is_empty() {
+                String::new()
+            } else {
+                format!("  kind {}", self.kind)
+            };
             let _ = writeln!(out, "    link {}{kind}", self.mac);
         }
         for address in &self.ipv4 {
-            let peer = address.peer.map_or_else(String::new, |peer| format!(" peer {peer}"));
+            let peer = address
+                .peer
+                .map_or_else(String::new, |peer| format!(" peer {peer}"));
             let _ = write!(out, "    inet {}{peer}/{}", address.address, address.prefix);
             if let Some(broadcast) = address.broadcast {
                 let _ = write!(out, " brd {broadcast}");
@@ -313,7 +360,11 @@ impl Interface {
             let _ = writeln!(out, " scope {}{secondary} {}", address.scope, address.label);
         }
         for address in &self.ipv6 {
-            let _ = writeln!(out, "    inet6 {}/{} scope {}", address.address, address.prefix, address.scope);
+            let _ = writeln!(
+                out,
+                "    inet6 {}/{} scope {}",
+                address.address, address.prefix, address.scope
+            );
         }
         match (&self.rx, &self.tx) {
             (Some(rx), Some(tx)) => {
@@ -332,9 +383,11 @@ impl Interface {
                 let _ = writeln!(
                     out,
                     "    counters are not known{}",
-                    self.stats_unknown.as_ref().map_or_else(String::new, |function| {
-                        format!(": the driver keeps them, behind {function}")
-                    })
+                    self.stats_unknown
+                        .as_ref()
+                        .map_or_else(String::new, |function| {
+                            format!(": the driver keeps them, behind {function}")
+                        })
                 );
             }
         }

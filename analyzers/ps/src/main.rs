@@ -15,12 +15,15 @@ use serde::Serialize;
 ///
 /// Without a selection every process and kernel thread is shown. `>` marks what a CPU was running.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   ps --core vmcore                 all processes and kernel threads
   ps --core vmcore -T -u           the threads of user processes
   ps --core vmcore 1 sshd          task 1 and all tasks named sshd
   ps --core vmcore -S              how many tasks are in which state
-  ps --core vmcore -p 4711         a task and its ancestors")]
+  ps --core vmcore -p 4711         a task and its ancestors"
+)]
 struct Args {
     #[command(flatten)]
     common: Common,
@@ -98,19 +101,26 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let mut reader = Reader {
         states,
+        cpus: cpus.clone(),
         active: BTreeSet::new(),
         faults,
     };
     let mut rows = Vec::new();
     for cpu in &cpus {
         let current = task::current(k, *cpu);
-        if let Some(current) = reader.faults.check(format_args!("current task of CPU {cpu}"), current) {
+        if let Some(current) = reader
+            .faults
+            .check(format_args!("current task of CPU {cpu}"), current)
+        {
             reader.active.insert(current.addr());
         }
     }
     for cpu in &cpus {
         let idle = task::idle(k, *cpu);
-        if let Some(idle) = reader.faults.check(format_args!("idle task of CPU {cpu}"), idle) {
+        if let Some(idle) = reader
+            .faults
+            .check(format_args!("idle task of CPU {cpu}"), idle)
+        {
             rows.push(reader.row(idle, 1));
         }
     }
@@ -142,6 +152,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
 
 struct Reader<'f> {
     states: task::States,
+    cpus: Vec<u32>,
     active: BTreeSet<u64>,
     faults: &'f mut Faults,
 }
@@ -159,17 +170,24 @@ impl Reader<'_> {
         let name = self
             .faults
             .check(format_args!("name of {pid}"), task::displayed_name(task));
+        let resident = mm.and_then(|mm| {
+            let pages = mm::resident_pages(mm, &self.cpus);
+            self.faults
+                .check(format_args!("resident pages of {pid}"), pages)
+        });
         Row {
             pid,
             tgid: task.tgid(),
             ppid: parent.map_or(0, |parent| parent.tgid()),
-            cpu: self.faults.check(format_args!("CPU of {pid}"), task::cpu(task)),
+            cpu: self
+                .faults
+                .check(format_args!("CPU of {pid}"), task::cpu(task)),
             state: self.states.letter(task),
             address: task.addr(),
             comm: task.comm().to_string(),
             name: name.unwrap_or_else(|| task.comm().to_string()),
             threads,
-            rss_kb: mm.map_or(0, |mm| mm::resident_pages(mm) * mm::PAGE / 1024),
+            rss_kb: resident.unwrap_or(0) * mm::PAGE / 1024,
             vsz_kb: mm.map_or(0, |mm| mm.total_vm() * mm::PAGE / 1024),
             kernel_thread: task::is_kernel_thread(task),
             active: self.active.contains(&task.addr()),
@@ -182,9 +200,14 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
     let is_wanted = |row: &Row| {
         args.select.is_empty()
             || args.select.iter().any(|wanted| {
-                match wanted.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16)) {
+                match wanted
+                    .strip_prefix("0x")
+                    .map(|digits| u64::from_str_radix(digits, 16))
+                {
                     Some(Ok(address)) => row.address == address,
-                    _ => wanted.parse() == Ok(row.pid) || *wanted == row.comm || *wanted == row.name,
+                    _ => {
+                        wanted.parse() == Ok(row.pid) || *wanted == row.comm || *wanted == row.name
+                    }
                 }
             })
     };
@@ -237,7 +260,10 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
 impl Report for Tasks {
     fn table(&self) -> String {
         if self.summary {
-            let rows = self.states.iter().map(|(state, count)| vec![state.to_string(), count.to_string()]);
+            let rows = self
+                .states
+                .iter()
+                .map(|(state, count)| vec![state.to_string(), count.to_string()]);
             return table_text(&plain_table(&["ST", "TASKS"], rows));
         }
         let rows = self.tasks.iter().map(|row| {
@@ -245,16 +271,23 @@ impl Report for Tasks {
                 if row.active { ">" } else { "" }.to_owned(),
                 row.pid.to_string(),
                 row.ppid.to_string(),
-                row.cpu.map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()),
+                row.cpu
+                    .map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()),
                 format!("{:x}", row.address),
                 row.state.to_string(),
                 row.threads.to_string(),
                 row.vsz_kb.to_string(),
                 row.rss_kb.to_string(),
-                if row.kernel_thread { format!("[{}]", row.name) } else { row.name.clone() },
+                if row.kernel_thread {
+                    format!("[{}]", row.name)
+                } else {
+                    row.name.clone()
+                },
             ]
         });
-        let header = ["", "PID", "PPID", "CPU", "TASK", "ST", "THR", "VSZ", "RSS", "COMM"];
+        let header = [
+            "", "PID", "PPID", "CPU", "TASK", "ST", "THR", "VSZ", "RSS", "COMM",
+        ];
         let mut table = plain_table(&header, rows);
         for column in [1, 2, 3, 6, 7, 8] {
             if let Some(column) = table.column_mut(column) {

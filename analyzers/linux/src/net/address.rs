@@ -11,14 +11,19 @@ use crate::Faults;
 /// An IPv4 address of an interface.
 #[derive(Debug, Serialize)]
 pub struct Ipv4 {
+    /// The interface's own address.
     pub address: Ipv4Addr,
     /// The other end of a point-to-point link, where it isn't the address itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Ipv4Addr>,
+    /// Bits of the network.
     pub prefix: u8,
+    /// The address of all hosts on the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<Ipv4Addr>,
+    /// `global`, `link`, `host`, ...
     pub scope: String,
+    /// Whether another address of the same network came first.
     pub secondary: bool,
     /// `eth0:1`
     pub label: String,
@@ -27,8 +32,11 @@ pub struct Ipv4 {
 /// An IPv6 address of an interface.
 #[derive(Debug, Serialize)]
 pub struct Ipv6 {
+    /// The address.
     pub address: Ipv6Addr,
+    /// Bits of the network.
     pub prefix: u32,
+    /// `global`, `link`, `host`, ...
     pub scope: String,
 }
 
@@ -51,7 +59,10 @@ pub fn ipv4_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv4> 
     let name = device.name();
     let Some(Some(inet)) = faults.check(
         format_args!("IPv4 configuration of {name}"),
-        device.ip_ptr().cast::<kernel::in_device<'_>>().deref_or_null(),
+        device
+            .ip_ptr()
+            .cast::<kernel::in_device<'_>>()
+            .deref_or_null(),
     ) else {
         return found;
     };
@@ -80,7 +91,10 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
     let name = device.name();
     let Some(Some(inet)) = faults.check(
         format_args!("IPv6 configuration of {name}"),
-        device.ip6_ptr().cast::<kernel::inet6_dev<'_>>().deref_or_null(),
+        device
+            .ip6_ptr()
+            .cast::<kernel::inet6_dev<'_>>()
+            .deref_or_null(),
     ) else {
         return found;
     };

@@ -29,7 +29,11 @@ pub fn namespaces<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Namespace<'m>> 
     let head = k.get(kernel::sym::net_namespace_list);
     if let Some(head) = faults.check("net_namespace_list", head) {
         for net in head.entries(kernel::net::list) {
-            found.extend(faults.check("list of network namespaces", net).map(|net| Namespace { net }));
+            found.extend(
+                faults
+                    .check("list of network namespaces", net)
+                    .map(|net| Namespace { net }),
+            );
         }
     }
     found
@@ -119,7 +123,8 @@ pub fn hardware_address(device: net_device<'_>) -> Result<Array<'_, u8>, Fault> 
     }
     #[cfg(not(kernel_has = "net_device.dev_addrs"))]
     {
-        Ptr::new(device.memory(), device.dev_addr().addr()).array(length.min(device.dev_addr().len()))
+        Ptr::new(device.memory(), device.dev_addr().addr())
+            .array(length.min(device.dev_addr().len()))
     }
 }
 
@@ -172,11 +177,24 @@ pub fn has_no_carrier(device: net_device<'_>) -> bool {
 pub fn operational_state(device: net_device<'_>) -> Option<&'static str> {
     #[cfg(kernel_has = "net_device.operstate")]
     {
-        const NAMES: [&str; 7] = ["UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"];
+        const NAMES: [&str; 7] = [
+            "UNKNOWN",
+            "NOTPRESENT",
+            "DOWN",
+            "LOWERLAYERDOWN",
+            "TESTING",
+            "DORMANT",
+            "UP",
+        ];
         if !is_running(device) {
             return Some("DOWN");
         }
-        Some(NAMES.get(device.operstate() as usize).copied().unwrap_or("invalid"))
+        Some(
+            NAMES
+                .get(device.operstate() as usize)
+                .copied()
+                .unwrap_or("invalid"),
+        )
     }
     #[cfg(not(kernel_has = "net_device.operstate"))]
     {
@@ -223,7 +241,10 @@ mod tests {
 
     #[test]
     fn hardware_addresses_are_written_as_ip_does() {
-        assert_eq!(format_hardware_address(1, &[2, 0, 0, 0, 0, 0xab]), "02:00:00:00:00:ab");
+        assert_eq!(
+            format_hardware_address(1, &[2, 0, 0, 0, 0, 0xab]),
+            "02:00:00:00:00:ab"
+        );
         assert_eq!(format_hardware_address(768, &[10, 0, 0, 1]), "10.0.0.1");
         assert_eq!(format_hardware_address(65534, &[]), "");
     }

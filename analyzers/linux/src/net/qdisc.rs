@@ -11,18 +11,22 @@ use crate::Faults;
 pub struct Discipline {
     /// `fq_codel`
     pub kind: String,
-    /// `10:`, as tc writes it.
+    /// As tc writes it: `10:`.
     pub handle: String,
-    /// `root`, or the class that it belongs to: `1:10`.
+    /// `root`, or the class that it belongs to: `1:10`; `ffff:fff1` for ingress.
     pub parent: String,
+    /// The `Qdisc`.
     #[serde(serialize_with = "crate::app::hex")]
     pub address: u64,
     /// Bytes sent.
     pub bytes: u64,
     /// Packets sent.
     pub packets: u64,
+    /// Packets dropped.
     pub drops: u64,
+    /// How often a packet had to wait for its rate.
     pub overlimits: u64,
+    /// Packets that the driver handed back.
     pub requeues: u64,
     /// Bytes that wait.
     pub backlog: u64,
@@ -33,9 +37,8 @@ pub struct Discipline {
     pub bands: Vec<u64>,
 }
 
-/// `TC_H_ROOT` and `TC_H_INGRESS`, include/uapi/linux/pkt_sched.h.
+/// `TC_H_ROOT`, include/uapi/linux/pkt_sched.h.
 const ROOT: u32 = 0xffff_ffff;
-const INGRESS: u32 = 0xffff_fff1;
 /// `TCQ_F_BUILTIN`, include/net/sch_generic.h: `noop` and the like, which tc does not show.
 const BUILTIN: u32 = 1;
 
@@ -48,7 +51,6 @@ pub fn handle(handle: u32) -> String {
 fn parent(parent: u32) -> String {
     match parent {
         ROOT => "root".into(),
-        INGRESS => "ingress".into(),
         parent => format!("{:x}:{:x}", parent >> 16, parent & 0xffff),
     }
 }
@@ -62,7 +64,11 @@ fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
     #[cfg(not(kernel_has = "Qdisc.privdata"))]
     {
         // Behind the struct: aligned to 64 bytes since 2.6.24 (QDISC_ALIGNTO), to 32 before.
-        const ALIGN: u64 = if cfg!(kernel_has = "Qdisc.dev_queue") { 64 } else { 32 };
+        const ALIGN: u64 = if cfg!(kernel_has = "Qdisc.dev_queue") {
+            64
+        } else {
+            32
+        };
         let size = (Qdisc::SIZE as u64).next_multiple_of(ALIGN);
         Ptr::new(qdisc.memory(), qdisc.addr().wrapping_add(size))
     }
@@ -74,7 +80,10 @@ pub fn disciplines(device: net_device<'_>, cpus: &[u32], faults: &mut Faults) ->
     let name = device.name();
     for qdisc in attached(device, faults) {
         let discipline = imp::read(device, qdisc, cpus);
-        out.extend(faults.check(format_args!("qdisc {:#x} of {name}", qdisc.addr()), discipline));
+        out.extend(faults.check(
+            format_args!("qdisc {:#x} of {name}", qdisc.addr()),
+            discipline,
+        ));
     }
     out
 }
@@ -98,7 +107,10 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
             out.push(qdisc);
         }
     }
-    let ingress = faults.check(format_args!("ingress qdisc of {name}"), imp::ingress(device));
+    let ingress = faults.check(
+        format_args!("ingress qdisc of {name}"),
+        imp::ingress(device),
+    );
     if let Some(Some(ingress)) = ingress
         && imp::is_visible(ingress)
     {
@@ -178,7 +190,8 @@ mod imp {
         }
 
         fn add_basic(&mut self, stats: kernel::gnet_stats_basic_sync<'_>) {
-            let count = |value: kernel::u64_stats_t<'_>| value.v().a().a().counter().cast_unsigned();
+            let count =
+                |value: kernel::u64_stats_t<'_>| value.v().a().a().counter().cast_unsigned();
             self.bytes += count(stats.bytes());
             self.packets += count(stats.packets());
         }
@@ -219,7 +232,9 @@ mod imp {
         #[cfg(kernel_has = "htb_sched.overlimits")]
         if kind == "htb" {
             // Copied to the common counters only when someone asks (htb_dump).
-            counters.overlimits = private::<kernel::htb_sched<'_>>(qdisc).deref()?.overlimits();
+            counters.overlimits = private::<kernel::htb_sched<'_>>(qdisc)
+                .deref()?
+                .overlimits();
         }
         #[cfg(not(kernel_has = "htb_sched.overlimits"))]
         let _ = private::<()>;
@@ -273,11 +288,7 @@ mod imp {
         device.qdisc_ingress().deref_or_null()
     }
 
-    pub fn read<'m>(
-        _: net_device<'m>,
-        qdisc: Qdisc<'m>,
-        _: &[u32],
-    ) -> Result<Discipline, Fault> {
+    pub fn read<'m>(_: net_device<'m>, qdisc: Qdisc<'m>, _: &[u32]) -> Result<Discipline, Fault> {
         let kind = qdisc.ops().deref()?.id();
         let stats = qdisc.stats();
         let bands = if kind == "pfifo_fast" {
@@ -312,7 +323,7 @@ mod tests {
         assert_eq!(handle(0x0010_0000), "10:");
         assert_eq!(handle(0), "0:");
         assert_eq!(parent(0xffff_ffff), "root");
-        assert_eq!(parent(0xffff_fff1), "ingress");
+        assert_eq!(parent(0xffff_fff1), "ffff:fff1");
         assert_eq!(parent(0x0001_0010), "1:10");
     }
 }

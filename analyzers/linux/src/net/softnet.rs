@@ -7,6 +7,7 @@ use serde::Serialize;
 /// One CPU's receive processing.
 #[derive(Debug, Serialize)]
 pub struct Softnet {
+    /// The CPU's number.
     pub cpu: u32,
     /// Packets that went through the CPU's queue or NAPI.
     pub processed: u64,

@@ -4,7 +4,11 @@ use kernel::{net_device, net_device_stats};
 use kstruct::Fault;
 use serde::Serialize;
 
-/// What the kernel would answer: `struct rtnl_link_stats64`.
+/// What the kernel would answer: `struct rtnl_link_stats64`, whose members include/uapi/linux/if_link.h explains.
+#[allow(
+    missing_docs,
+    reason = "the members are explained where the kernel declares them"
+)]
 #[derive(Debug, Default, Clone, Copy, Serialize, PartialEq, Eq)]
 pub struct Stats {
     pub rx_packets: u64,
@@ -247,27 +251,43 @@ mod imp {
     #[cfg(kernel_has = "veth_priv")]
     fn veth(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
         let own = private::<kernel::veth_priv<'_>>(device).deref()?;
-        let (tx_packets, tx_bytes) = light(device, cpus)?;
+        let sent = veth_sent(device, cpus)?;
         let queues = VethQueues::sum(device)?;
         let mut out = Stats {
-            tx_packets,
-            tx_bytes,
             tx_dropped: own.dropped().counter().cast_unsigned() + queues.tx_errors,
             rx_packets: queues.packets,
             rx_bytes: queues.bytes,
-            rx_dropped: queues.drops,
-            ..Stats::default()
+            rx_dropped: queues.drops + queues.peer_errors,
+            ..sent
         };
         if let Some(peer) = own.peer().deref_or_null()? {
-            let (packets, bytes) = light(peer, cpus)?;
+            let received = veth_sent(peer, cpus)?;
             let queues = VethQueues::sum(peer)?;
-            out.rx_packets += packets;
-            out.rx_bytes += bytes;
+            out.rx_packets += received.tx_packets;
+            out.rx_bytes += received.tx_bytes;
             out.rx_dropped += queues.tx_errors;
             out.tx_dropped += queues.peer_errors;
             out.tx_packets += queues.packets;
             out.tx_bytes += queues.bytes;
         }
+        Ok(out)
+    }
+
+    /// What one end has sent. The counters' type changed in 6.6, and in older kernels that took the change over; the
+    /// members that lead to them are a union.
+    #[cfg(kernel_has = "veth_priv")]
+    fn veth_sent(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let mut out = Stats::default();
+        #[cfg(kernel_has = "const:NETDEV_PCPU_STAT_TSTATS")]
+        if device.pcpu_stat_type() == kernel::netdev_stat_type::NETDEV_PCPU_STAT_TSTATS {
+            for cpu in cpus {
+                let stats = device.tstats().on_cpu(*cpu)?.deref()?;
+                out.tx_packets += stats.tx_packets().count();
+                out.tx_bytes += stats.tx_bytes().count();
+            }
+            return Ok(out);
+        }
+        (out.tx_packets, out.tx_bytes) = light(device, cpus)?;
         Ok(out)
     }
 
@@ -309,7 +329,11 @@ mod imp {
             tx_dropped: own.tx_dropped(),
             ..Stats::default()
         };
-        for queue in ifb.tx_private().array(device.num_tx_queues() as usize)?.iter() {
+        for queue in ifb
+            .tx_private()
+            .array(device.num_tx_queues() as usize)?
+            .iter()
+        {
             let (rx, tx) = (queue.rx_stats(), queue.tx_stats());
             out.rx_packets += rx.packets().count();
             out.rx_bytes += rx.bytes().count();
