@@ -552,7 +552,7 @@ impl<'m, T> Target<'m> for Be<Ptr<'m, T>> {
 }
 
 /// A 32-bit pointer as a target; its value is a [`Ptr`].
-pub struct Ptr32<'m, T>(PhantomData<fn(&'m ()) -> T>);
+pub struct Ptr32<'m, T>(PhantomData<fn() -> (&'m (), T)>);
 
 impl<'m, T> Target<'m> for Ptr32<'m, T> {
     type Value = Ptr<'m, T>;

@@ -116,20 +116,16 @@ pub fn generate(
     Ok(written)
 }
 
-/// The bindings of a kernel, generated if there are none or if the vmlinux is newer.
-pub fn ensure(kernel: &str) -> anyhow::Result<PathBuf> {
-    let directory = paths::bindings(kernel);
-    if directory.join("mod.rs").exists() {
-        return Ok(directory);
+/// Generates the bindings of a kernel if there are none. Without a path the kernel's vmlinux is looked for.
+pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
+    if paths::bindings(kernel).join("mod.rs").exists() {
+        return Ok(());
     }
-    match find::vmlinux(kernel) {
-        Ok(vmlinux) => {
-            let modules = modules(&vmlinux, kernel, &[])?;
-            generate(&vmlinux, kernel, &modules, false)?;
-            Ok(directory)
-        }
-        Err(error) => {
-            bail!("there are no bindings of kernel {kernel}, and none can be generated: {error:#}")
-        }
-    }
+    let vmlinux = match vmlinux {
+        Some(path) => path.to_owned(),
+        None => find::vmlinux(kernel).with_context(|| format!("there are no bindings of kernel {kernel} yet"))?,
+    };
+    let modules = modules(&vmlinux, kernel, &[])?;
+    generate(&vmlinux, kernel, &modules, false)?;
+    Ok(())
 }

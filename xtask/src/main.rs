@@ -1,10 +1,12 @@
 //! `cargo xtask`: the way people use and develop kstruct. `cargo xtask help` lists the commands.
 #![forbid(unsafe_code)]
 
+mod build;
 mod find;
 mod fixture;
 mod generate;
 mod lab;
+mod new;
 mod paths;
 mod workspace;
 
@@ -23,6 +25,12 @@ struct Cli {
 enum Command {
     /// Generate the bindings of a kernel from its vmlinux
     Gen(generate::Args),
+    /// Build analyzers for a kernel; they are then in target/analyzers/KERNEL/ and need nothing but themselves
+    Build(build::BuildArgs),
+    /// Build an analyzer for a dump's kernel, and run it on the dump
+    Run(build::RunArgs),
+    /// Start a new analyzer
+    New(new::Args),
     /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
     Lab(lab::Args),
     /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
@@ -31,13 +39,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Gen(args) => generate::run(&args),
-        Command::Lab(args) => lab::run(&args).map(|()| true),
-        Command::Fixture(args) => fixture::run(&args).map(|()| true),
+        Command::Gen(args) => generate::run(&args).map(|fresh| u8::from(!fresh)),
+        Command::Build(args) => build::build(&args).map(|()| 0),
+        Command::Run(args) => build::run(&args),
+        Command::New(args) => new::run(&args).map(|()| 0),
+        Command::Lab(args) => lab::run(&args).map(|()| 0),
+        Command::Fixture(args) => fixture::run(&args).map(|()| 0),
     };
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

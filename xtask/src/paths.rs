@@ -21,3 +21,13 @@ pub fn lab_guest() -> PathBuf {
 pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)
 }
+
+/// Where cargo builds for a kernel: each has a target directory of its own, so that switching costs nothing.
+pub fn target(kernel: &str) -> PathBuf {
+    root().join("target/kernels").join(kernel)
+}
+
+/// Where a kernel's finished analyzers are.
+pub fn binaries(kernel: &str) -> PathBuf {
+    root().join("target/analyzers").join(kernel)
+}

@@ -1,7 +1,7 @@
 //! Processes and threads.
 
 use kernel::{sym, task_struct};
-use kstruct::{Fault, Memory, View as _};
+use kstruct::{Fault, Memory};
 
 /// The leaders of all thread groups, in the order of the kernel's list. The idle tasks are not on it.
 pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault>> {
@@ -18,6 +18,8 @@ pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault
 pub fn threads<'m>(
     leader: task_struct<'m>,
 ) -> impl Iterator<Item = Result<task_struct<'m>, Fault>> {
+    use kstruct::View as _;
+
     let (signal, fault) = match leader.signal().deref() {
         Ok(signal) => (Some(signal), None),
         Err(fault) => (None, Some(Err(fault))),
@@ -109,15 +111,17 @@ fn raw_state(task: task_struct<'_>) -> u64 {
     }
 }
 
-/// `TASK_UNINTERRUPTIBLE`, the same in all kernels.
-const UNINTERRUPTIBLE: u64 = 2;
-/// `TASK_NOLOAD`: an uninterruptible task that does not count as load is idle (include/linux/sched.h).
+/// `TASK_IDLE`: uninterruptible, and not counted as load (`TASK_NOLOAD`, include/linux/sched.h).
 #[cfg(kernel_has = "task_struct.__state")]
-const NOLOAD: u64 = 0x400;
+const IDLE: u64 = 0x402;
+/// The bits of `EXIT_ZOMBIE` and `EXIT_DEAD`, which have changed places. They count in the exit state; old kernels leave one
+/// of them in the state of a task that is gone.
+const EXIT: u64 = 0x30;
 
 /// The letters of states, as /proc shows them: by the highest bit that is set, 0 for none.
 pub struct States {
     letters: Vec<char>,
+    #[cfg(kernel_has = "task_struct.__state")]
     idle: Option<char>,
 }
 
@@ -135,8 +139,12 @@ impl States {
             );
         }
         // Idle stands behind all states that are bits.
-        let idle = letters.pop_if(|letter| *letter == 'I');
-        Ok(States { letters, idle })
+        let _idle = letters.pop_if(|letter| *letter == 'I');
+        Ok(States {
+            letters,
+            #[cfg(kernel_has = "task_struct.__state")]
+            idle: _idle,
+        })
     }
 
     /// The letters of kernels whose table is not in the debug information: those of 2.6.9.
@@ -144,7 +152,8 @@ impl States {
     pub fn new(_: &Memory) -> Result<Self, Fault> {
         Ok(States {
             letters: "RSDTtZX".chars().collect(),
-            idle: None,
+            #[cfg(kernel_has = "task_struct.__state")]
+            idle: Some('I'),
         })
     }
 
@@ -152,14 +161,14 @@ impl States {
     pub fn letter(&self, task: task_struct<'_>) -> char {
         let state = raw_state(task);
         #[cfg(kernel_has = "task_struct.__state")]
-        if state & (UNINTERRUPTIBLE | NOLOAD) == UNINTERRUPTIBLE | NOLOAD
+        if state & IDLE == IDLE
             && let Some(idle) = self.idle
         {
             return idle;
         }
         let exit = u64::try_from(i64::from(task.exit_state())).unwrap_or(0);
         let reported = (1u64 << (self.letters.len().clamp(1, 33) - 1)) - 1;
-        let bits = (state | exit) & reported;
+        let bits = (state & !EXIT | exit) & reported;
         let index = (u64::BITS - bits.leading_zeros()) as usize;
         self.letters.get(index).copied().unwrap_or('?')
     }

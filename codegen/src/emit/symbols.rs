@@ -87,9 +87,10 @@ pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
         .collect();
     let constants = quote! { #(#constants)* };
     let runtime = runtime_imports(&constants);
+    let root = writer.has_named_items().then(|| quote! { use super::super as t; });
     quote! {
         #runtime
-        use super::super as t;
+        #root
         #constants
     }
 }

@@ -165,6 +165,11 @@ impl<'c> Writer<'c> {
         quote! { #(#uses)* }
     }
 
+    /// Whether any item was named.
+    pub fn has_named_items(&self) -> bool {
+        !self.used.is_empty()
+    }
+
     /// The Rust name of an item, which is then imported.
     pub fn item(&mut self, id: ItemId) -> Option<TokenStream> {
         let name = &self.context.names.items[id.index()];
@@ -176,10 +181,10 @@ impl<'c> Writer<'c> {
 
     fn named(&mut self, module: &str, name: &str) -> TokenStream {
         let rust = ident(name);
+        self.used.insert((module.to_owned(), name.to_owned()));
         if self.qualified {
             return quote! { t::#rust };
         }
-        self.used.insert((module.to_owned(), name.to_owned()));
         quote! { #rust }
     }
 

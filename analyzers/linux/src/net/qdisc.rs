@@ -47,10 +47,10 @@ pub fn handle(handle: u32) -> String {
     format!("{:x}:", handle >> 16)
 }
 
-/// `1:10`, or `root`.
+/// `1:10`, or `root`: also for a root that the kernel attached by itself, which in old kernels has no parent.
 fn parent(parent: u32) -> String {
     match parent {
-        ROOT => "root".into(),
+        ROOT | 0 => "root".into(),
         parent => format!("{:x}:{:x}", parent >> 16, parent & 0xffff),
     }
 }

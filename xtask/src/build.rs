@@ -1,0 +1,184 @@
+//! `cargo xtask build` and `run`: analyzers for one kernel.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use kstruct::Dump;
+use serde::Deserialize;
+
+use crate::{find, generate, paths, workspace};
+
+/// Options of `cargo xtask build`.
+#[derive(clap::Args)]
+pub struct BuildArgs {
+    /// The kernel: a release, or the name of its vmlinux
+    #[arg(long, value_name = "NAME")]
+    kernel: String,
+    /// The analyzers to build; all of them if none is named
+    analyzers: Vec<String>,
+}
+
+/// Options of `cargo xtask run`.
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// The analyzer to run
+    analyzer: String,
+    /// The memory dump to analyze
+    #[arg(long, value_name = "DUMP")]
+    core: PathBuf,
+    /// The dump's kernel, if it can't be found from the dump
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
+    /// Options of the analyzer
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Builds analyzers for a kernel and says where they are.
+pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
+    let kernel = resolve(&args.kernel)?;
+    let all = workspace::analyzers()?;
+    let wanted = if args.analyzers.is_empty() { &all } else { &args.analyzers };
+    for path in compile(&kernel, wanted)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Finds the dump's kernel, builds the analyzer for it, and runs it. Gives its exit status.
+pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let kernel = match &args.kernel {
+        Some(name) => resolve(name)?,
+        None => kernel_of(&args.core)?,
+    };
+    let binary = compile(&kernel, std::slice::from_ref(&args.analyzer))?.remove(0);
+    let status = Command::new(&binary)
+        .arg("--core")
+        .arg(&args.core)
+        .args(&args.rest)
+        .status()
+        .with_context(|| format!("can't run {}", binary.display()))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
+/// The name of a kernel's bindings, which are generated if there are none yet.
+fn resolve(name: &str) -> anyhow::Result<String> {
+    let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
+    if Path::new(name).is_file() {
+        let kernel = find::kernel_name(Path::new(name));
+        generate::ensure(&kernel, Some(Path::new(name)))?;
+        return Ok(kernel);
+    }
+    generate::ensure(kernel, None)?;
+    Ok(kernel.to_owned())
+}
+
+/// The first line of a kernel's `index.json`.
+#[derive(Deserialize)]
+struct Identity {
+    release: String,
+    build_id: String,
+}
+
+/// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
+pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
+    let dump = Dump::open(core)?;
+    let release = dump.release().with_context(|| {
+        format!(
+            "{}: neither VMCOREINFO nor the memory names a kernel; give --kernel NAME",
+            core.display()
+        )
+    })?;
+    let build_id = dump.vmcoreinfo().get("BUILD-ID");
+    let mut known = Vec::new();
+    for name in generated_kernels()? {
+        let Some(identity) = identity(&name) else {
+            continue;
+        };
+        let same_build = build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
+        if identity.release == release && same_build {
+            return Ok(name);
+        }
+        known.push(identity.release);
+    }
+    if find::vmlinux(&release).is_ok() {
+        generate::ensure(&release, None)?;
+        return Ok(release);
+    }
+    bail!(
+        "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}) and no vmlinux. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
+        core.display(),
+        build_id.map_or_else(String::new, |id| format!(" (build id {id})")),
+        if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+    )
+}
+
+/// The kernels that have bindings.
+pub fn generated_kernels() -> anyhow::Result<Vec<String>> {
+    let folder = paths::root().join("generated");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .with_context(|| folder.display().to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("index.json").is_file())
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn identity(kernel: &str) -> Option<Identity> {
+    use std::io::{BufRead as _, BufReader};
+
+    let file = std::fs::File::open(paths::bindings(kernel).join("index.json")).ok()?;
+    let line = BufReader::new(file).lines().next()?.ok()?;
+    let row = line.strip_prefix("{\"kernel\":")?.trim_end_matches(',');
+    serde_json::from_str(row).ok()
+}
+
+/// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where
+/// [`paths::binaries`] says.
+pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let all = workspace::analyzers()?;
+    if let Some(unknown) = analyzers.iter().find(|name| !all.contains(name)) {
+        bail!("there is no analyzer {unknown}; there are {}", all.join(", "));
+    }
+    let start = Instant::now();
+    let mut command = cargo(kernel);
+    command.args(["build", "--release"]);
+    for analyzer in analyzers {
+        command.args(["--package", analyzer]);
+    }
+    command.stdin(Stdio::null());
+    let status = command.status().context("can't run cargo")?;
+    if !status.success() {
+        bail!("the analyzers do not compile for kernel {kernel}");
+    }
+    let binaries = paths::binaries(kernel);
+    std::fs::create_dir_all(&binaries).with_context(|| binaries.display().to_string())?;
+    let mut paths = Vec::new();
+    for analyzer in analyzers {
+        let built = paths::target(kernel).join("release").join(analyzer);
+        let copy = binaries.join(analyzer);
+        // Whoever runs the old one keeps it: the new one takes its name, not its place.
+        let new = binaries.join(format!(".{analyzer}.new"));
+        std::fs::copy(&built, &new).with_context(|| built.display().to_string())?;
+        std::fs::rename(&new, &copy).with_context(|| copy.display().to_string())?;
+        paths.push(copy);
+    }
+    eprintln!("built {} for {kernel} in {:.1} s", analyzers.join(", "), start.elapsed().as_secs_f64());
+    Ok(paths)
+}
+
+/// Cargo for a kernel. Incremental compilation would cost a fifth more, and the bindings never change.
+pub fn cargo(kernel: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(paths::root())
+        .env("KSTRUCT_KERNEL", kernel)
+        .env("CARGO_TARGET_DIR", paths::target(kernel))
+        .env("CARGO_INCREMENTAL", "0")
+        .arg("--quiet");
+    command
+}
