@@ -67,6 +67,10 @@ fn write_type(model: &Model, ty: &Type, inner: String, out: &mut String, depth: 
             write_type(model, &prototype.result, inner, out, depth + 1);
         }
         Type::Qualified(qualifier, target) => match **target {
+            // A constant array is one of constants, which its element says already.
+            Type::Array(ref element, _) if matches!(**element, Type::Qualified(..)) => {
+                write_type(model, target, inner, out, depth + 1);
+            }
             // What is qualified is the pointer, not what it points to.
             Type::Pointer(_) => {
                 let inner = if inner.is_empty() {

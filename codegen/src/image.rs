@@ -180,6 +180,26 @@ impl<'d> Elf<'d> {
         functions
     }
 
+    /// Global symbols that aren't functions, by name: what the linker script and assembly define among them.
+    pub fn objects(&self) -> Vec<(String, u64)> {
+        let mut objects: Vec<(String, u64)> = self
+            .file
+            .symbols()
+            .filter(|symbol| {
+                symbol.is_global()
+                    && symbol.is_definition()
+                    && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
+            })
+            .filter_map(|symbol| {
+                let name = symbol.name().ok().filter(|name| is_printable(name))?;
+                Some((name.to_owned(), symbol.address()))
+            })
+            .collect();
+        objects.sort();
+        objects.dedup_by(|a, b| a.0 == b.0);
+        objects
+    }
+
     /// The address ranges of the sections that hold the template of the per-CPU area.
     pub fn per_cpu_ranges(&self) -> Vec<std::ops::Range<u64>> {
         self.file
@@ -197,7 +217,10 @@ impl<'d> Elf<'d> {
 
     /// Which kernel this is. A file without `linux_banner` (a module) has an empty release.
     pub fn kernel(&self) -> Result<Kernel, Error> {
-        let banner = self.banner().unwrap_or_default();
+        let (banner_address, banner) = match self.banner() {
+            Some((address, text)) => (Some(address), text),
+            None => (None, String::new()),
+        };
         let release = banner
             .strip_prefix("Linux version ")
             .and_then(|rest| rest.split_whitespace().next())
@@ -208,6 +231,7 @@ impl<'d> Elf<'d> {
             release,
             build_id: build_id.to_owned(),
             banner,
+            banner_address,
             machine: self.machine(),
             pointer_size: if self.file.is_64() { 8 } else { 4 },
             big_endian: self.big_endian(),
@@ -222,22 +246,45 @@ impl<'d> Elf<'d> {
         }
     }
 
-    /// `linux_banner` as the file holds it.
-    fn banner(&self) -> Option<String> {
+    /// The text of `linux_banner` and its address. Old kernels have a pointer of that name, new ones an array.
+    fn banner(&self) -> Option<(u64, String)> {
         let address = self.file.symbol_by_name("linux_banner")?.address();
+        self.banner_text(address)
+            .or_else(|| self.banner_text(self.pointer(address)?))
+    }
+
+    fn banner_text(&self, address: u64) -> Option<(u64, String)> {
+        let text = self.initialized(address)?;
+        if !text.starts_with(b"Linux version ") {
+            return None;
+        }
+        let end = text
+            .iter()
+            .take(512)
+            .position(|&byte| byte == 0 || byte == b'\n')?;
+        Some((address, String::from_utf8_lossy(&text[..end]).into_owned()))
+    }
+
+    fn pointer(&self, address: u64) -> Option<u64> {
+        let bytes = self.initialized(address)?;
+        Some(match (self.file.is_64(), self.big_endian()) {
+            (true, false) => u64::from_le_bytes(*bytes.first_chunk()?),
+            (true, true) => u64::from_be_bytes(*bytes.first_chunk()?),
+            (false, false) => u32::from_le_bytes(*bytes.first_chunk()?).into(),
+            (false, true) => u32::from_be_bytes(*bytes.first_chunk()?).into(),
+        })
+    }
+
+    /// What the file has at an address, up to the end of the section.
+    fn initialized(&self, address: u64) -> Option<&'d [u8]> {
         let section = self.file.sections().find(|section| {
             section.kind() != SectionKind::UninitializedData
                 && section.address() != 0
                 && (section.address()..section.address().saturating_add(section.size()))
                     .contains(&address)
         })?;
-        let data = section.data().ok()?;
-        let text = data.get(usize::try_from(address - section.address()).ok()?..)?;
-        let end = text
-            .iter()
-            .take(512)
-            .position(|&byte| byte == 0 || byte == b'\n')?;
-        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+        let start = usize::try_from(address - section.address()).ok()?;
+        section.data().ok()?.get(start..)
     }
 }
 

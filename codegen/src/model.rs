@@ -31,6 +31,8 @@ pub struct Kernel {
     pub build_id: Vec<u8>,
     /// `linux_banner`, without its newline.
     pub banner: String,
+    /// Where the banner's text was linked.
+    pub banner_address: Option<u64>,
     /// ELF's `e_machine`.
     pub machine: u16,
     /// Bytes in a pointer: 4 or 8.

@@ -1,6 +1,9 @@
 //! Small steps over a finished model.
 
-use crate::model::{Item, Member, Model, Type};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::model::{Item, Member, Model, Place, Type, Variable};
 
 /// Anonymous members nest no deeper than this in C that anyone writes.
 const MAX_DEPTH: u32 = 32;
@@ -45,4 +48,46 @@ fn flatten(model: &Model, item: &Item, base: u64, out: &mut Vec<Member>, depth: 
             }
         }
     }
+}
+
+/// Adds the global symbols that debug information says nothing of, such as `_text` and `swapper_pg_dir`: what there is
+/// to know of them is their address.
+pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
+    let functions: HashSet<&str> = model
+        .functions
+        .iter()
+        .map(|function| &*function.name)
+        .collect();
+    let typed: HashSet<Arc<str>> = model
+        .variables
+        .iter()
+        .map(|variable| variable.name.clone())
+        .collect();
+    let untyped: Vec<Variable> = symbols
+        .into_iter()
+        .filter(|(name, _)| {
+            // Old per-CPU variables go by their short name.
+            let short = name.strip_prefix("per_cpu__").unwrap_or(name);
+            !typed.contains(name.as_str())
+                && !typed.contains(short)
+                && !functions.contains(name.as_str())
+        })
+        .map(|(name, address)| Variable {
+            name: Arc::from(name),
+            ty: Type::Void,
+            address,
+            per_cpu: false,
+            external: true,
+            place: Place::default(),
+        })
+        .collect();
+    model.variables.extend(untyped);
+    model.variables.sort_by(|a, b| {
+        (&a.name, !a.external, &a.place, a.address).cmp(&(
+            &b.name,
+            !b.external,
+            &b.place,
+            b.address,
+        ))
+    });
 }

@@ -14,21 +14,21 @@ pub static KERNEL: KernelInfo = KernelInfo {
     machine: identity::MACHINE,
     pointer_size: identity::POINTER_SIZE,
     big_endian: identity::BIG_ENDIAN,
-    banner_address: BANNER,
+    banner_address: identity::BANNER_ADDRESS,
     page_table: PAGE_TABLE,
     page_offset_base: PAGE_OFFSET_BASE,
     per_cpu_offset: PER_CPU_OFFSET,
     functions: Functions(identity::FUNCTIONS),
 };
 
-#[cfg(kernel_has = "sym:linux_banner")]
-const BANNER: Option<u64> = Some(sym::linux_banner.linked_address());
-#[cfg(not(kernel_has = "sym:linux_banner"))]
-const BANNER: Option<u64> = None;
-
-#[cfg(kernel_has = "sym:swapper_pg_dir")]
+#[cfg(kernel_has = "sym:init_top_pgt")]
+const PAGE_TABLE: Option<u64> = Some(sym::init_top_pgt.linked_address());
+#[cfg(all(
+    not(kernel_has = "sym:init_top_pgt"),
+    kernel_has = "sym:swapper_pg_dir"
+))]
 const PAGE_TABLE: Option<u64> = Some(sym::swapper_pg_dir.linked_address());
-#[cfg(not(kernel_has = "sym:swapper_pg_dir"))]
+#[cfg(not(any(kernel_has = "sym:init_top_pgt", kernel_has = "sym:swapper_pg_dir")))]
 const PAGE_TABLE: Option<u64> = None;
 
 #[cfg(kernel_has = "sym:page_offset_base")]

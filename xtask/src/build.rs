@@ -40,7 +40,11 @@ pub struct RunArgs {
 pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let kernel = resolve(&args.kernel)?;
     let all = workspace::analyzers()?;
-    let wanted = if args.analyzers.is_empty() { &all } else { &args.analyzers };
+    let wanted = if args.analyzers.is_empty() {
+        &all
+    } else {
+        &args.analyzers
+    };
     for path in compile(&kernel, wanted)? {
         println!("{}", path.display());
     }
@@ -60,7 +64,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .args(&args.rest)
         .status()
         .with_context(|| format!("can't run {}", binary.display()))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX))
 }
 
 /// The name of a kernel's bindings, which are generated if there are none yet.
@@ -97,7 +104,8 @@ pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
         let Some(identity) = identity(&name) else {
             continue;
         };
-        let same_build = build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
+        let same_build =
+            build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
         if identity.release == release && same_build {
             return Ok(name);
         }
@@ -111,7 +119,11 @@ pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
         "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}) and no vmlinux. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
         core.display(),
         build_id.map_or_else(String::new, |id| format!(" (build id {id})")),
-        if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+        if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        },
     )
 }
 
@@ -142,7 +154,10 @@ fn identity(kernel: &str) -> Option<Identity> {
 pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let all = workspace::analyzers()?;
     if let Some(unknown) = analyzers.iter().find(|name| !all.contains(name)) {
-        bail!("there is no analyzer {unknown}; there are {}", all.join(", "));
+        bail!(
+            "there is no analyzer {unknown}; there are {}",
+            all.join(", ")
+        );
     }
     let start = Instant::now();
     let mut command = cargo(kernel);
@@ -167,7 +182,11 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
         std::fs::rename(&new, &copy).with_context(|| copy.display().to_string())?;
         paths.push(copy);
     }
-    eprintln!("built {} for {kernel} in {:.1} s", analyzers.join(", "), start.elapsed().as_secs_f64());
+    eprintln!(
+        "built {} for {kernel} in {:.1} s",
+        analyzers.join(", "),
+        start.elapsed().as_secs_f64()
+    );
     Ok(paths)
 }
 

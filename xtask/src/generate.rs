@@ -97,7 +97,10 @@ pub fn generate(
     let directory = paths::bindings(kernel);
     let written = output::write(&directory, &files, check)
         .with_context(|| format!("can't write {}", directory.display()))?;
-    let names: Vec<String> = modules.iter().map(|module| find::module_name(module)).collect();
+    let names: Vec<String> = modules
+        .iter()
+        .map(|module| find::module_name(module))
+        .collect();
     if !names.is_empty() {
         eprintln!("{kernel}: with modules {}", names.join(", "));
     }
@@ -123,7 +126,8 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
     }
     let vmlinux = match vmlinux {
         Some(path) => path.to_owned(),
-        None => find::vmlinux(kernel).with_context(|| format!("there are no bindings of kernel {kernel} yet"))?,
+        None => find::vmlinux(kernel)
+            .with_context(|| format!("there are no bindings of kernel {kernel} yet"))?,
     };
     let modules = modules(&vmlinux, kernel, &[])?;
     generate(&vmlinux, kernel, &modules, false)?;

@@ -17,9 +17,18 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let name = &args.name;
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
-    if !is_name || matches!(name.as_str(), "linux" | "kernel" | "kstruct" | "xtask" | "tests" | "test") {
-        bail!("{name} can't be the name of an analyzer: take small letters, digits, - and _, and no crate's name");
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
+    if !is_name
+        || matches!(
+            name.as_str(),
+            "linux" | "kernel" | "kstruct" | "xtask" | "tests" | "test"
+        )
+    {
+        bail!(
+            "{name} can't be the name of an analyzer: take small letters, digits, - and _, and no crate's name"
+        );
     }
     let folder = paths::root().join("analyzers").join(name);
     if folder.exists() {

@@ -31,3 +31,28 @@ pub fn target(kernel: &str) -> PathBuf {
 pub fn binaries(kernel: &str) -> PathBuf {
     root().join("target/analyzers").join(kernel)
 }
+
+/// The fixture's sources, and what is built from them: `tests/fixture`.
+pub fn fixture() -> PathBuf {
+    root().join("tests/fixture")
+}
+
+/// Where the fixture is compiled and linked: `target/fixture`.
+pub fn fixture_build() -> PathBuf {
+    root().join("target/fixture")
+}
+
+/// The fixture's kernel with its debug information.
+pub fn fixture_vmlinux() -> PathBuf {
+    fixture().join("vmlinux-2.6.9")
+}
+
+/// The fixture's dump.
+pub fn fixture_vmcore() -> PathBuf {
+    fixture().join("vmcore-2.6.9")
+}
+
+/// The versions of the tools that built the committed fixture.
+pub fn fixture_built_with() -> PathBuf {
+    fixture().join("BUILT_WITH")
+}

@@ -48,9 +48,13 @@ fn packages() -> anyhow::Result<Vec<Package>> {
         .output()
         .context("can't run cargo metadata")?;
     if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "cargo metadata failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata's output")?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cargo metadata's output")?;
     Ok(metadata.packages)
 }
 
@@ -61,7 +65,10 @@ pub fn analyzers() -> anyhow::Result<Vec<String>> {
         .into_iter()
         .filter(|package| {
             std::path::Path::new(&package.manifest_path).starts_with(&below)
-                && package.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "bin"))
+                && package
+                    .targets
+                    .iter()
+                    .any(|target| target.kind.iter().any(|kind| kind == "bin"))
         })
         .map(|package| package.name)
         .collect();

@@ -4,15 +4,8 @@ use kstruct::{Fault, Memory};
 
 /// `jiffies` as `unsigned long`.
 pub fn jiffies(k: &Memory) -> Result<u64, Fault> {
-    #[cfg(kernel_has = "sym:jiffies_64")]
-    {
-        let jiffies = k.get(kernel::sym::jiffies_64)?;
-        Ok(k.wrap(jiffies))
-    }
-    #[cfg(not(kernel_has = "sym:jiffies_64"))]
-    {
-        k.get(kernel::sym::jiffies)
-    }
+    // `jiffies` is another name of its low half.
+    Ok(k.wrap(k.get(kernel::sym::jiffies_64)?))
 }
 
 /// How many jiffies ago `then` was, on a clock as wide as `unsigned long`. A time in the future is 0.

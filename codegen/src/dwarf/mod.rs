@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::image::Image;
 use crate::model::Model;
+use crate::passes;
 
 type Slice<'d> = EndianSlice<'d, RunTimeEndian>;
 type Dwarf<'d> = gimli::Dwarf<Slice<'d>>;
@@ -61,6 +62,7 @@ pub fn read(
     let mut model = context.finish(summaries);
     model.kernel = identity;
     model.functions = elf.functions();
+    passes::add_untyped(&mut model, elf.objects());
     Ok(model)
 }
 

@@ -14,6 +14,13 @@ pub fn module(context: &Context<'_>) -> TokenStream {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    let banner_address = match kernel.banner_address {
+        Some(address) => {
+            let address = super::symbols::hex(address);
+            quote! { Some(#address) }
+        }
+        None => quote! { None },
+    };
     let (machine, pointer_size, big_endian) =
         (kernel.machine, kernel.pointer_size, kernel.big_endian);
     quote! {
@@ -23,6 +30,8 @@ pub fn module(context: &Context<'_>) -> TokenStream {
         pub const BUILD_ID: &str = #build_id;
         /// `linux_banner`.
         pub const BANNER: &str = #banner;
+        /// Where the banner's text was linked.
+        pub const BANNER_ADDRESS: Option<u64> = #banner_address;
         /// ELF's `e_machine`.
         pub const MACHINE: u16 = #machine;
         /// Bytes in a pointer.

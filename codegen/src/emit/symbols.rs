@@ -87,7 +87,9 @@ pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
         .collect();
     let constants = quote! { #(#constants)* };
     let runtime = runtime_imports(&constants);
-    let root = writer.has_named_items().then(|| quote! { use super::super as t; });
+    let root = writer
+        .has_named_items()
+        .then(|| quote! { use super::super as t; });
     quote! {
         #runtime
         #root
@@ -95,7 +97,8 @@ pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
     }
 }
 
-fn hex(address: u64) -> Literal {
+/// An address as a literal.
+pub fn hex(address: u64) -> Literal {
     format!("{address:#x}")
         .parse()
         .unwrap_or_else(|_| Literal::u64_unsuffixed(address))

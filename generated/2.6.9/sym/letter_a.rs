@@ -3,8 +3,8 @@ use ::kstruct::Sym;
 use ::kstruct::view::ULong32;
 use super::super as t;
 /// `rwlock_t addrconf_hash_lock`. net/ipv6/addrconf.c:22
-pub const addrconf_hash_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0104540);
+pub const addrconf_hash_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0104560);
 /// `struct packet_type arp_packet_type`. net/ipv4/ip_input.c:17
-pub const arp_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044c8);
-/// `long unsigned int avenrun[3]`. kernel/timer.c:12
-pub const avenrun: Sym<[ULong32; 3]> = Sym::new(0xc0103e10);
+pub const arp_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044e8);
+/// `long unsigned int avenrun[3]`. kernel/timer.c:15
+pub const avenrun: Sym<[ULong32; 3]> = Sym::new(0xc0103e18);

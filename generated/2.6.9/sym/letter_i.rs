@@ -4,7 +4,7 @@ use ::kstruct::view::Ptr32;
 use super::super as t;
 /// `struct inet6_ifaddr *inet6_addr_lst[16]`. net/ipv6/addrconf.c:21
 pub const inet6_addr_lst: Sym<[Ptr32<'static, t::inet6_ifaddr<'static>>; 16]> = Sym::new(
-    0xc0104500,
+    0xc0104520,
 );
 /// `struct mm_struct init_mm`. arch/i386/kernel/init_task.c:11
 pub const init_mm: Sym<t::mm_struct<'static>> = Sym::new(0xc0102080);
@@ -15,13 +15,13 @@ pub const init_task: Sym<t::task_struct<'static>> = Sym::new(0xc0102300);
 /// `union thread_union init_thread_union`. arch/i386/kernel/init_task.c:21
 pub const init_thread_union: Sym<t::thread_union<'static>> = Sym::new(0xc0105000);
 /// `struct packet_type ip_packet_type`. net/ipv4/ip_input.c:16
-pub const ip_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044b0);
+pub const ip_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044d0);
 /// `struct ipv4_devconf ipv4_devconf`. net/ipv4/devinet.c:3
-pub const ipv4_devconf: Sym<t::ipv4_devconf<'static>> = Sym::new(0xc0104400);
+pub const ipv4_devconf: Sym<t::ipv4_devconf<'static>> = Sym::new(0xc0104420);
 /// `struct ipv4_devconf ipv4_devconf_dflt`. net/ipv4/devinet.c:10
-pub const ipv4_devconf_dflt: Sym<t::ipv4_devconf<'static>> = Sym::new(0xc0104460);
+pub const ipv4_devconf_dflt: Sym<t::ipv4_devconf<'static>> = Sym::new(0xc0104480);
 /// `struct packet_type ipv6_packet_type`. net/ipv6/addrconf.c:14
-pub const ipv6_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044e0);
+pub const ipv6_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc0104500);
 /// `struct irq_info irq_lists[16]`. drivers/serial/8250.c:12
 pub const irq_lists: Sym<[t::irq_info__drivers_serial_8250<'static>; 16]> = Sym::new(
     0xc0102b00,

@@ -2,4 +2,4 @@
 use ::kstruct::Sym;
 use ::kstruct::view::ULong32;
 /// `long unsigned int max_mapnr`. mm/memory.c:2
-pub const max_mapnr: Sym<ULong32> = Sym::new(0xc0103f2c);
+pub const max_mapnr: Sym<ULong32> = Sym::new(0xc0103f4c);

@@ -3,20 +3,20 @@ use ::kstruct::{PerCpu, Sym};
 use ::kstruct::view::ULong32;
 use super::super as t;
 /// `int netdev_max_backlog`. net/core/dev.c:9
-pub const netdev_max_backlog: Sym<i32> = Sym::new(0xc0103f4c);
+pub const netdev_max_backlog: Sym<i32> = Sym::new(0xc0103f6c);
 /// `int netdev_nit`. net/core/dev.c:11
 pub const netdev_nit: Sym<i32> = Sym::new(0xc010b008);
 /// `struct netif_rx_stats netdev_rx_stat`. net/core/dev.c:36
 pub const netdev_rx_stat: PerCpu<t::netif_rx_stats<'static>> = PerCpu::new(0xc0109bc0);
 /// `struct Qdisc noop_qdisc`. net/sched/sch_generic.c:24
-pub const noop_qdisc: Sym<t::Qdisc<'static>> = Sym::new(0xc01046a0);
+pub const noop_qdisc: Sym<t::Qdisc<'static>> = Sym::new(0xc01046c0);
 /// `struct Qdisc_ops noop_qdisc_ops`. net/sched/sch_generic.c:17
-pub const noop_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104640);
+pub const noop_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104660);
 /// `struct Qdisc noqueue_qdisc`. net/sched/sch_generic.c:38
-pub const noqueue_qdisc: Sym<t::Qdisc<'static>> = Sym::new(0xc0104780);
+pub const noqueue_qdisc: Sym<t::Qdisc<'static>> = Sym::new(0xc01047a0);
 /// `struct Qdisc_ops noqueue_qdisc_ops`. net/sched/sch_generic.c:31
-pub const noqueue_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104720);
+pub const noqueue_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104740);
 /// `int nr_threads`. kernel/fork.c:3
 pub const nr_threads: Sym<i32> = Sym::new(0xc0102dcc);
 /// `long unsigned int num_physpages`. mm/memory.c:3
-pub const num_physpages: Sym<ULong32> = Sym::new(0xc0103f30);
+pub const num_physpages: Sym<ULong32> = Sym::new(0xc0103f50);

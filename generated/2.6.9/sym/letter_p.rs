@@ -2,20 +2,20 @@
 use ::kstruct::Sym;
 use super::super as t;
 /// `struct Qdisc_ops pfifo_fast_ops`. net/sched/sch_generic.c:66
-pub const pfifo_fast_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104800);
+pub const pfifo_fast_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104820);
 /// `struct Qdisc_ops pfifo_qdisc_ops`. net/sched/sch_fifo.c:23
-pub const pfifo_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc01045c0);
+pub const pfifo_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc01045e0);
 /// `struct irq_info pirq_slots[2]`. arch/i386/pci/irq.c:15
 pub const pirq_slots: Sym<[t::irq_info__arch_i386_pci_irq<'static>; 2]> = Sym::new(
     0xc01028a0,
 );
-/// `const const u8 prio2band[16]`. net/sched/sch_generic.c:45
+/// `const u8 prio2band[16]`. net/sched/sch_generic.c:45
 pub const prio2band: Sym<[u8; 16]> = Sym::new(0xc0101070);
 /// `struct Qdisc_class_ops prio_class_ops`. net/sched/sch_prio.c:31
-pub const prio_class_ops: Sym<t::Qdisc_class_ops<'static>> = Sym::new(0xc0104860);
+pub const prio_class_ops: Sym<t::Qdisc_class_ops<'static>> = Sym::new(0xc0104880);
 /// `struct Qdisc_ops prio_qdisc_ops`. net/sched/sch_prio.c:36
-pub const prio_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc01048a0);
+pub const prio_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc01048c0);
 /// `struct list_head ptype_all`. net/core/dev.c:26
-pub const ptype_all: Sym<t::list_head<'static>> = Sym::new(0xc0103fe0);
+pub const ptype_all: Sym<t::list_head<'static>> = Sym::new(0xc0104000);
 /// `struct list_head ptype_base[16]`. net/core/dev.c:18
-pub const ptype_base: Sym<[t::list_head<'static>; 16]> = Sym::new(0xc0103f60);
+pub const ptype_base: Sym<[t::list_head<'static>; 16]> = Sym::new(0xc0103f80);

@@ -2,6 +2,6 @@
 use ::kstruct::{PerCpu, Sym};
 use super::super as t;
 /// `struct user_struct root_user`. kernel/user.c:3
-pub const root_user: Sym<t::user_struct<'static>> = Sym::new(0xc0103e20);
+pub const root_user: Sym<t::user_struct<'static>> = Sym::new(0xc0103e40);
 /// `struct runqueue runqueues`. kernel/sched.c:5
 pub const runqueues: PerCpu<t::runqueue<'static>> = PerCpu::new(0xc0109000);

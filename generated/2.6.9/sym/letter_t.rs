@@ -4,7 +4,9 @@ use ::kstruct::view::ULong32;
 use super::super as t;
 /// `rwlock_t tasklist_lock`. kernel/fork.c:6
 pub const tasklist_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0102dd8);
+/// `long unsigned int tick_nsec`. kernel/timer.c:7
+pub const tick_nsec: Sym<ULong32> = Sym::new(0xc0103df8);
 /// `long unsigned int total_forks`. kernel/fork.c:5
 pub const total_forks: Sym<ULong32> = Sym::new(0xc0102dd4);
 /// `long unsigned int totalram_pages`. mm/memory.c:4
-pub const totalram_pages: Sym<ULong32> = Sym::new(0xc0103f34);
+pub const totalram_pages: Sym<ULong32> = Sym::new(0xc0103f54);
