@@ -1,6 +1,8 @@
 //! What the tests share: where things are, and how to run them.
 #![forbid(unsafe_code)]
 
+pub mod compare;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -39,4 +41,38 @@ pub fn shown(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// What an analyzer prints as JSON of a dump, by `cargo xtask run`. Fails if it could not read everything.
+pub fn analyze(analyzer: &str, core: &Path, options: &[&str]) -> serde_json::Value {
+    let core = core.to_str().expect("paths here are UTF-8");
+    let mut args = vec!["run", analyzer, "--core", core, "--", "--format", "json"];
+    args.extend(options);
+    let output = xtask(&args);
+    assert!(output.status.success(), "{analyzer}: {}", shown(&output));
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("the analyzer prints JSON");
+    assert_eq!(report["fault_count"], 0, "{}", report["faults"]);
+    report
+}
+
+/// The elements of a JSON array; fails if it is none.
+pub fn array(value: &serde_json::Value) -> &Vec<serde_json::Value> {
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("not an array: {value}"))
+}
+
+/// A JSON value as text: strings without quotes.
+pub fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(string) => string.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// Reads a JSON file.
+pub fn read_json(path: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -1,1 +1,532 @@
-//! On real kernels.
+//! The analyzers on dumps of real kernels, against what each kernel said of itself a moment before the dump.
+//!
+//! `cargo xtask test --lab` boots the machines and names them in `KSTRUCT_LAB_MACHINES`. Each row and each column is
+//! compared; what can't be the same is named here, one by one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tests::compare::{Comparison, Row};
+use tests::{analyze, array, read_json, text};
+
+/// One machine of the lab.
+struct Machine {
+    release: String,
+    levels: u64,
+    vmcore: PathBuf,
+    truth: PathBuf,
+}
+
+fn machines() -> Vec<Machine> {
+    let list =
+        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
+    let machines: Vec<Machine> = list
+        .split(':')
+        .map(|folder| {
+            let folder = Path::new(folder);
+            let lab = read_json(&folder.join("lab.json"));
+            Machine {
+                release: text(&lab["release"]),
+                levels: lab["levels"].as_u64().expect("levels"),
+                vmcore: folder.join("vmcore"),
+                truth: folder.join("truth"),
+            }
+        })
+        .collect();
+    assert!(!machines.is_empty());
+    machines
+}
+
+fn read(path: PathBuf) -> String {
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn row<const N: usize>(columns: [(&'static str, String); N]) -> Row {
+    columns.into_iter().collect()
+}
+
+#[test]
+fn the_machines_are_of_both_paging_levels_and_moved() {
+    let mut levels = Vec::new();
+    for machine in machines() {
+        let report = analyze("ps", &machine.vmcore, &[]);
+        assert_eq!(
+            report["kernel"]["paging_levels"], machine.levels,
+            "{}",
+            machine.release
+        );
+        // KASLR is on: the kernel was not where it was linked.
+        assert_ne!(
+            report["kernel"]["kaslr_offset"], "0x0",
+            "{}",
+            machine.release
+        );
+        levels.push(machine.levels);
+        println!(
+            "{} with {} levels, moved by {}",
+            machine.release, machine.levels, report["kernel"]["kaslr_offset"]
+        );
+    }
+    levels.sort();
+    assert_eq!(levels, [4, 5]);
+}
+
+/// `PF_WQ_WORKER`: /proc shows what a worker works at behind its name, and that goes on changing.
+const WORKER: u64 = 0x20;
+
+#[test]
+fn ps_equals_the_guests_process_list() {
+    for machine in machines() {
+        let report = analyze("ps", &machine.vmcore, &["-T"]);
+        let truth = read_json(&machine.truth.join("tasks.json"));
+        let exceptions = read_json(&machine.truth.join("exceptions.json"));
+        // The recorder runs while it reads its own state, and sleeps when the machine is stopped.
+        let recorder = array(&exceptions)
+            .iter()
+            .find(|exception| exception["tid"] == 1 && exception["field"] == "state")
+            .expect("the recorder's state is an exception");
+        let workers: BTreeMap<i64, bool> = array(&truth)
+            .iter()
+            .map(|task| {
+                let flags = task["flags"].as_u64().expect("flags");
+                (task["tid"].as_i64().expect("tid"), flags & WORKER != 0)
+            })
+            .collect();
+        let name = |tid: i64, name: &str| {
+            if workers.get(&tid) == Some(&true) && !name.starts_with("kworker/R-") {
+                name.split(['-', '+']).next().unwrap_or_default().to_owned()
+            } else {
+                name.to_owned()
+            }
+        };
+        let size = |value: &Value| {
+            if value.is_null() {
+                "0".to_owned()
+            } else {
+                text(value)
+            }
+        };
+        let mut found = BTreeMap::new();
+        let mut idle = 0;
+        for task in array(&report["tasks"]) {
+            let tid = task["pid"].as_i64().expect("pid");
+            if tid == 0 {
+                idle += 1; // /proc does not show the idle tasks
+                continue;
+            }
+            let columns = row([
+                ("tgid", text(&task["tgid"])),
+                ("ppid", text(&task["ppid"])),
+                ("name", name(tid, &text(&task["name"]))),
+                ("state", text(&task["state"])),
+                ("threads", text(&task["threads"])),
+                ("cpu", text(&task["cpu"])),
+                ("rss", text(&task["rss_kb"])),
+                ("vsz", text(&task["vsz_kb"])),
+            ]);
+            assert!(found.insert(tid, columns).is_none(), "{tid} is there twice");
+        }
+        assert_eq!(idle, 2, "one idle task a CPU");
+        let truth = array(&truth)
+            .iter()
+            .map(|task| {
+                let tid = task["tid"].as_i64().expect("tid");
+                let state = if tid == 1 {
+                    &recorder["dump"]
+                } else {
+                    &task["state"]
+                };
+                let columns = row([
+                    ("tgid", text(&task["tgid"])),
+                    ("ppid", text(&task["ppid"])),
+                    ("name", name(tid, &text(&task["comm"]))),
+                    ("state", text(state)),
+                    ("threads", text(&task["threads"])),
+                    ("cpu", text(&task["cpu"])),
+                    ("rss", size(&task["vm_rss_kb"])),
+                    ("vsz", size(&task["vm_size_kb"])),
+                ]);
+                (tid, columns)
+            })
+            .collect();
+        let mut comparison = Comparison::default();
+        comparison.tables("task", &found, &truth);
+        comparison.finish(&format!("{}: ps and /proc/*/task/*", machine.release));
+    }
+}
+
+/// The guest's network namespaces by the inode numbers that the analyzer shows.
+fn namespaces(machine: &Machine, report: &Value) -> BTreeMap<&'static str, String> {
+    let inode = |pid: &str| {
+        let links = read(machine.truth.join("proc").join(pid).join("ns.txt"));
+        let link = links
+            .lines()
+            .find_map(|line| line.strip_prefix("net -> net:["));
+        link.and_then(|rest| rest.strip_suffix(']'))
+            .expect("a link to a network namespace")
+            .to_owned()
+    };
+    let manifest = read(machine.truth.join("labd.manifest"));
+    let pid = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("LAB netns pid="));
+    let (root, lab) = (
+        inode("1"),
+        inode(pid.expect("labd tells its namespace's process")),
+    );
+    let mut others: Vec<String> = array(&report["interfaces"])
+        .iter()
+        .map(|interface| text(&interface["netns"]))
+        .filter(|netns| *netns != root && *netns != lab)
+        .collect();
+    others.dedup();
+    let [idle] = others.as_slice() else {
+        panic!("there is one more namespace, not {others:?}");
+    };
+    BTreeMap::from([("root", root), ("lab", lab), ("idle", idle.clone())])
+}
+
+/// An interface's key: its namespace and its name.
+type Key = (&'static str, String);
+
+/// The analyzer's interfaces by namespace and name.
+fn interfaces<'r>(machine: &Machine, report: &'r Value) -> BTreeMap<Key, &'r Value> {
+    let namespaces = namespaces(machine, report);
+    let mut out = BTreeMap::new();
+    for interface in array(&report["interfaces"]) {
+        let netns = text(&interface["netns"]);
+        let (namespace, _) = namespaces
+            .iter()
+            .find(|(_, inode)| **inode == netns)
+            .expect("each interface is in one of the namespaces");
+        let key = (*namespace, text(&interface["name"]));
+        assert!(
+            out.insert(key.clone(), interface).is_none(),
+            "{key:?} is there twice"
+        );
+    }
+    out
+}
+
+const NAMESPACES: [&str; 3] = ["root", "lab", "idle"];
+
+#[test]
+fn netdev_equals_proc_net_dev() {
+    const RX: [&str; 8] = [
+        "bytes",
+        "packets",
+        "errors",
+        "dropped",
+        "fifo",
+        "frame",
+        "compressed",
+        "multicast",
+    ];
+    const TX: [&str; 8] = [
+        "bytes",
+        "packets",
+        "errors",
+        "dropped",
+        "fifo",
+        "collisions",
+        "carrier",
+        "compressed",
+    ];
+    const NAMES: [&str; 16] = [
+        "rx bytes",
+        "rx packets",
+        "rx errs",
+        "rx drop",
+        "rx fifo",
+        "rx frame",
+        "rx compressed",
+        "rx multicast",
+        "tx bytes",
+        "tx packets",
+        "tx errs",
+        "tx drop",
+        "tx fifo",
+        "tx colls",
+        "tx carrier",
+        "tx compressed",
+    ];
+    for machine in machines() {
+        let report = analyze("netdev", &machine.vmcore, &[]);
+        let found = interfaces(&machine, &report)
+            .into_iter()
+            .map(|(key, interface)| {
+                let rx = RX.iter().map(|column| text(&interface["rx"][column]));
+                let tx = TX.iter().map(|column| text(&interface["tx"][column]));
+                (key, NAMES.into_iter().zip(rx.chain(tx)).collect())
+            })
+            .collect();
+        let mut truth = BTreeMap::new();
+        for namespace in NAMESPACES {
+            for line in read(machine.truth.join("net").join(namespace).join("dev"))
+                .lines()
+                .skip(2)
+            {
+                let (name, counters) = line.split_once(':').expect("a name and a colon");
+                let counters = counters.split_whitespace().map(str::to_owned);
+                let columns: Row = NAMES.into_iter().zip(counters).collect();
+                assert_eq!(columns.len(), NAMES.len());
+                truth.insert((namespace, name.trim().to_owned()), columns);
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("interface", &found, &truth);
+        comparison.finish(&format!("{}: netdev and /proc/net/dev", machine.release));
+    }
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// The flags that `ip` shows for those that the kernel gives: it shows the lack of RUNNING.
+fn ip_flags(flags: &Value) -> Vec<String> {
+    let mut flags: Vec<String> = array(flags).iter().map(text).collect();
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    if has("UP") && !has("RUNNING") {
+        flags.push("NO-CARRIER".into());
+    }
+    flags.retain(|flag| flag != "RUNNING");
+    flags.sort();
+    flags
+}
+
+#[test]
+fn netdev_equals_ip_addr() {
+    let optional = |value: &Value, name: &str| value.get(name).map_or_else(String::new, text);
+    for machine in machines() {
+        let report = analyze("netdev", &machine.vmcore, &[]);
+        let found = interfaces(&machine, &report)
+            .into_iter()
+            .map(|(key, interface)| {
+                let ipv4 = array(&interface["ipv4"]).iter().map(|address| {
+                    format!(
+                        "{}/{} peer {} brd {} scope {} {} secondary {}",
+                        text(&address["address"]),
+                        text(&address["prefix"]),
+                        optional(address, "peer"),
+                        optional(address, "broadcast"),
+                        text(&address["scope"]),
+                        text(&address["label"]),
+                        address["secondary"]
+                    )
+                });
+                let ipv6 = array(&interface["ipv6"]).iter().map(|address| {
+                    format!(
+                        "{}/{} scope {}",
+                        text(&address["address"]),
+                        text(&address["prefix"]),
+                        text(&address["scope"])
+                    )
+                });
+                let stats = &interface["stats"];
+                let columns = row([
+                    ("ifindex", text(&interface["ifindex"])),
+                    ("flags", list(ip_flags(&interface["flags"]).into_iter())),
+                    ("mtu", text(&interface["mtu"])),
+                    ("operstate", text(&interface["operstate"])),
+                    ("address", text(&interface["mac"])),
+                    ("kind", text(&interface["kind"])),
+                    ("ipv4", list(ipv4)),
+                    ("ipv6", list(ipv6)),
+                    ("rx errors", text(&stats["rx_errors"])),
+                    ("rx dropped", text(&stats["rx_dropped"])),
+                    ("rx over_errors", text(&stats["rx_over_errors"])),
+                    ("tx dropped", text(&stats["tx_dropped"])),
+                    ("tx carrier_errors", text(&stats["tx_carrier_errors"])),
+                ]);
+                (key, columns)
+            })
+            .collect();
+        let mut truth = BTreeMap::new();
+        for namespace in NAMESPACES {
+            let devices = read_json(
+                &machine
+                    .truth
+                    .join("tools")
+                    .join(namespace)
+                    .join("ip_addr.json"),
+            );
+            for device in array(&devices) {
+                let family = |family: &'static str| {
+                    array(&device["addr_info"])
+                        .iter()
+                        .filter(move |address| address["family"] == family)
+                };
+                let ipv4 = family("inet").map(|address| {
+                    // `ip` shows the peer as "address" beside "local", and leaves it out where they are the same.
+                    format!(
+                        "{}/{} peer {} brd {} scope {} {} secondary {}",
+                        text(&address["local"]),
+                        text(&address["prefixlen"]),
+                        optional(address, "address"),
+                        optional(address, "broadcast"),
+                        text(&address["scope"]),
+                        text(&address["label"]),
+                        address.get("secondary").is_some()
+                    )
+                });
+                let ipv6 = family("inet6").map(|address| {
+                    format!(
+                        "{}/{} scope {}",
+                        text(&address["local"]),
+                        text(&address["prefixlen"]),
+                        text(&address["scope"])
+                    )
+                });
+                let mut flags: Vec<String> = array(&device["flags"]).iter().map(text).collect();
+                flags.sort();
+                let (rx, tx) = (&device["stats64"]["rx"], &device["stats64"]["tx"]);
+                let columns = row([
+                    ("ifindex", text(&device["ifindex"])),
+                    ("flags", list(flags.into_iter())),
+                    ("mtu", text(&device["mtu"])),
+                    ("operstate", text(&device["operstate"])),
+                    ("address", optional(device, "address")),
+                    (
+                        "kind",
+                        device
+                            .get("linkinfo")
+                            .map_or_else(String::new, |info| optional(info, "info_kind")),
+                    ),
+                    ("ipv4", list(ipv4)),
+                    ("ipv6", list(ipv6)),
+                    ("rx errors", text(&rx["errors"])),
+                    ("rx dropped", text(&rx["dropped"])),
+                    ("rx over_errors", text(&rx["over_errors"])),
+                    ("tx dropped", text(&tx["dropped"])),
+                    ("tx carrier_errors", text(&tx["carrier_errors"])),
+                ]);
+                truth.insert((namespace, text(&device["ifname"])), columns);
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("interface", &found, &truth);
+        comparison.finish(&format!("{}: netdev and ip addr", machine.release));
+    }
+}
+
+#[test]
+fn netdev_equals_tc_qdisc() {
+    const NUMBERS: [&str; 7] = [
+        "bytes",
+        "packets",
+        "drops",
+        "overlimits",
+        "requeues",
+        "backlog",
+        "qlen",
+    ];
+    for machine in machines() {
+        let report = analyze("netdev", &machine.vmcore, &[]);
+        let mut found = BTreeMap::new();
+        for ((namespace, name), interface) in interfaces(&machine, &report) {
+            for (index, qdisc) in array(&interface["qdiscs"]).iter().enumerate() {
+                let mut columns: Row = NUMBERS
+                    .into_iter()
+                    .map(|column| (column, text(&qdisc[column])))
+                    .collect();
+                columns.extend(
+                    ["kind", "handle", "parent"].map(|column| (column, text(&qdisc[column]))),
+                );
+                // The order is part of the comparison.
+                found.insert((namespace, name.clone(), index), columns);
+            }
+        }
+        let mut truth = BTreeMap::new();
+        for namespace in NAMESPACES {
+            let qdiscs = read_json(
+                &machine
+                    .truth
+                    .join("tools")
+                    .join(namespace)
+                    .join("tc_qdisc.json"),
+            );
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+            for qdisc in array(&qdiscs) {
+                let device = text(&qdisc["dev"]);
+                let index = seen.entry(device.clone()).or_default();
+                let mut columns: Row = NUMBERS
+                    .into_iter()
+                    .map(|column| (column, text(&qdisc[column])))
+                    .collect();
+                columns.insert("kind", text(&qdisc["kind"]));
+                columns.insert("handle", text(&qdisc["handle"]));
+                let parent = if qdisc.get("root").is_some() {
+                    "root".into()
+                } else {
+                    text(&qdisc["parent"])
+                };
+                columns.insert("parent", parent);
+                truth.insert((namespace, device, *index), columns);
+                *index += 1;
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("qdisc", &found, &truth);
+        comparison.finish(&format!("{}: netdev and tc -s qdisc", machine.release));
+    }
+}
+
+#[test]
+fn netdev_equals_softnet_stat() {
+    for machine in machines() {
+        let report = analyze("netdev", &machine.vmcore, &[]);
+        // The columns of /proc/net/softnet_stat (softnet_seq_show, net/core/net-procfs.c). What is always 0 is compared too.
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let found = array(&report["softnet"])
+            .iter()
+            .map(|cpu| {
+                let waiting = number(&cpu["input_qlen"]) + number(&cpu["process_qlen"]);
+                let mut columns = row([
+                    ("processed", text(&cpu["processed"])),
+                    ("dropped", text(&cpu["dropped"])),
+                    ("time_squeeze", text(&cpu["time_squeeze"])),
+                    ("received_rps", text(&cpu["received_rps"])),
+                    ("flow_limit", text(&cpu["flow_limit"])),
+                    ("backlog", waiting.to_string()),
+                ]);
+                columns.insert("input", text(&cpu["input_qlen"]));
+                columns.insert("process", text(&cpu["process_qlen"]));
+                (number(&cpu["cpu"]), columns)
+            })
+            .collect();
+        let mut truth = BTreeMap::new();
+        for line in read(machine.truth.join("net/root/softnet_stat")).lines() {
+            let columns: Vec<u64> = line
+                .split_whitespace()
+                .map(|number| u64::from_str_radix(number, 16).expect("hexadecimal"))
+                .collect();
+            let at = |index: usize| columns[index].to_string();
+            let mut row = row([
+                ("processed", at(0)),
+                ("dropped", at(1)),
+                ("time_squeeze", at(2)),
+                ("received_rps", at(9)),
+                ("flow_limit", at(10)),
+                ("backlog", at(11)),
+            ]);
+            // Two columns that came in 6.4 part the backlog; before, both must be 0 where their sum is.
+            if columns.len() > 13 {
+                row.insert("input", at(13));
+                row.insert("process", at(14));
+            } else {
+                assert_eq!(columns[11], 0, "this kernel doesn't part its backlog");
+                row.insert("input", "0".into());
+                row.insert("process", "0".into());
+            }
+            truth.insert(columns[12], row);
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("CPU", &found, &truth);
+        comparison.finish(&format!(
+            "{}: netdev and /proc/net/softnet_stat",
+            machine.release
+        ));
+    }
+}

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod demo;
 mod find;
 mod fixture;
 mod generate;
@@ -31,6 +32,10 @@ enum Command {
     Run(build::RunArgs),
     /// Start a new analyzer
     New(new::Args),
+    /// Generate, build and analyze: the main job on the kernel and the dump that the repository carries
+    Demo,
+    /// Run the tests
+    Test(demo::TestArgs),
     /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
     Lab(lab::Args),
     /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         Command::Build(args) => build::build(&args).map(|()| 0),
         Command::Run(args) => build::run(&args),
         Command::New(args) => new::run(&args).map(|()| 0),
+        Command::Demo => demo::demo(),
+        Command::Test(args) => demo::test(&args).map(|()| 0),
         Command::Lab(args) => lab::run(&args).map(|()| 0),
         Command::Fixture(args) => fixture::run(&args).map(|()| 0),
     };

@@ -151,7 +151,7 @@ impl States {
     #[cfg(not(kernel_has = "sym:task_state_array"))]
     pub fn new(_: &Memory) -> Result<Self, Fault> {
         Ok(States {
-            letters: "RSDTtZX".chars().collect(),
+            letters: "RSDTTZX".chars().collect(),
             #[cfg(kernel_has = "task_struct.__state")]
             idle: Some('I'),
         })

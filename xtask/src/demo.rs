@@ -1,0 +1,72 @@
+//! `cargo xtask demo` and `cargo xtask test`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::{build, find, generate, lab, paths};
+
+/// Generates the fixture's bindings, builds `netdev` for it and prints its report: the main job, from end to end.
+pub fn demo() -> anyhow::Result<u8> {
+    let vmlinux = paths::fixture_vmlinux();
+    let vmcore = paths::fixture_vmcore();
+    let kernel = find::kernel_name(&vmlinux);
+    println!("$ cargo xtask gen vmlinux-2.6.9");
+    generate::generate(&vmlinux, &kernel, &[], false)?;
+    println!("$ cargo xtask build --kernel {kernel} netdev");
+    let binary = build::compile(&kernel, &["netdev".to_owned()])?.remove(0);
+    let shown = |path: &PathBuf| {
+        let root = paths::root();
+        path.strip_prefix(root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
+    println!("$ {} --core {}", shown(&binary), shown(&vmcore));
+    let status = Command::new(&binary)
+        .arg("--core")
+        .arg(&vmcore)
+        .status()
+        .with_context(|| format!("can't run {}", binary.display()))?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX))
+}
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct TestArgs {
+    /// Also test on real kernels: fetch Debian's, boot them under QEMU, compare with what they say of themselves
+    #[arg(long)]
+    lab: bool,
+}
+
+/// Runs all tests.
+pub fn test(args: &TestArgs) -> anyhow::Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(paths::root())
+        .args(["test", "--workspace"]);
+    if args.lab {
+        let machines = [lab::ensure("6.1", 4)?, lab::ensure("6.12", 5)?];
+        let folders: Vec<String> = machines
+            .iter()
+            .map(|machine| machine.folder.display().to_string())
+            .collect();
+        command
+            .args(["--features", "tests/lab"])
+            .env("KSTRUCT_LAB_MACHINES", folders.join(":"));
+    }
+    let status = command.status().context("can't run cargo")?;
+    if !status.success() {
+        bail!("tests failed");
+    }
+    if !args.lab {
+        eprintln!(
+            "not run: the tests on real kernels (tests/tests/lab.rs), which need QEMU and Debian packages; run them by: cargo xtask test --lab"
+        );
+    }
+    Ok(())
+}
