@@ -3,21 +3,44 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ctext;
 use crate::model::{Model, Type};
 use crate::names::Names;
 use crate::passes::flattened;
 
-#[derive(Serialize)]
-struct KernelRow<'a> {
-    release: &'a str,
-    build_id: String,
-    banner: &'a str,
-    machine: u16,
-    pointer_size: u8,
-    big_endian: bool,
+/// The version of what is generated: bindings of another one don't fit the runtime, and are to be made anew.
+pub const FORMAT: u32 = 1;
+
+/// What bindings say of themselves: the first line of `index.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// [`FORMAT`] of the generator.
+    pub format: u32,
+    /// `uname -r`.
+    pub release: String,
+    /// The GNU build id in hexadecimal; empty if the kernel has none.
+    pub build_id: String,
+    /// `linux_banner`.
+    pub banner: String,
+    /// ELF's `e_machine`.
+    pub machine: u16,
+    /// Bytes in a pointer.
+    pub pointer_size: u8,
+    /// Whether numbers are big-endian.
+    pub big_endian: bool,
+    /// The modules whose types are there too.
+    pub modules: Vec<String>,
+}
+
+impl Identity {
+    /// Reads the first line of an index; `None` if it is of another format.
+    pub fn parse(line: &str) -> Option<Self> {
+        let row = line.strip_prefix("{\"kernel\":")?.trim_end_matches(',');
+        let identity: Self = serde_json::from_str(row).ok()?;
+        (identity.format == FORMAT).then_some(identity)
+    }
 }
 
 #[derive(Serialize)]
@@ -71,18 +94,20 @@ struct TypedefRow<'a> {
 /// Everything, as JSON with one row a line: a kernel, then types, typedefs and symbols. Members of anonymous members
 /// stand among those of the outer struct.
 pub fn json(model: &Model, names: &Names) -> String {
-    let kernel = KernelRow {
-        release: &model.kernel.release,
+    let kernel = Identity {
+        format: FORMAT,
+        release: model.kernel.release.clone(),
         build_id: model
             .kernel
             .build_id
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect(),
-        banner: &model.kernel.banner,
+        banner: model.kernel.banner.clone(),
         machine: model.kernel.machine,
         pointer_size: model.kernel.pointer_size,
         big_endian: model.kernel.big_endian,
+        modules: model.modules.clone(),
     };
     let mut out = String::from("{\"kernel\":");
     out.push_str(&row(&kernel));

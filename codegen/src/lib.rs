@@ -11,7 +11,7 @@ pub mod emit;
 mod error;
 #[allow(unsafe_code, reason = "one line maps the file")]
 pub mod image;
-mod index;
+pub mod index;
 pub mod model;
 pub mod names;
 pub mod output;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct Model {
     /// Which kernel this is.
     pub kernel: Kernel,
+    /// The modules whose types are in it too, sorted.
+    pub modules: Vec<String>,
     /// Structs, unions and enums, each once. An [`ItemId`] is an index into it.
     pub items: Vec<Item>,
     /// Typedefs, sorted by name.

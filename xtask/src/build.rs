@@ -1,12 +1,13 @@
 //! `cargo xtask build` and `run`: analyzers for one kernel.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
-use serde::Deserialize;
+use kstruct_codegen::index::Identity;
 
 use crate::{find, generate, paths, workspace};
 
@@ -82,12 +83,6 @@ fn resolve(name: &str) -> anyhow::Result<String> {
     Ok(kernel.to_owned())
 }
 
-/// The first line of a kernel's `index.json`.
-#[derive(Deserialize)]
-struct Identity {
-    release: String,
-    build_id: String,
-}
 
 /// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
 pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
@@ -107,6 +102,7 @@ pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
         let same_build =
             build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
         if identity.release == release && same_build {
+            generate::ensure(&name, None)?;
             return Ok(name);
         }
         known.push(identity.release);
@@ -140,13 +136,13 @@ pub fn generated_kernels() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn identity(kernel: &str) -> Option<Identity> {
+/// What a kernel's bindings say of themselves; `None` if there are none, or none of this version of kstruct.
+pub fn identity(kernel: &str) -> Option<Identity> {
     use std::io::{BufRead as _, BufReader};
 
-    let file = std::fs::File::open(paths::bindings(kernel).join("index.json")).ok()?;
+    let file = File::open(paths::bindings(kernel).join("index.json")).ok()?;
     let line = BufReader::new(file).lines().next()?.ok()?;
-    let row = line.strip_prefix("{\"kernel\":")?.trim_end_matches(',');
-    serde_json::from_str(row).ok()
+    Identity::parse(&line)
 }
 
 /// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where
@@ -160,6 +156,10 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
         );
     }
     let start = Instant::now();
+    // Two at once would take each other's binaries away.
+    std::fs::create_dir_all(paths::target(kernel))?;
+    let lock = File::create(paths::target(kernel).join("lock"))?;
+    lock.lock().context("can't lock the kernel's target directory")?;
     let mut command = cargo(kernel);
     command.args(["build", "--release"]);
     for analyzer in analyzers {
@@ -176,10 +176,7 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
     for analyzer in analyzers {
         let built = paths::target(kernel).join("release").join(analyzer);
         let copy = binaries.join(analyzer);
-        // Whoever runs the old one keeps it: the new one takes its name, not its place.
-        let new = binaries.join(format!(".{analyzer}.new"));
-        std::fs::copy(&built, &new).with_context(|| built.display().to_string())?;
-        std::fs::rename(&new, &copy).with_context(|| copy.display().to_string())?;
+        place(&built, &copy).with_context(|| copy.display().to_string())?;
         paths.push(copy);
     }
     eprintln!(
@@ -188,6 +185,22 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
         start.elapsed().as_secs_f64()
     );
     Ok(paths)
+}
+
+/// Puts a finished binary where users look for it. Whoever runs the old one keeps it: the new one takes its name, not its
+/// place. It is linked, not copied, where that is possible: a file that is open for writing can't be run.
+fn place(built: &Path, target: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let inode = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    if inode(built).is_some() && inode(built) == inode(target) {
+        return Ok(());
+    }
+    let new = target.with_extension(format!("new{}", std::process::id()));
+    if std::fs::hard_link(built, &new).is_err() {
+        std::fs::copy(built, &new)?;
+    }
+    std::fs::rename(&new, target)
 }
 
 /// Cargo for a kernel. Incremental compilation would cost a fifth more, and the bindings never change.

@@ -88,15 +88,6 @@ pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
     roots.iter().find_map(|root| search(root, &names, 0))
 }
 
-/// A module's name from the name of its file: `veth` from `veth.ko.debug`.
-pub fn module_name(path: &Path) -> String {
-    let file = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    file.split('.').next().unwrap_or(&file).to_owned()
-}
-
 fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
         .ok()?

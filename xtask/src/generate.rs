@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::{dwarf, emit, output};
 
-use crate::{find, paths};
+use crate::{build, find, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec
     let mut found = BTreeMap::new();
     for module in asked {
         match find::module(vmlinux, kernel, module) {
-            Some(path) => found.insert(find::module_name(&path), path),
+            Some(path) => found.insert(dwarf::module_name(&path), path),
             None => bail!("there is no debug information of module {module} for kernel {kernel}"),
         };
     }
@@ -99,7 +99,7 @@ pub fn generate(
         .with_context(|| format!("can't write {}", directory.display()))?;
     let names: Vec<String> = modules
         .iter()
-        .map(|module| find::module_name(module))
+        .map(|module| dwarf::module_name(module))
         .collect();
     if !names.is_empty() {
         eprintln!("{kernel}: with modules {}", names.join(", "));
@@ -119,17 +119,34 @@ pub fn generate(
     Ok(written)
 }
 
-/// Generates the bindings of a kernel if there are none. Without a path the kernel's vmlinux is looked for.
+/// Generates the bindings of a kernel if there are none, or none of this version of kstruct, or if an analyzer asks for a
+/// module that they lack and that is there. Without a path the kernel's vmlinux is looked for.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
-    if paths::bindings(kernel).join("mod.rs").exists() {
-        return Ok(());
-    }
+    let identity = build::identity(kernel);
     let vmlinux = match vmlinux {
-        Some(path) => path.to_owned(),
-        None => find::vmlinux(kernel)
-            .with_context(|| format!("there are no bindings of kernel {kernel} yet"))?,
+        Some(path) => Ok(path.to_owned()),
+        None => find::vmlinux(kernel),
     };
-    let modules = modules(&vmlinux, kernel, &[])?;
+    let vmlinux = match (vmlinux, &identity) {
+        (Ok(vmlinux), _) => vmlinux,
+        // There is nothing to make better ones from.
+        (Err(_), Some(_)) => return Ok(()),
+        (Err(error), None) => {
+            return Err(error.context(format!("there are no bindings of kernel {kernel} that fit this version")));
+        }
+    };
+    let mut modules = modules(&vmlinux, kernel, &[])?;
+    if let Some(identity) = identity {
+        if modules.iter().all(|module| identity.modules.contains(&dwarf::module_name(module))) {
+            return Ok(());
+        }
+        // Keep those that were asked for by hand.
+        for module in &identity.modules {
+            modules.extend(find::module(&vmlinux, kernel, module));
+        }
+        modules.sort();
+        modules.dedup();
+    }
     generate(&vmlinux, kernel, &modules, false)?;
     Ok(())
 }

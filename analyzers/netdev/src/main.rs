@@ -164,7 +164,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             }
         );
     }
-    let softnet = cpus
+    let online = cpu::online(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    let softnet = online
         .iter()
         .filter_map(|cpu| {
             faults.check(

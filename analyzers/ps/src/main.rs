@@ -99,14 +99,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
         .map_err(|fault| anyhow::anyhow!("the names of task states can't be read: {fault}"))?;
     let cpus = cpu::possible(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    let online = cpu::online(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let mut reader = Reader {
         states,
-        cpus: cpus.clone(),
+        cpus,
         active: BTreeSet::new(),
         faults,
     };
     let mut rows = Vec::new();
-    for cpu in &cpus {
+    for cpu in &online {
         let current = task::current(k, *cpu);
         if let Some(current) = reader
             .faults
@@ -115,7 +117,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
             reader.active.insert(current.addr());
         }
     }
-    for cpu in &cpus {
+    for cpu in &online {
         let idle = task::idle(k, *cpu);
         if let Some(idle) = reader
             .faults

@@ -7,6 +7,7 @@ mod merge;
 mod unit;
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gimli::{EndianSlice, RunTimeEndian, Section as _};
@@ -61,9 +62,17 @@ pub fn read(
     }
     let mut model = context.finish(summaries);
     model.kernel = identity;
+    model.modules = modules.iter().map(|module| module_name(module.path())).collect();
+    model.modules.sort();
     model.functions = elf.functions();
     passes::add_untyped(&mut model, elf.objects());
     Ok(model)
+}
+
+/// A module's name from the name of its file: `veth` from `veth.ko.debug`. Names have `_` where files may have `-`.
+pub fn module_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 fn read_image(

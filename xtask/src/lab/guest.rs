@@ -45,7 +45,7 @@ pub enum Region {
 pub fn parameters(levels: u8) -> Vec<String> {
     let cpu = if levels == 5 { "max" } else { "max,-la57" };
     let append = "console=ttyS0 rdinit=/init panic=-1 loglevel=6";
-    format!("-M q35 -accel tcg -cpu {cpu} -m 512 -smp 2 -display none -nic none -no-reboot -device vmcoreinfo")
+    format!("-M q35 -accel tcg -cpu {cpu} -m 512 -smp 2,maxcpus=4 -display none -nic none -no-reboot -device vmcoreinfo")
         .split(' ')
         .chain(["-append", append])
         .map(str::to_string)
