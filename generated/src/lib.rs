@@ -6,6 +6,9 @@
 //! what is needed to find it in a dump ([`KERNEL`]).
 #![forbid(unsafe_code)]
 #![allow(
+    clippy::len_without_is_empty,
+    clippy::should_implement_trait,
+    clippy::wrong_self_convention,
     non_camel_case_types,
     non_upper_case_globals,
     non_snake_case,

@@ -83,7 +83,6 @@ fn resolve(name: &str) -> anyhow::Result<String> {
     Ok(kernel.to_owned())
 }
 
-
 /// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
 pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
     let dump = Dump::open(core)?;
@@ -159,7 +158,8 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
     // Two at once would take each other's binaries away.
     std::fs::create_dir_all(paths::target(kernel))?;
     let lock = File::create(paths::target(kernel).join("lock"))?;
-    lock.lock().context("can't lock the kernel's target directory")?;
+    lock.lock()
+        .context("can't lock the kernel's target directory")?;
     let mut command = cargo(kernel);
     command.args(["build", "--release"]);
     for analyzer in analyzers {
@@ -192,7 +192,11 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
 fn place(built: &Path, target: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let inode = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let inode = |path: &Path| {
+        path.metadata()
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+    };
     if inode(built).is_some() && inode(built) == inode(target) {
         return Ok(());
     }

@@ -46,7 +46,9 @@ pub struct TestArgs {
 /// Runs all tests.
 pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(paths::root()).args(["test", "--workspace"]);
+    command
+        .current_dir(paths::root())
+        .args(["test", "--workspace"]);
     finish(&mut command)?;
     if !args.lab {
         eprintln!(
@@ -62,7 +64,15 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(paths::root())
-        .args(["test", "--package", "tests", "--features", "lab", "--test", "lab"])
+        .args([
+            "test",
+            "--package",
+            "tests",
+            "--features",
+            "lab",
+            "--test",
+            "lab",
+        ])
         // How much was compared is part of the result.
         .args(["--", "--show-output"])
         .env("KSTRUCT_LAB_MACHINES", folders.join(":"));

@@ -132,12 +132,17 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
         // There is nothing to make better ones from.
         (Err(_), Some(_)) => return Ok(()),
         (Err(error), None) => {
-            return Err(error.context(format!("there are no bindings of kernel {kernel} that fit this version")));
+            return Err(error.context(format!(
+                "there are no bindings of kernel {kernel} that fit this version"
+            )));
         }
     };
     let mut modules = modules(&vmlinux, kernel, &[])?;
     if let Some(identity) = identity {
-        if modules.iter().all(|module| identity.modules.contains(&dwarf::module_name(module))) {
+        if modules
+            .iter()
+            .all(|module| identity.modules.contains(&dwarf::module_name(module)))
+        {
             return Ok(());
         }
         // Keep those that were asked for by hand.

@@ -168,7 +168,7 @@ impl Context {
         }
         let mut variables = Vec::new();
         for unit in units {
-            let own: HashMap<(Kind, Arc<str>), u32> = unit
+            let own: HashMap<Tag, u32> = unit
                 .classes
                 .iter()
                 .map(|class| {
@@ -206,11 +206,14 @@ impl Context {
     }
 }
 
+/// What C names a struct, union or enum by.
+type Tag = (Kind, Arc<str>);
+
 /// Which definition a name behind a pointer means.
 struct Targets {
-    by_name: HashMap<(Kind, Arc<str>), Vec<u32>>,
+    by_name: HashMap<Tag, Vec<u32>>,
     /// For a class that points to a name with several definitions: the one that most units with that class defined.
-    votes: HashMap<(u32, (Kind, Arc<str>)), u32>,
+    votes: HashMap<(u32, Tag), u32>,
 }
 
 impl Targets {
@@ -219,7 +222,7 @@ impl Targets {
         for class in units.iter().flat_map(|unit| &unit.classes) {
             used[*class as usize] += 1;
         }
-        let mut by_name: HashMap<(Kind, Arc<str>), Vec<u32>> = HashMap::new();
+        let mut by_name: HashMap<Tag, Vec<u32>> = HashMap::new();
         for (class, item) in items.iter().enumerate() {
             if !item.name.is_empty() && !item.by_typedef {
                 let key = (item.kind, item.name.clone());
@@ -234,12 +237,12 @@ impl Targets {
             });
         }
 
-        let ambiguous: HashSet<&(Kind, Arc<str>)> = by_name
+        let ambiguous: HashSet<&Tag> = by_name
             .iter()
             .filter(|(_, classes)| classes.len() > 1)
             .map(|(key, _)| key)
             .collect();
-        let mut wants: HashMap<u32, Vec<(Kind, Arc<str>)>> = HashMap::new();
+        let mut wants: HashMap<u32, Vec<Tag>> = HashMap::new();
         for (class, item) in items.iter().enumerate() {
             let mut names = Vec::new();
             for member in &item.members {
@@ -255,9 +258,9 @@ impl Targets {
             }
         }
         type Ballot = HashMap<u32, u32>;
-        let mut ballots: HashMap<(u32, (Kind, Arc<str>)), Ballot> = HashMap::new();
+        let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
         for unit in units {
-            let mut own: HashMap<(Kind, Arc<str>), u32> = HashMap::new();
+            let mut own: HashMap<Tag, u32> = HashMap::new();
             for class in &unit.classes {
                 let item = &items[*class as usize];
                 let key = (item.kind, item.name.clone());
@@ -288,7 +291,7 @@ impl Targets {
     }
 
     /// Replaces names by the definitions that they mean: the one of `own`, or else the most common one.
-    fn resolve(&self, ty: &mut Type, own: &dyn Fn(&(Kind, Arc<str>)) -> Option<u32>) {
+    fn resolve(&self, ty: &mut Type, own: &dyn Fn(&Tag) -> Option<u32>) {
         match ty {
             Type::Opaque(kind, name) => {
                 let key = (*kind, name.clone());

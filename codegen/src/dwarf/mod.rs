@@ -62,7 +62,10 @@ pub fn read(
     }
     let mut model = context.finish(summaries);
     model.kernel = identity;
-    model.modules = modules.iter().map(|module| module_name(module.path())).collect();
+    model.modules = modules
+        .iter()
+        .map(|module| module_name(module.path()))
+        .collect();
     model.modules.sort();
     model.functions = elf.functions();
     passes::add_untyped(&mut model, elf.objects());

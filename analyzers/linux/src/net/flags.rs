@@ -39,7 +39,6 @@ pub fn flags(device: net_device<'_>) -> u32 {
     const VOLATILE: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_RUNNING | IFF_LOWER_UP | 1 << 17;
     // `flags` counts promiscuity; `gflags` is what user space asked for.
     let global = u32::from(device.gflags()) & (IFF_PROMISC | IFF_ALLMULTI);
-    #[allow(clippy::useless_conversion, reason = "16 bits wide in old kernels")]
     let mut flags = u32::from(device.flags()) & !VOLATILE | global;
     if !is_running(device) {
         return flags;
