@@ -1,7 +1,7 @@
 //! From a kernel's debug information to Rust: read, model, emit.
 //!
 //! [`dwarf::read`] turns an [`image::Image`] into a [`model::Model`]; [`emit::files`] turns that into the text of a
-//! crate's modules; [`output::write`] puts the text where it belongs. The readers never see Rust, the writer never
+//! crate's modules; [`output::write()`] puts the text where it belongs. The readers never see Rust, the writer never
 //! sees DWARF.
 #![deny(unsafe_code)]
 

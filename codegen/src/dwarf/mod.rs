@@ -1,7 +1,7 @@
 //! Reading DWARF into a [`Model`]: every unit in parallel, each definition once.
 //!
-//! A unit is first parsed into a flat table of its types ([`unit`]); then each struct, union and enum of it is looked
-//! up in a table of all definitions seen so far ([`merge`]), and kept if it is new.
+//! A unit is first parsed into a flat table of its types (`unit`); then each struct, union and enum of it is looked
+//! up in a table of all definitions seen so far (`merge`), and kept if it is new.
 
 mod merge;
 mod unit;
