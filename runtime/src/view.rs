@@ -606,28 +606,25 @@ const LONGEST_STRING: usize = 65536;
 impl<'m> CharPtr<'m> {
     /// The string that it points to, up to its NUL.
     pub fn read(self) -> Result<CharArray<'m>, Fault> {
-        let mut length = 64;
+        use crate::paging::PAGE;
+
+        // Never more than one page beyond what was searched, so that a string at the end of what is mapped can be read.
+        let mut count = 64.min((PAGE - self.address % PAGE) as usize);
         loop {
-            // Up to the end of a page at first, so that a string at the end of what is mapped can be read.
-            let room = (crate::paging::PAGE - self.address % crate::paging::PAGE) as usize;
-            let count = if length > room && length == 64 {
-                room
-            } else {
-                length
-            };
             let bytes = self.memory.bytes(self.address, count)?;
             if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
                 return Ok(CharArray {
                     bytes: &bytes[..end],
                 });
             }
-            if length >= LONGEST_STRING {
+            if count >= LONGEST_STRING {
                 return Err(Fault {
                     address: self.address,
                     kind: FaultKind::Unterminated,
                 });
             }
-            length *= 4;
+            let room = PAGE - self.address.wrapping_add(count as u64) % PAGE;
+            count += (count * 3).min(room as usize);
         }
     }
 }
