@@ -1,8 +1,12 @@
 //! What the tests share: where things are, and how to run them.
 #![forbid(unsafe_code)]
 
+mod synthetic;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+pub use synthetic::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
 
 /// The top of the work tree.
 pub fn root() -> PathBuf {
