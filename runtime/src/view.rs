@@ -189,8 +189,16 @@ pub trait RawBytes<'m>: Copy {
 impl<'m, const N: usize> RawBytes<'m> for Raw<'m, N> {
     #[inline]
     fn at(memory: &'m Memory, address: u64) -> Result<Self, Fault> {
-        let bytes = memory.bytes(address, N)?;
-        Ok(Self::part(memory, address, bytes))
+        // `part` would panic on too few bytes. There never are, but the compiler doesn't know that.
+        let bytes = memory.bytes(address, N)?.first_chunk().ok_or(Fault {
+            address,
+            kind: FaultKind::Truncated,
+        })?;
+        Ok(Raw {
+            memory,
+            address,
+            bytes,
+        })
     }
 
     #[inline]
@@ -313,6 +321,11 @@ impl<'m, T: View<'m>> Target<'m> for T {
     #[inline]
     fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> T {
         T::from_raw(T::Raw::part(memory, address, bytes))
+    }
+
+    #[inline]
+    fn read(memory: &'m Memory, address: u64) -> Result<T, Fault> {
+        T::at(memory, address)
     }
 }
 
