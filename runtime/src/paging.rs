@@ -40,6 +40,9 @@ pub(crate) fn translate(dump: &Dump, table: &PageTable, address: u64) -> Result<
             return Err(fault(FaultKind::NotMapped));
         }
     }
+    if table.levels == 3 && address >> 32 != 0 {
+        return Err(fault(FaultKind::NotMapped));
+    }
     let mut base = table.root;
     for level in (0..table.levels).rev() {
         let shift = 12 + 9 * level;

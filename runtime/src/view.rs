@@ -189,8 +189,16 @@ pub trait RawBytes<'m>: Copy {
 impl<'m, const N: usize> RawBytes<'m> for Raw<'m, N> {
     #[inline]
     fn at(memory: &'m Memory, address: u64) -> Result<Self, Fault> {
-        let bytes = memory.bytes(address, N)?;
-        Ok(Self::part(memory, address, bytes))
+        // `part` would panic on too few bytes. There never are, but the compiler doesn't know that.
+        let bytes = memory.bytes(address, N)?.first_chunk().ok_or(Fault {
+            address,
+            kind: FaultKind::Truncated,
+        })?;
+        Ok(Raw {
+            memory,
+            address,
+            bytes,
+        })
     }
 
     #[inline]
@@ -313,6 +321,11 @@ impl<'m, T: View<'m>> Target<'m> for T {
     #[inline]
     fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> T {
         T::from_raw(T::Raw::part(memory, address, bytes))
+    }
+
+    #[inline]
+    fn read(memory: &'m Memory, address: u64) -> Result<T, Fault> {
+        T::at(memory, address)
     }
 }
 
@@ -606,28 +619,25 @@ const LONGEST_STRING: usize = 65536;
 impl<'m> CharPtr<'m> {
     /// The string that it points to, up to its NUL.
     pub fn read(self) -> Result<CharArray<'m>, Fault> {
-        let mut length = 64;
+        use crate::paging::PAGE;
+
+        // Never more than one page beyond what was searched, so that a string at the end of what is mapped can be read.
+        let mut count = 64.min((PAGE - self.address % PAGE) as usize);
         loop {
-            // Up to the end of a page at first, so that a string at the end of what is mapped can be read.
-            let room = (crate::paging::PAGE - self.address % crate::paging::PAGE) as usize;
-            let count = if length > room && length == 64 {
-                room
-            } else {
-                length
-            };
             let bytes = self.memory.bytes(self.address, count)?;
             if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
                 return Ok(CharArray {
                     bytes: &bytes[..end],
                 });
             }
-            if length >= LONGEST_STRING {
+            if count >= LONGEST_STRING {
                 return Err(Fault {
                     address: self.address,
                     kind: FaultKind::Unterminated,
                 });
             }
-            length *= 4;
+            let room = PAGE - self.address.wrapping_add(count as u64) % PAGE;
+            count += (count * 3).min(room as usize);
         }
     }
 }

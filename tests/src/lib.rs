@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+mod synthetic;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+pub use synthetic::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
 
 /// The top of the work tree.
 pub fn root() -> PathBuf {

@@ -142,7 +142,9 @@ impl Dump {
 
     /// Bytes of physical memory that the dump's headers speak of.
     pub fn memory_size(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.size).sum()
+        self.segments
+            .iter()
+            .fold(0, |sum, segment| sum.saturating_add(segment.size))
     }
 
     /// The physical address after the last byte.
@@ -163,7 +165,10 @@ impl Dump {
             let end = segment.file.saturating_add(segment.in_file);
             end.saturating_sub(length).min(segment.in_file)
         };
-        self.segments.iter().map(missing).sum()
+        self.segments
+            .iter()
+            .map(missing)
+            .fold(0, u64::saturating_add)
     }
 
     /// Physical memory as the file holds it. The whole range must lie in one segment.

@@ -1,0 +1,3 @@
+mov rax, qword ptr [rdi + 8]
+mov eax, dword ptr [rax + 88]
+ret

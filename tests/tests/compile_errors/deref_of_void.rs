@@ -1,0 +1,7 @@
+use kstruct::{Ptr, view::Void};
+
+fn follow(pointer: Ptr<'_, Void>) {
+    let _ = pointer.deref();
+}
+
+fn main() {}

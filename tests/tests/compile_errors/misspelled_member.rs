@@ -1,0 +1,5 @@
+fn pid(task: kernel::task_struct<'_>) -> i32 {
+    task.piid()
+}
+
+fn main() {}

@@ -1,0 +1,56 @@
+//! The committed bindings are what the generator makes of the committed kernel, whatever the number of threads.
+
+use std::path::Path;
+
+use kstruct_codegen::emit::{self, Files};
+use kstruct_codegen::image::Image;
+use kstruct_codegen::{dwarf, output};
+
+/// What `cargo xtask gen vmlinux-2.6.9` writes.
+fn bindings(threads: usize) -> Files {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("threads can be started");
+    pool.install(|| {
+        let image = Image::open(&tests::fixture_vmlinux()).expect("the fixture is there");
+        let model = dwarf::read(&image, &[], &|_| ()).expect("the fixture's DWARF is sound");
+        emit::files(&model, "cargo xtask gen 2.6.9").expect("the generator writes Rust")
+    })
+}
+
+fn names<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<String> {
+    let names = paths.into_iter().map(|path| path.display().to_string());
+    names.collect()
+}
+
+#[test]
+fn committed_bindings_are_fresh() {
+    let directory = tests::root().join("generated/2.6.9");
+    let found = output::write(&directory, &bindings(2), true).expect("they can be read");
+    assert!(
+        found.is_fresh() && found.same > 0,
+        "generated/2.6.9 is not what tests/fixture/vmlinux-2.6.9 gives; run: cargo xtask gen vmlinux-2.6.9\n\
+         differ: {:?}\nleft over: {:?}",
+        names(found.changed.iter().map(AsRef::as_ref)),
+        names(found.stale.iter().map(AsRef::as_ref)),
+    );
+}
+
+#[test]
+fn threads_do_not_change_the_output() {
+    let one = bindings(1);
+    assert!(!one.is_empty());
+    for threads in [1, 2, 2, 5] {
+        let other = bindings(threads);
+        let differ: Vec<&String> = one
+            .keys()
+            .chain(other.keys())
+            .filter(|name| one.get(*name) != other.get(*name))
+            .collect();
+        assert!(
+            differ.is_empty(),
+            "one thread and {threads} threads give different files: {differ:?}"
+        );
+    }
+}
