@@ -83,6 +83,12 @@ pub fn generate(
         bar.set_message(progress.types.to_string());
     })?;
     bar.finish_and_clear();
+    if model.kernel.release.is_empty() {
+        bail!(
+            "{}: it is not a Linux kernel: there is no linux_banner in it",
+            vmlinux.display()
+        );
+    }
     let read = start.elapsed();
     if model.problems.total() != 0 {
         eprintln!(
