@@ -79,6 +79,9 @@ const RESERVED_TYPES: &[&str] = &[
 /// Methods of every view that a member of that name would hide.
 const RESERVED_MEMBERS: &[&str] = &["addr", "at"];
 
+/// What every enum has: an enumerator of that name would be defined twice.
+const RESERVED_CONSTANTS: &[&str] = &["INFO", "name"];
+
 /// Names longer than this are cut: no C compiler writes them, and no editor shows them.
 const LONGEST: usize = 200;
 
@@ -109,10 +112,18 @@ pub fn member(name: &str) -> String {
 
 /// The accessors of a struct's members, each different from the others.
 pub fn members<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut taken = HashSet::new();
+    different(names.map(member), HashSet::new())
+}
+
+/// The constants of an enum, each different from the others and from what every enum has.
+pub fn enumerators<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let taken = RESERVED_CONSTANTS.iter().map(|name| (*name).to_owned());
+    different(names.map(constant), taken.collect())
+}
+
+fn different(names: impl Iterator<Item = String>, mut taken: HashSet<String>) -> Vec<String> {
     names
-        .map(|name| {
-            let mut out = member(name);
+        .map(|mut out| {
             while !taken.insert(out.clone()) {
                 out.push('_');
             }
@@ -421,6 +432,12 @@ mod tests {
     fn members_of_one_struct_differ() {
         let names = members(["type", "type_", "a", "a"].into_iter());
         assert_eq!(names, ["type_", "type__", "a", "a_"]);
+    }
+
+    #[test]
+    fn enumerators_leave_room_for_what_enums_have() {
+        let names = enumerators(["INFO", "name", "addr", "A", "A"].into_iter());
+        assert_eq!(names, ["INFO_", "name_", "addr", "A", "A_"]);
     }
 
     #[test]

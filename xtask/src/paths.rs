@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// The top of the work tree: the folder that holds the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
 }
 
 /// Where the lab keeps what it downloads and boots: `target/lab`.

@@ -344,7 +344,8 @@ fn enumeration(context: &Context<'_>, id: ItemId, item: &Item, name: &str) -> To
         let number = ident(number);
         quote! { #number }
     };
-    let rust_names = names::members(item.enumerators.iter().map(|enumerator| &*enumerator.name));
+    let rust_names =
+        names::enumerators(item.enumerators.iter().map(|enumerator| &*enumerator.name));
     let constants = item
         .enumerators
         .iter()
