@@ -52,8 +52,8 @@ impl Image {
         if !self.map.starts_with(b"\x7fELF") {
             return Err(elf_error("it is not an ELF file".into()));
         }
-        let file =
-            object::File::parse(&self.map[..]).map_err(|error| elf_error(error.to_string()))?;
+        let file = object::File::parse(&self.map[..])
+            .map_err(|error| elf_error(format!("the file is truncated or damaged: {error}")))?;
         Ok(Elf {
             path: &self.path,
             file,

@@ -7,12 +7,15 @@ use crate::model::{Item, Member, Model, Place, Type, Variable};
 
 /// Anonymous members nest no deeper than this in C that anyone writes.
 const MAX_DEPTH: u32 = 32;
+/// And no struct has so many members. Without this limit, 32 unions that each contain the next one twice would have 2^32.
+const MAX_MEMBERS: u32 = 1 << 16;
 
 /// The members of a struct as C lets one name them: those of anonymous members among the others, at their offset in the
 /// outer struct.
 pub fn flattened(model: &Model, item: &Item) -> Vec<Member> {
     let mut out = Vec::with_capacity(item.members.len());
-    flatten(model, item, 0, &mut out, 0);
+    let mut left = MAX_MEMBERS;
+    flatten(model, item, 0, &mut out, 0, &mut left);
     // Deep inside, offsets add up; what then lies outside the struct is not a member of it.
     out.retain(|member| {
         let end = match member.bits {
@@ -26,13 +29,25 @@ pub fn flattened(model: &Model, item: &Item) -> Vec<Member> {
     out
 }
 
-fn flatten(model: &Model, item: &Item, base: u64, out: &mut Vec<Member>, depth: u32) {
+/// `left` is how many members may still be looked at; beyond that they are left out.
+fn flatten(
+    model: &Model,
+    item: &Item,
+    base: u64,
+    out: &mut Vec<Member>,
+    depth: u32,
+    left: &mut u32,
+) {
     for member in &item.members {
+        match left.checked_sub(1) {
+            Some(less) => *left = less,
+            None => return,
+        }
         let offset = base.saturating_add(member.offset);
         match member.ty.stripped() {
             Type::Item(id) if member.name.is_empty() && member.bits.is_none() => {
                 if depth < MAX_DEPTH {
-                    flatten(model, model.item(*id), offset, out, depth + 1);
+                    flatten(model, model.item(*id), offset, out, depth + 1, left);
                 }
             }
             // An unnamed bit-field is padding.

@@ -11,6 +11,10 @@ use crate::paging::{self, PAGE};
 use crate::symbol::{PerCpu, Sym};
 use crate::view::Target;
 
+/// No more than this is copied, or compared page by page, for one read. Nothing that a kernel has as one piece outside of
+/// the direct map is larger, and a corrupt length in a dump whose headers lie could ask for anything.
+const LARGEST_COPY: usize = 1 << 28;
+
 /// The memory of a dumped machine, as its kernel saw it.
 ///
 /// Everything that is read borrows from it. It can be shared between threads.
@@ -155,7 +159,7 @@ impl Memory {
         if address < PAGE {
             return Err(fault(FaultKind::Null));
         }
-        if length as u64 > self.dump.memory_size() {
+        if length > LARGEST_COPY || length as u64 > self.dump.memory_size() {
             return Err(fault(FaultKind::TooLarge));
         }
         let first = self.physical_address(address)?;

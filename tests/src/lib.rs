@@ -5,7 +5,9 @@ pub mod compare;
 mod synthetic;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 pub use synthetic::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
 
@@ -34,6 +36,91 @@ pub fn xtask(args: &[&str]) -> Output {
         .args(args)
         .output()
         .expect("cargo runs")
+}
+
+/// A program of this workspace, built for the fixture's kernel with checks for overflow: `xtask`, `ps`, `netdev`.
+pub fn built(program: &str) -> &'static Path {
+    static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(root())
+            .env_remove("KSTRUCT_KERNEL")
+            .args([
+                "build",
+                "--quiet",
+                "--message-format=json-render-diagnostics",
+            ])
+            .args(["--package=xtask", "--package=ps", "--package=netdev"])
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "{}", shown(&output));
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| {
+                let message: serde_json::Value = serde_json::from_str(line).ok()?;
+                Some(PathBuf::from(message.get("executable")?.as_str()?))
+            })
+            .collect()
+    });
+    match BUILT.iter().find(|path| path.ends_with(program)) {
+        Some(path) => path,
+        None => panic!("cargo built {BUILT:?}, and no {program}"),
+    }
+}
+
+/// Compiles C with debug information into an ELF file in a folder.
+pub fn compile_c(folder: &Path, name: &str, source: &str) -> PathBuf {
+    let (from, to) = (folder.join(format!("{name}.c")), folder.join(name));
+    std::fs::write(&from, source).expect("it can be written");
+    let output = Command::new("gcc")
+        .args(["-g", "-O1", "-fno-pie", "-no-pie", "-nostdlib", "-static"])
+        .args(["-fms-extensions", "-Wl,-e0", "-Wl,--build-id=sha1", "-o"])
+        .args([&to, &from])
+        .output()
+        .unwrap_or_else(|error| panic!("this test compiles C, and gcc can't be run: {error}"));
+    assert!(output.status.success(), "{}", shown(&output));
+    to
+}
+
+/// Runs a program that must end by itself within some seconds.
+pub fn run_soon(program: &Path, args: &[&str], most: Duration) -> Output {
+    let outputs = [(); 2].map(|()| tempfile::tempfile().expect("there is room for a small file"));
+    let [stdout, stderr] = outputs.each_ref().map(|file| {
+        let file = file.try_clone().expect("a file can be shared");
+        Stdio::from(file)
+    });
+    let mut child = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it was started here") {
+            break status;
+        }
+        if start.elapsed() > most {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{} {args:?} still runs after {most:?}", program.display());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let [stdout, stderr] = outputs.map(|mut file| {
+        use std::io::{Read as _, Seek as _};
+        let mut bytes = Vec::new();
+        file.rewind().expect("it is a file");
+        file.read_to_end(&mut bytes).expect("it can be read");
+        bytes
+    });
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
 }
 
 /// What a program printed, for messages of assertions.

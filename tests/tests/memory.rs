@@ -453,3 +453,27 @@ fn segments_of_absurd_size_are_no_panic() {
     assert_eq!(opened.memory_size(), u64::MAX);
     assert!(opened.missing_bytes() > 0);
 }
+
+/// A length from corrupt memory and headers that speak of more memory than there can be used to be taken at their word:
+/// gigabytes of zeros were copied.
+#[test]
+fn a_length_of_gigabytes_is_refused() {
+    let mut dump = Synthetic::x86_64(4);
+    dump.put(0x10_0000, &[1]);
+    let mut bytes = dump.bytes();
+    let memory_size = 64 + 56 + 40;
+    bytes[memory_size..memory_size + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    let file = tempfile::NamedTempFile::new().expect("there is room");
+    std::fs::write(file.path(), &bytes).expect("it can be written");
+    let memory = Memory::open(file.path(), dump.kernel(), false).expect("it opens");
+    let pointer = Ptr::<u64>::new(&memory, DIRECT + 0x10_0000);
+    let kind = |length| {
+        let array = pointer.array(length).map(|array| array.len());
+        array.map_err(|fault| fault.kind)
+    };
+    // What the file doesn't have is zero.
+    assert_eq!(kind(1 << 10), Ok(1 << 10));
+    for length in [1 << 26, 1 << 30, 1 << 36, usize::MAX / 8] {
+        assert_eq!(kind(length), Err(FaultKind::TooLarge), "{length}");
+    }
+}

@@ -9,7 +9,8 @@ use crate::{lab, paths};
 /// Finds a vmlinux with debug information.
 pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
     let path = Path::new(wanted);
-    if path.is_file() {
+    // A directory whose name is that of a kernel (`linux`, `6.1`) may stand beside its vmlinux.
+    if path.is_file() || (wanted.contains('/') && path.exists()) {
         return Ok(path.to_owned());
     }
     if wanted.contains('/') {

@@ -25,6 +25,9 @@ use crate::model::{
 const SHARDS: usize = 64;
 /// Nothing in C embeds or points this deep without a name in between.
 const MAX_DEPTH: u32 = 64;
+/// How many types one definition may mention, those that its typedefs and functions' parameters mention included. The
+/// most in a kernel are some thousands; a function type whose parameters are functions, and so on, has as many as 2^64.
+const MAX_MENTIONS: u32 = 1 << 16;
 
 /// The definitions of all units read so far. Until [`Context::finish`], an [`ItemId`] is the number of a class here,
 /// and a pointer's target is [`Type::Opaque`].
@@ -87,6 +90,7 @@ impl Context {
         let mut merger = Merger {
             context: self,
             unit,
+            mentions_left: MAX_MENTIONS,
             classes: vec![Class::Unknown; unit.nodes.len()],
             named_by_typedef: typedef_names(unit),
         };
@@ -115,6 +119,7 @@ impl Context {
                 } => {
                     key.clear();
                     text(&mut key, name);
+                    merger.mentions_left = MAX_MENTIONS;
                     merger.encode(&mut key, *target, Depth::VALUE);
                     merger.typedef(&key, name, *target, *place);
                 }
@@ -132,6 +137,7 @@ impl Context {
                 Some(short) if per_cpu => Arc::from(short),
                 _ => name,
             };
+            merger.mentions_left = MAX_MENTIONS;
             summary.variables.push(Variable {
                 name,
                 ty: merger.tree(variable.ty, Depth::VALUE),
@@ -475,6 +481,8 @@ impl Depth {
 struct Merger<'c, 'u, 'd> {
     context: &'c Context,
     unit: &'u ParsedUnit<'d>,
+    /// What is left of [`MAX_MENTIONS`] for the key or the tree that is being made.
+    mentions_left: u32,
     classes: Vec<Class>,
     /// For a nameless struct, union or enum: the typedef that names it.
     named_by_typedef: HashMap<usize, &'d [u8]>,
@@ -520,6 +528,8 @@ impl Merger<'_, '_, '_> {
             return None;
         };
         self.classes[index] = Class::Open;
+        // The definition may be met within that of another, whose own count goes on behind it.
+        let outer = std::mem::replace(&mut self.mentions_left, MAX_MENTIONS);
         let place = self.place(place);
         let typedef = self.named_by_typedef.get(&index).copied();
         let mut key = Vec::with_capacity(512);
@@ -580,6 +590,7 @@ impl Merger<'_, '_, '_> {
                 Vec::new()
             },
         });
+        self.mentions_left = outer;
         self.classes[index] = Class::Known(class);
         Some(class)
     }
@@ -590,6 +601,8 @@ impl Merger<'_, '_, '_> {
         layouts: &[(u64, Option<Bits>)],
         size: u64,
     ) -> Vec<Member> {
+        // The key used up its share whether or not the tree is made; the same is left for the tree.
+        self.mentions_left = MAX_MENTIONS;
         let mut members = Vec::with_capacity(raw.len());
         for (raw, (offset, bits)) in raw.iter().zip(layouts) {
             let end = match bits {
@@ -647,6 +660,7 @@ impl Merger<'_, '_, '_> {
             }
             return;
         }
+        self.mentions_left = MAX_MENTIONS;
         let target = self.tree(target, Depth::VALUE);
         lock(&self.context.typedefs)
             .entry(key.into())
@@ -662,10 +676,19 @@ impl Merger<'_, '_, '_> {
             });
     }
 
+    /// Whether one more type may be followed; counts it, or the problem.
+    fn may_mention(&mut self, depth: Depth) -> bool {
+        if depth.level > MAX_DEPTH || self.mentions_left == 0 {
+            count(&self.context.recursive);
+            return false;
+        }
+        self.mentions_left -= 1;
+        true
+    }
+
     /// Writes a type into a key.
     fn encode(&mut self, key: &mut Vec<u8>, at: Ref, depth: Depth) {
-        if depth.level > MAX_DEPTH {
-            count(&self.context.recursive);
+        if !self.may_mention(depth) {
             return;
         }
         let Some(index) = self.resolve(at) else {
@@ -741,8 +764,7 @@ impl Merger<'_, '_, '_> {
 
     /// A type as a tree that outlives the unit.
     fn tree(&mut self, at: Ref, depth: Depth) -> Type {
-        if depth.level > MAX_DEPTH {
-            count(&self.context.recursive);
+        if !self.may_mention(depth) {
             return Type::Void;
         }
         let Some(index) = self.resolve(at) else {
