@@ -1,6 +1,7 @@
 //! `cargo xtask`: the way people use and develop kstruct. `cargo xtask help` lists the commands.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod find;
 mod fixture;
@@ -33,6 +34,8 @@ enum Command {
     New(new::Args),
     /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
     Lab(lab::Args),
+    /// Measure generation, compilation and analyzers beside crash and drgn
+    Bench(bench::Args),
     /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
     Fixture(fixture::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Run(args) => build::run(&args),
         Command::New(args) => new::run(&args).map(|()| 0),
         Command::Lab(args) => lab::run(&args).map(|()| 0),
+        Command::Bench(args) => bench::run(&args).map(|()| 0),
         Command::Fixture(args) => fixture::run(&args).map(|()| 0),
     };
     match result {
