@@ -386,7 +386,15 @@ impl<'c> Contestant<'c> {
                 .filter(|(part, _)| part == name)
                 .map(|(_, seconds)| *seconds)
                 .collect();
-            rows.push(Row::part(name, &seconds));
+            let note = if self.is_ours {
+                ""
+            } else {
+                "compared with our whole process"
+            };
+            rows.push(Row {
+                note: note.to_owned(),
+                ..Row::part(name, &seconds)
+            });
         }
         rows
     }
@@ -472,17 +480,20 @@ fn crash_rows(stdout: &str) -> usize {
         .count()
 }
 
-/// The first line in which crash complains.
+/// The line in which crash says what went wrong: its last error, or else its first warning. Paths are cut to file names.
 fn complaint(run: &Run) -> Option<String> {
-    let is_complaint = |line: &&str| {
-        line.starts_with("WARNING: ")
-            || (line.starts_with("crash: ") && (line.contains("error") || line.contains("can")))
-    };
-    run.stdout
-        .lines()
-        .chain(run.stderr.lines())
-        .find(is_complaint)
-        .map(str::to_owned)
+    let lines = || run.stdout.lines().chain(run.stderr.lines());
+    let error = lines()
+        .filter(|line| line.starts_with("crash: ") && line.contains("error"))
+        .last();
+    let line = error.or_else(|| lines().find(|line| line.starts_with("WARNING: ")))?;
+    let words = line
+        .split_whitespace()
+        .map(|word| match word.rsplit_once('/') {
+            Some((_, file)) => file,
+            None => word,
+        });
+    Some(words.collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -494,6 +505,31 @@ mod tests {
         let line = "6.1: 11560 types, 35001 variables, 46421 functions; read in 3.30 s, written in 8.74 s: 262 files";
         assert_eq!(phases(line), [("reading", 3.30), ("writing", 8.74)]);
         assert_eq!(phases("error"), []);
+    }
+
+    #[test]
+    fn an_error_says_more_than_a_warning() {
+        let run = |stdout: &str| Run {
+            sample: Sample {
+                wall_seconds: 0.0,
+                cpu_seconds: 0.0,
+                peak_bytes: 0,
+            },
+            status: std::process::ExitStatus::default(),
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+        };
+        let warning = "WARNING: /lab/vmcore: odd header\n";
+        assert_eq!(
+            complaint(&run(warning)).as_deref(),
+            Some("WARNING: vmcore: odd header")
+        );
+        let error = "crash: read error: kernel virtual address: ff  type: \"page_offset_base\"\n";
+        assert_eq!(
+            complaint(&run(&format!("{warning}{error}"))).as_deref(),
+            Some("crash: read error: kernel virtual address: ff type: \"page_offset_base\"")
+        );
+        assert_eq!(complaint(&run("")), None);
     }
 
     #[test]
