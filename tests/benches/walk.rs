@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     }
 }
 
+type Walk<'w> = &'w dyn Fn() -> Result<Sum, Fault>;
+
 fn bench(core: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let memory = Memory::open(core, &kernel::KERNEL, false)?;
     let file = std::fs::read(core)?;
@@ -50,7 +52,7 @@ fn bench(core: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let generated = || generated(black_box(head));
     let by_offsets = || by_offsets(black_box(&memory), raw.head, raw.first);
     let by_raw_bytes = || Ok(by_raw_bytes(black_box(&raw)));
-    let ways: [(&str, bool, &dyn Fn() -> Result<Sum, Fault>); 3] = [
+    let ways: [(&str, bool, Walk<'_>); 3] = [
         ("generated code", true, &generated),
         ("by hand: offsets, Memory::bytes", false, &by_offsets),
         ("by hand: offsets, bytes of the file", false, &by_raw_bytes),

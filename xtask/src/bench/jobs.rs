@@ -26,7 +26,8 @@ pub struct Bench<'l> {
 struct Contestant<'c> {
     label: String,
     is_ours: bool,
-    run: Box<dyn FnMut() -> anyhow::Result<Outcome> + 'c>,
+    /// How to run it, or to install it.
+    run: Result<Runner<'c>, String>,
 }
 
 /// What came of one run.
@@ -87,7 +88,7 @@ impl<'l> Bench<'l> {
                      arguments: &'static [&'static str],
                      after: &'static [&'static str],
                      what: &'static str| {
-            tool_or_row(tool, |program| {
+            contestant(tool, |program| {
                 Box::new(move || {
                     let mut command = Command::new(&program);
                     command.args(arguments).arg(vmlinux).args(after);
@@ -97,8 +98,8 @@ impl<'l> Bench<'l> {
             })
         };
         let contestants = vec![
-            Ok(ours),
-            Ok(floor),
+            ours,
+            floor,
             print(
                 tools::pahole(),
                 &["-F", "dwarf", "-j"],
@@ -159,7 +160,7 @@ impl<'l> Bench<'l> {
             let run = succeed(measure::run(&mut command, Output::Discard)?, "build")?;
             Ok(Outcome::of(&run, "after its main.rs was touched".into()))
         });
-        self.race("rebuild an analyzer", vec![Ok(ours)])
+        self.race("rebuild an analyzer", vec![ours])
     }
 
     /// All tasks.
@@ -205,7 +206,7 @@ impl<'l> Bench<'l> {
         let input = self.folder.join(format!("{crash_command}.crash"));
         std::fs::write(&input, format!("{crash_command}\nexit\n"))
             .with_context(|| format!("can't write {}", input.display()))?;
-        let crash = tool_or_row(tools::crash(), |program| {
+        let crash = contestant(tools::crash(), |program| {
             Box::new(move || {
                 let crash = |options: &[&str]| {
                     let mut command = Command::new(&program);
@@ -240,7 +241,7 @@ impl<'l> Bench<'l> {
             })
         });
         let script = paths::bench_scripts().join(script);
-        let drgn = tool_or_row(tools::drgn(), |python| {
+        let drgn = contestant(tools::drgn(), |python| {
             Box::new(move || {
                 let mut command = Command::new(&python);
                 command.arg(&script).arg(vmlinux).arg(vmcore);
@@ -259,7 +260,7 @@ impl<'l> Bench<'l> {
                 })
             })
         });
-        self.race(job, vec![Ok(ours), crash, drgn])
+        self.race(job, vec![ours, crash, drgn])
     }
 
     /// Walking all tasks in one process: by generated code, and by code with literal offsets.
@@ -298,18 +299,15 @@ impl<'l> Bench<'l> {
     }
 
     /// Lets all run in turns, so that whatever else the machine does meets all of them.
-    fn race(
-        &self,
-        job: &str,
-        contestants: Vec<Result<Contestant<'_>, Row>>,
-    ) -> anyhow::Result<JobReport> {
+    fn race(&self, job: &str, mut contestants: Vec<Contestant<'_>>) -> anyhow::Result<JobReport> {
         eprintln!("{}: {job} ...", self.kernel);
         let mut outcomes: Vec<Vec<Outcome>> = contestants.iter().map(|_| Vec::new()).collect();
-        let mut contestants = contestants;
         loop {
             let mut is_over = true;
             for (contestant, outcomes) in contestants.iter_mut().zip(&mut outcomes) {
-                let Ok(contestant) = contestant else { continue };
+                let Ok(run) = &mut contestant.run else {
+                    continue;
+                };
                 let spent: f64 = outcomes
                     .iter()
                     .map(|outcome| outcome.sample.wall_seconds)
@@ -317,7 +315,7 @@ impl<'l> Bench<'l> {
                 let enough = outcomes.len() >= self.runs as usize
                     || outcomes.len() >= 3 && spent >= self.seconds;
                 if !enough {
-                    outcomes.push((contestant.run)()?);
+                    outcomes.push(run()?);
                     is_over = false;
                 }
             }
@@ -327,10 +325,7 @@ impl<'l> Bench<'l> {
         }
         let mut rows = Vec::new();
         for (contestant, outcomes) in contestants.into_iter().zip(outcomes) {
-            match contestant {
-                Err(row) => rows.push(row),
-                Ok(contestant) => rows.extend(contestant.rows(outcomes)),
-            }
+            rows.extend(contestant.rows(outcomes));
         }
         Ok(JobReport::new(self.kernel, job, rows))
     }
@@ -357,7 +352,7 @@ impl<'c> Contestant<'c> {
         Contestant {
             label: label.to_owned(),
             is_ours: false,
-            run: Box::new(run),
+            run: Ok(Box::new(run)),
         }
     }
 
@@ -370,6 +365,9 @@ impl<'c> Contestant<'c> {
 
     /// The row of all runs, and those of their parts.
     fn rows(self, outcomes: Vec<Outcome>) -> Vec<Row> {
+        if let Err(how) = self.run {
+            return vec![Row::missing(&self.label, how)];
+        }
         let samples: Vec<Sample> = outcomes.iter().map(|outcome| outcome.sample).collect();
         let Some(last) = outcomes.last() else {
             return Vec::new();
@@ -425,19 +423,12 @@ impl Outcome {
 
 type Runner<'c> = Box<dyn FnMut() -> anyhow::Result<Outcome> + 'c>;
 
-/// A contestant, or the row that says how to install it.
-fn tool_or_row<'c>(
-    tool: Tool,
-    runner: impl FnOnce(PathBuf) -> Runner<'c>,
-) -> Result<Contestant<'c>, Row> {
-    let Tool { label, program } = tool;
-    match program {
-        Ok(program) => Ok(Contestant {
-            label,
-            is_ours: false,
-            run: runner(program),
-        }),
-        Err(how) => Err(Row::missing(&label, how)),
+/// A contestant that may not be installed.
+fn contestant<'c>(tool: Tool, runner: impl FnOnce(PathBuf) -> Runner<'c>) -> Contestant<'c> {
+    Contestant {
+        label: tool.label,
+        is_ours: false,
+        run: tool.program.map(runner),
     }
 }
 
@@ -483,9 +474,7 @@ fn crash_rows(stdout: &str) -> usize {
 /// The line in which crash says what went wrong: its last error, or else its first warning. Paths are cut to file names.
 fn complaint(run: &Run) -> Option<String> {
     let lines = || run.stdout.lines().chain(run.stderr.lines());
-    let error = lines()
-        .filter(|line| line.starts_with("crash: ") && line.contains("error"))
-        .last();
+    let error = lines().rfind(|line| line.starts_with("crash: ") && line.contains("error"));
     let line = error.or_else(|| lines().find(|line| line.starts_with("WARNING: ")))?;
     let words = line
         .split_whitespace()
