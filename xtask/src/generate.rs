@@ -22,6 +22,9 @@ pub struct Args {
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
+    /// Put the bindings into this folder instead of generated/KERNEL
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
 }
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
@@ -29,7 +32,11 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     let vmlinux = find::vmlinux(&args.vmlinux)?;
     let kernel = find::kernel_name(&vmlinux);
     let modules = modules(&vmlinux, &kernel, &args.module)?;
-    let done = generate(&vmlinux, &kernel, &modules, args.check)?;
+    let directory = args
+        .into
+        .clone()
+        .unwrap_or_else(|| paths::bindings(&kernel));
+    let done = generate(&vmlinux, &kernel, &modules, &directory, args.check)?;
     if !args.check || done.is_fresh() {
         return Ok(true);
     }
@@ -66,6 +73,7 @@ pub fn generate(
     vmlinux: &Path,
     kernel: &str,
     modules: &[PathBuf],
+    directory: &Path,
     check: bool,
 ) -> anyhow::Result<output::Written> {
     let start = Instant::now();
@@ -100,8 +108,7 @@ pub fn generate(
         );
     }
     let files = emit::files(&model, &format!("cargo xtask gen {kernel}"))?;
-    let directory = paths::bindings(kernel);
-    let written = output::write(&directory, &files, check)
+    let written = output::write(directory, &files, check)
         .with_context(|| format!("can't write {}", directory.display()))?;
     let names: Vec<String> = modules
         .iter()
@@ -158,6 +165,6 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
         modules.sort();
         modules.dedup();
     }
-    generate(&vmlinux, kernel, &modules, false)?;
+    generate(&vmlinux, kernel, &modules, &paths::bindings(kernel), false)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the way people use and develop kstruct. `cargo xtask help` lists the commands.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod find;
@@ -38,6 +39,8 @@ enum Command {
     Test(demo::TestArgs),
     /// Boot a Debian kernel under QEMU into a known state; record what it says of itself; dump its memory
     Lab(lab::Args),
+    /// Measure generation, compilation and analyzers beside crash and drgn
+    Bench(bench::Args),
     /// Rebuild the fixture (`vmlinux-2.6.9` and its dump) from its C sources
     Fixture(fixture::Args),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::demo(),
         Command::Test(args) => demo::test(&args).map(|()| 0),
         Command::Lab(args) => lab::run(&args).map(|()| 0),
+        Command::Bench(args) => bench::run(&args).map(|()| 0),
         Command::Fixture(args) => fixture::run(&args).map(|()| 0),
     };
     match result {

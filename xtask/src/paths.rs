@@ -57,3 +57,13 @@ pub fn fixture_vmcore() -> PathBuf {
 pub fn fixture_built_with() -> PathBuf {
     fixture().join("BUILT_WITH")
 }
+
+/// Where `cargo xtask bench` puts what it makes, and removes it.
+pub fn bench() -> PathBuf {
+    root().join("target/bench")
+}
+
+/// The scripts that do an analyzer's work with drgn.
+pub fn bench_scripts() -> PathBuf {
+    root().join("xtask/bench")
+}
