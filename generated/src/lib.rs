@@ -12,7 +12,6 @@
     non_camel_case_types,
     non_upper_case_globals,
     non_snake_case,
-    clippy::len_without_is_empty,
     reason = "names are the kernel's own"
 )]
 

@@ -128,8 +128,10 @@ fn assert_loads(name: &str, displacements: &[i64]) {
     for line in body {
         let word = mnemonic(line);
         assert!(
-            !(line.ends_with(':') || word.starts_with('j') || word.starts_with("cmp"))
-                && !matches!(word, "call" | "test" | "push" | "pop"),
+            !(line.ends_with(':')
+                || word.starts_with('j')
+                || word.starts_with("cmp")
+                || matches!(word, "call" | "test" | "push" | "pop")),
             "{name} is not straight: {line}\n{shown}"
         );
     }
