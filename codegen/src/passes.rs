@@ -97,7 +97,12 @@ pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
         })
         .collect();
     model.variables.extend(untyped);
-    model.variables.sort_by(|a, b| {
+    sort_variables(&mut model.variables);
+}
+
+/// By name; of one name, what other files can see comes first.
+pub(crate) fn sort_variables(variables: &mut [Variable]) {
+    variables.sort_by(|a, b| {
         (&a.name, !a.external, &a.place, a.address).cmp(&(
             &b.name,
             !b.external,

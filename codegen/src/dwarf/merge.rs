@@ -8,7 +8,7 @@
 //! The comparison is exact: a definition is written out as a key, and keys are compared byte by byte. Keys hold the
 //! numbers of embedded classes, which depend on the order of threads; nothing that leaves this module does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gimli::constants as dw;
 
+use super::order::order;
+use super::targets::{Tag, Targets};
 use super::unit::{FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, Ref, VOID};
 use crate::model::{
     Bits, Encoding, Enumerator, Item, ItemId, Kind, Member, Model, Place, Problems, Prototype,
@@ -47,7 +49,7 @@ pub struct Context {
 pub struct UnitSummary {
     name: String,
     /// The classes of the tags that the unit defines.
-    classes: Vec<u32>,
+    pub classes: Vec<u32>,
     variables: Vec<Variable>,
 }
 
@@ -209,236 +211,6 @@ impl Context {
         };
         order(&mut model);
         model
-    }
-}
-
-/// What C names a struct, union or enum by.
-type Tag = (Kind, Arc<str>);
-
-/// Which definition a name behind a pointer means.
-struct Targets {
-    by_name: HashMap<Tag, Vec<u32>>,
-    /// For a class that points to a name with several definitions: the one that most units with that class defined.
-    votes: HashMap<(u32, Tag), u32>,
-}
-
-impl Targets {
-    fn new(items: &[Item], units: &[UnitSummary]) -> Self {
-        let mut used = vec![0u32; items.len()];
-        for class in units.iter().flat_map(|unit| &unit.classes) {
-            used[*class as usize] += 1;
-        }
-        let mut by_name: HashMap<Tag, Vec<u32>> = HashMap::new();
-        for (class, item) in items.iter().enumerate() {
-            if !item.name.is_empty() && !item.by_typedef {
-                let key = (item.kind, item.name.clone());
-                by_name.entry(key).or_default().push(class as u32);
-            }
-        }
-        // The definition that most units have comes first; ties are broken by what the source says.
-        for classes in by_name.values_mut() {
-            classes.sort_by_cached_key(|class| {
-                let item = &items[*class as usize];
-                (u32::MAX - used[*class as usize], sort_key(item))
-            });
-        }
-
-        let ambiguous: HashSet<&Tag> = by_name
-            .iter()
-            .filter(|(_, classes)| classes.len() > 1)
-            .map(|(key, _)| key)
-            .collect();
-        let mut wants: HashMap<u32, Vec<Tag>> = HashMap::new();
-        for (class, item) in items.iter().enumerate() {
-            let mut names = Vec::new();
-            for member in &item.members {
-                opaque_names(&member.ty, &mut |kind, name| {
-                    let key = (kind, name.clone());
-                    if ambiguous.contains(&key) && !names.contains(&key) {
-                        names.push(key);
-                    }
-                });
-            }
-            if !names.is_empty() {
-                wants.insert(class as u32, names);
-            }
-        }
-        type Ballot = HashMap<u32, u32>;
-        let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
-        for unit in units {
-            let mut own: HashMap<Tag, u32> = HashMap::new();
-            for class in &unit.classes {
-                let item = &items[*class as usize];
-                let key = (item.kind, item.name.clone());
-                if ambiguous.contains(&key) {
-                    own.insert(key, *class);
-                }
-            }
-            for class in &unit.classes {
-                for key in wants.get(class).into_iter().flatten() {
-                    if let Some(target) = own.get(key) {
-                        let ballot = ballots.entry((*class, key.clone())).or_default();
-                        *ballot.entry(*target).or_default() += 1;
-                    }
-                }
-            }
-        }
-        let votes = ballots
-            .into_iter()
-            .filter_map(|((class, key), ballot)| {
-                let rank = |target: &u32| by_name[&key].iter().position(|class| class == target);
-                let (target, _) = ballot
-                    .iter()
-                    .min_by_key(|(target, votes)| (u32::MAX - **votes, rank(target)))?;
-                Some(((class, key.clone()), *target))
-            })
-            .collect();
-        Targets { by_name, votes }
-    }
-
-    /// Replaces names by the definitions that they mean: the one of `own`, or else the most common one.
-    fn resolve(&self, ty: &mut Type, own: &dyn Fn(&Tag) -> Option<u32>) {
-        match ty {
-            Type::Opaque(kind, name) => {
-                let key = (*kind, name.clone());
-                let first = || self.by_name.get(&key)?.first().copied();
-                if let Some(class) = own(&key).or_else(first) {
-                    *ty = Type::Item(ItemId(class));
-                }
-            }
-            Type::Pointer(inner)
-            | Type::Qualified(_, inner)
-            | Type::Typedef(_, inner)
-            | Type::Array(inner, _) => self.resolve(inner, own),
-            Type::Function(prototype) => {
-                self.resolve(&mut prototype.result, own);
-                for parameter in &mut prototype.parameters {
-                    self.resolve(parameter, own);
-                }
-            }
-            Type::Void | Type::Base { .. } | Type::Item(_) => {}
-        }
-    }
-}
-
-fn opaque_names(ty: &Type, found: &mut dyn FnMut(Kind, &Arc<str>)) {
-    match ty {
-        Type::Opaque(kind, name) => found(*kind, name),
-        Type::Pointer(inner)
-        | Type::Qualified(_, inner)
-        | Type::Typedef(_, inner)
-        | Type::Array(inner, _) => opaque_names(inner, found),
-        Type::Function(prototype) => {
-            opaque_names(&prototype.result, found);
-            for parameter in &prototype.parameters {
-                opaque_names(parameter, found);
-            }
-        }
-        Type::Void | Type::Base { .. } | Type::Item(_) => {}
-    }
-}
-
-/// Sorts items by the place of their declaration, and renumbers every reference.
-fn order(model: &mut Model) {
-    let mut sorted: Vec<u32> = (0..model.items.len() as u32).collect();
-    sorted.sort_by_cached_key(|class| sort_key(&model.items[*class as usize]));
-    let mut number = vec![0u32; sorted.len()];
-    for (new, old) in sorted.iter().enumerate() {
-        number[*old as usize] = new as u32;
-    }
-    let mut items: Vec<Option<Item>> = std::mem::take(&mut model.items)
-        .into_iter()
-        .map(Some)
-        .collect();
-    model.items = sorted
-        .iter()
-        .filter_map(|old| items[*old as usize].take())
-        .collect();
-    for item in &mut model.items {
-        for member in &mut item.members {
-            renumber(&mut member.ty, &number);
-        }
-    }
-    for typedef in &mut model.typedefs {
-        renumber(&mut typedef.target, &number);
-    }
-    for variable in &mut model.variables {
-        renumber(&mut variable.ty, &number);
-    }
-    model
-        .typedefs
-        .sort_by(|a, b| (&a.name, &a.place).cmp(&(&b.name, &b.place)));
-    model.variables.sort_by(|a, b| {
-        (&a.name, !a.external, &a.place, a.address).cmp(&(
-            &b.name,
-            !b.external,
-            &b.place,
-            b.address,
-        ))
-    });
-    // A variable defined in a header, or described twice, has one address.
-    model
-        .variables
-        .dedup_by(|a, b| a.name == b.name && a.address == b.address);
-}
-
-fn renumber(ty: &mut Type, number: &[u32]) {
-    match ty {
-        Type::Item(id) => id.0 = number[id.index()],
-        Type::Pointer(inner)
-        | Type::Qualified(_, inner)
-        | Type::Typedef(_, inner)
-        | Type::Array(inner, _) => renumber(inner, number),
-        Type::Function(prototype) => {
-            renumber(&mut prototype.result, number);
-            for parameter in &mut prototype.parameters {
-                renumber(parameter, number);
-            }
-        }
-        Type::Void | Type::Base { .. } | Type::Opaque(..) => {}
-    }
-}
-
-/// Tells any two items apart by what the source says of them, not by the order in which they were met.
-type SortKey = (Place, Arc<str>, Kind, u64, String);
-
-fn sort_key(item: &Item) -> SortKey {
-    use std::fmt::Write as _;
-    let mut shape = String::new();
-    for member in &item.members {
-        let _ = write!(shape, "{}@{}", member.name, member.offset);
-        if let Some(bits) = member.bits {
-            let _ = write!(shape, ":{}+{}", bits.offset, bits.size);
-        }
-        type_shape(&member.ty, &mut shape);
-    }
-    for enumerator in &item.enumerators {
-        let _ = write!(shape, "{}={};", enumerator.name, enumerator.value);
-    }
-    (
-        item.place.clone(),
-        item.name.clone(),
-        item.kind,
-        item.size,
-        shape,
-    )
-}
-
-fn type_shape(ty: &Type, out: &mut String) {
-    match ty {
-        Type::Pointer(inner) => {
-            out.push('*');
-            type_shape(inner, out);
-        }
-        Type::Array(inner, count) => {
-            out.push_str(&format!("[{}]", count.unwrap_or(0)));
-            type_shape(inner, out);
-        }
-        Type::Qualified(_, inner) => type_shape(inner, out),
-        Type::Typedef(name, _) | Type::Base { name, .. } | Type::Opaque(_, name) => {
-            out.push_str(name)
-        }
-        Type::Void | Type::Function(_) | Type::Item(_) => {}
     }
 }
 

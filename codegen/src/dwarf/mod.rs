@@ -4,6 +4,8 @@
 //! up in a table of all definitions seen so far (`merge`), and kept if it is new.
 
 mod merge;
+mod order;
+mod targets;
 mod unit;
 
 use std::borrow::Cow;

@@ -1,0 +1,134 @@
+//! What a name behind a pointer means, when all definitions are known.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::merge::UnitSummary;
+use super::order::sort_key;
+use crate::model::{Item, ItemId, Kind, Type};
+
+/// What C names a struct, union or enum by.
+pub type Tag = (Kind, Arc<str>);
+
+/// Which definition a name behind a pointer means.
+pub struct Targets {
+    by_name: HashMap<Tag, Vec<u32>>,
+    /// For a class that points to a name with several definitions: the one that most units with that class defined.
+    pub votes: HashMap<(u32, Tag), u32>,
+}
+
+impl Targets {
+    pub fn new(items: &[Item], units: &[UnitSummary]) -> Self {
+        let mut used = vec![0u32; items.len()];
+        for class in units.iter().flat_map(|unit| &unit.classes) {
+            used[*class as usize] += 1;
+        }
+        let mut by_name: HashMap<Tag, Vec<u32>> = HashMap::new();
+        for (class, item) in items.iter().enumerate() {
+            if !item.name.is_empty() && !item.by_typedef {
+                let key = (item.kind, item.name.clone());
+                by_name.entry(key).or_default().push(class as u32);
+            }
+        }
+        // The definition that most units have comes first; ties are broken by what the source says.
+        for classes in by_name.values_mut() {
+            classes.sort_by_cached_key(|class| {
+                let item = &items[*class as usize];
+                (u32::MAX - used[*class as usize], sort_key(item))
+            });
+        }
+
+        let ambiguous: HashSet<&Tag> = by_name
+            .iter()
+            .filter(|(_, classes)| classes.len() > 1)
+            .map(|(key, _)| key)
+            .collect();
+        let mut wants: HashMap<u32, Vec<Tag>> = HashMap::new();
+        for (class, item) in items.iter().enumerate() {
+            let mut names = Vec::new();
+            for member in &item.members {
+                opaque_names(&member.ty, &mut |kind, name| {
+                    let key = (kind, name.clone());
+                    if ambiguous.contains(&key) && !names.contains(&key) {
+                        names.push(key);
+                    }
+                });
+            }
+            if !names.is_empty() {
+                wants.insert(class as u32, names);
+            }
+        }
+        type Ballot = HashMap<u32, u32>;
+        let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
+        for unit in units {
+            let mut own: HashMap<Tag, u32> = HashMap::new();
+            for class in &unit.classes {
+                let item = &items[*class as usize];
+                let key = (item.kind, item.name.clone());
+                if ambiguous.contains(&key) {
+                    own.insert(key, *class);
+                }
+            }
+            for class in &unit.classes {
+                for key in wants.get(class).into_iter().flatten() {
+                    if let Some(target) = own.get(key) {
+                        let ballot = ballots.entry((*class, key.clone())).or_default();
+                        *ballot.entry(*target).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let votes = ballots
+            .into_iter()
+            .filter_map(|((class, key), ballot)| {
+                let rank = |target: &u32| by_name[&key].iter().position(|class| class == target);
+                let (target, _) = ballot
+                    .iter()
+                    .min_by_key(|(target, votes)| (u32::MAX - **votes, rank(target)))?;
+                Some(((class, key.clone()), *target))
+            })
+            .collect();
+        Targets { by_name, votes }
+    }
+
+    /// Replaces names by the definitions that they mean: the one of `own`, or else the most common one.
+    pub fn resolve(&self, ty: &mut Type, own: &dyn Fn(&Tag) -> Option<u32>) {
+        match ty {
+            Type::Opaque(kind, name) => {
+                let key = (*kind, name.clone());
+                let first = || self.by_name.get(&key)?.first().copied();
+                if let Some(class) = own(&key).or_else(first) {
+                    *ty = Type::Item(ItemId(class));
+                }
+            }
+            Type::Pointer(inner)
+            | Type::Qualified(_, inner)
+            | Type::Typedef(_, inner)
+            | Type::Array(inner, _) => self.resolve(inner, own),
+            Type::Function(prototype) => {
+                self.resolve(&mut prototype.result, own);
+                for parameter in &mut prototype.parameters {
+                    self.resolve(parameter, own);
+                }
+            }
+            Type::Void | Type::Base { .. } | Type::Item(_) => {}
+        }
+    }
+}
+
+fn opaque_names(ty: &Type, found: &mut dyn FnMut(Kind, &Arc<str>)) {
+    match ty {
+        Type::Opaque(kind, name) => found(*kind, name),
+        Type::Pointer(inner)
+        | Type::Qualified(_, inner)
+        | Type::Typedef(_, inner)
+        | Type::Array(inner, _) => opaque_names(inner, found),
+        Type::Function(prototype) => {
+            opaque_names(&prototype.result, found);
+            for parameter in &prototype.parameters {
+                opaque_names(parameter, found);
+            }
+        }
+        Type::Void | Type::Base { .. } | Type::Item(_) => {}
+    }
+}
