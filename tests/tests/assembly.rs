@@ -128,7 +128,9 @@ fn assert_loads(name: &str, displacements: &[i64]) {
     for line in body {
         let word = mnemonic(line);
         assert!(
-            !(line.ends_with(':') || word.starts_with('j') || word.starts_with("cmp"))
+            !line.ends_with(':')
+                && !word.starts_with('j')
+                && !word.starts_with("cmp")
                 && !matches!(word, "call" | "test" | "push" | "pop"),
             "{name} is not straight: {line}\n{shown}"
         );

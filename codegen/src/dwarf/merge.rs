@@ -212,6 +212,9 @@ impl Context {
     }
 }
 
+/// Which definition a name means to the one who mentions it, where that is known.
+type Own<'a> = dyn Fn(&(Kind, Arc<str>)) -> Option<u32> + 'a;
+
 /// Which definition a name behind a pointer means.
 struct Targets {
     by_name: HashMap<(Kind, Arc<str>), Vec<u32>>,
@@ -294,7 +297,7 @@ impl Targets {
     }
 
     /// Replaces names by the definitions that they mean: the one of `own`, or else the most common one.
-    fn resolve(&self, ty: &mut Type, own: &dyn Fn(&(Kind, Arc<str>)) -> Option<u32>) {
+    fn resolve(&self, ty: &mut Type, own: &Own<'_>) {
         match ty {
             Type::Opaque(kind, name) => {
                 let key = (*kind, name.clone());

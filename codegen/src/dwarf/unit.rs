@@ -25,7 +25,7 @@ pub const FOREIGN: Ref = u32::MAX;
 
 /// What a unit turned out to be.
 pub enum Parsed<'d> {
-    Types(ParsedUnit<'d>),
+    Types(Box<ParsedUnit<'d>>),
     OtherLanguage,
     Unsupported(&'static str),
 }
@@ -194,7 +194,7 @@ pub fn read<'d>(
         reader.children(&mut entries, None, 0)?;
     }
     reader.files()?;
-    Ok(Parsed::Types(reader.out))
+    Ok(Parsed::Types(Box::new(reader.out)))
 }
 
 /// Assembly units have no types but are harmless; Rust and C++ describe types that aren't C's.
