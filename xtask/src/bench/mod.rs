@@ -83,7 +83,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     // What is left is empty, or was left by a run that was broken off.
     let _ = std::fs::remove_dir_all(paths::bench());
-    print!("{}", report.table());
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(file, text + "\n")

@@ -125,61 +125,56 @@ impl Report {
         }
     }
 
+    /// Prints a job's results, for they may be minutes apart, and keeps them.
     pub fn add(&mut self, job: JobReport) {
+        if self.jobs.is_empty() {
+            print!("{}", self.host.describe());
+        }
+        if self
+            .jobs
+            .last()
+            .is_none_or(|last| last.kernel != job.kernel)
+        {
+            println!("\n=== {}", job.kernel);
+        }
+        print!("\n{}", job.table());
         self.jobs.push(job);
     }
+}
 
+impl JobReport {
     /// The results for people.
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut out = format!(
-            "{} x {}, load {}, {}\n",
-            self.host.cpus, self.host.cpu, self.host.load, self.host.rustc
+            "{:WIDTH$}  RUNS      TIME       MIN       MAX       CPU    MEMORY     OURS\n",
+            self.job
         );
-        let _ = writeln!(
-            out,
-            "TIME is the median over all runs; CPU is user and system time; OURS is how many times our time it took"
-        );
-        let width = self
-            .jobs
-            .iter()
-            .flat_map(|job| &job.rows)
-            .map(|row| label(row).chars().count())
-            .max()
-            .unwrap_or(0);
-        for (index, job) in self.jobs.iter().enumerate() {
-            if index == 0 || self.jobs[index - 1].kernel != job.kernel {
-                let _ = writeln!(out, "\n=== {}", job.kernel);
-            }
-            let _ = writeln!(
-                out,
-                "\n{:width$}  RUNS      TIME       MIN       MAX       CPU    MEMORY     OURS",
-                job.job
+        for row in &self.rows {
+            let wall =
+                |of: fn(Spread) -> f64| row.wall_seconds.map(of).map_or_else(String::new, time);
+            let runs = match row.runs {
+                0 => String::new(),
+                runs => runs.to_string(),
+            };
+            let line = format!(
+                "{:WIDTH$}  {runs:>4} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}  {}",
+                label(row),
+                wall(|wall| wall.median),
+                wall(|wall| wall.min),
+                wall(|wall| wall.max),
+                row.cpu_seconds.map_or_else(String::new, time),
+                row.peak_bytes.map_or_else(String::new, memory),
+                row.to_ours.map_or_else(String::new, ratio),
+                row.note
             );
-            for row in &job.rows {
-                let wall =
-                    |of: fn(Spread) -> f64| row.wall_seconds.map(of).map_or_else(String::new, time);
-                let line = format!(
-                    "{:width$}  {:>4} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}  {}",
-                    label(row),
-                    if row.runs == 0 {
-                        String::new()
-                    } else {
-                        row.runs.to_string()
-                    },
-                    wall(|wall| wall.median),
-                    wall(|wall| wall.min),
-                    wall(|wall| wall.max),
-                    row.cpu_seconds.map_or_else(String::new, time),
-                    row.peak_bytes.map_or_else(String::new, memory),
-                    row.to_ours.map_or_else(String::new, ratio),
-                    row.note
-                );
-                let _ = writeln!(out, "{}", line.trim_end());
-            }
+            let _ = writeln!(out, "{}", line.trim_end());
         }
         out
     }
 }
+
+/// Characters of the first column: the longest label has as many.
+const WIDTH: usize = 37;
 
 fn label(row: &Row) -> String {
     format!("{}{}", if row.is_part { "    " } else { "  " }, row.tool)
@@ -208,6 +203,13 @@ fn ratio(ratio: f64) -> String {
 }
 
 impl Host {
+    fn describe(&self) -> String {
+        format!(
+            "{} x {}, load {}, {}\nTIME is the median over all runs. CPU is user and system time. OURS is how many times our time it took.\n",
+            self.cpus, self.cpu, self.load, self.rustc
+        )
+    }
+
     fn new() -> Self {
         let read = |file| std::fs::read_to_string(file).unwrap_or_default();
         let cpu = read("/proc/cpuinfo")
