@@ -138,7 +138,7 @@ const fn same(a: &str, b: &str) -> bool {
 
 /// The offset of a member by its C name, as a constant; a compile error if the struct has no such member.
 ///
-/// ```ignore
+/// ```text
 /// let offset = kstruct::offset_of!(task_struct, pid);
 /// ```
 #[macro_export]
