@@ -53,6 +53,12 @@ pub enum Error {
         /// The feature.
         what: &'static str,
     },
+    /// A folder that holds something else than bindings: nothing is written there, as what doesn't belong is removed.
+    #[error("{}: it is not empty and holds no bindings; nothing was written", path.display())]
+    NotBindings {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The generated text is not Rust. This is a defect of kstruct, not of the input.
     #[error("defect in the code generator: module {module} does not parse: {what}")]
     Emit {

@@ -23,12 +23,13 @@ impl Image {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
+        // To open a pipe is to wait for its other end.
+        if !path.metadata().map_err(io)?.is_file() {
             return Err(Error::NotAFile {
                 path: path.to_owned(),
             });
         }
+        let file = File::open(path).map_err(io)?;
         // SAFETY: the map is read-only and private to this process. A file that another process cuts short while it is
         // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;

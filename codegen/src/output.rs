@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::emit::Files;
+use crate::emit::{Files, HEADER};
 
 /// What [`write()`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,11 @@ impl Written {
 
 /// Makes `directory` hold exactly these files. With `check`, only says what would be done.
 pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Error> {
+    if !is_ours(directory)? {
+        return Err(Error::NotBindings {
+            path: directory.to_owned(),
+        });
+    }
     let mut written = Written::default();
     let mut expected = BTreeSet::new();
     for (name, text) in files {
@@ -47,7 +52,7 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
     let mut present = Vec::new();
     list(directory, &mut present)?;
     for path in present {
-        if !expected.contains(&path) {
+        if !expected.contains(&path) && is_generated(&path) {
             if !check {
                 fs::remove_file(&path).map_err(io(&path))?;
             }
@@ -55,6 +60,24 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
         }
     }
     Ok(written)
+}
+
+/// Whether a folder holds bindings, or nothing at all.
+fn is_ours(directory: &Path) -> Result<bool, Error> {
+    if !directory.exists() {
+        return Ok(true);
+    }
+    let is_empty = fs::read_dir(directory)
+        .map_err(io(directory))?
+        .next()
+        .is_none();
+    let index = fs::read(directory.join("index.json")).unwrap_or_default();
+    Ok(is_empty || index.starts_with(b"{\"kernel\":"))
+}
+
+/// Whether a file is one that the generator wrote.
+fn is_generated(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|text| text.starts_with(HEADER.as_bytes()))
 }
 
 fn list(directory: &Path, out: &mut Vec<PathBuf>) -> Result<(), Error> {

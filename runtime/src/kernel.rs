@@ -163,6 +163,19 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
     }
 }
 
+/// What can't be found in a file that was cut short is missing for that reason.
+pub(crate) fn truncated_first(dump: &Dump, error: OpenError) -> OpenError {
+    match dump.missing_bytes() {
+        0 => error,
+        missing => OpenError::NoKernel {
+            path: dump.path().to_owned(),
+            what: format!(
+                "the file is truncated: its headers promise {missing} bytes more than it has"
+            ),
+        },
+    }
+}
+
 /// Finds out where the kernel was loaded.
 pub(crate) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
     match kernel.machine {

@@ -8,10 +8,11 @@ use memmap2::Mmap;
 
 /// Maps a regular file for reading.
 pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // To open a pipe is to wait for its other end.
+    if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    let file = File::open(path)?;
     // SAFETY: the map is read-only and private to this process, and no reference into it is mutable. A file that another
     // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
     unsafe { Mmap::map(&file) }

@@ -33,7 +33,8 @@ impl Memory {
         if !force {
             kernel::check_identity(&dump, kernel)?;
         }
-        let located = kernel::locate(&dump, kernel)?;
+        let located =
+            kernel::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
         let memory = Memory {
             dump,
             kernel,

@@ -143,8 +143,10 @@ const fn same(a: &str, b: &str) -> bool {
 /// ```
 #[macro_export]
 macro_rules! offset_of {
-    ($struct:ident, $member:ident) => {
-        const { <$struct<'static> as $crate::View<'static>>::INFO.offset_of(stringify!($member)) }
+    ($($struct:ident)::+, $member:ident) => {
+        const {
+            <$($struct)::+<'static> as $crate::View<'static>>::INFO.offset_of(stringify!($member))
+        }
     };
 }
 

@@ -15,6 +15,7 @@ struct Machine {
     release: String,
     levels: u64,
     vmcore: PathBuf,
+    system_map: PathBuf,
     truth: PathBuf,
 }
 
@@ -30,6 +31,8 @@ fn machines() -> Vec<Machine> {
                 release: text(&lab["release"]),
                 levels: lab["levels"].as_u64().expect("levels"),
                 vmcore: folder.join("vmcore"),
+                // lab.json's paths are relative to target/lab.
+                system_map: folder.join("../..").join(text(&lab["system_map"])),
                 truth: folder.join("truth"),
             }
         })
@@ -56,9 +59,13 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
             "{}",
             machine.release
         );
-        // KASLR is on: the kernel was not where it was linked.
-        assert_ne!(
-            report["kernel"]["kaslr_offset"], "0x0",
+        // KASLR is on: the kernel was not where it was linked, and the guest says where it was.
+        let moved = address_of_text(&machine.truth.join("system/kallsyms"))
+            - address_of_text(&machine.system_map);
+        assert_ne!(moved, 0, "{}", machine.release);
+        assert_eq!(
+            report["kernel"]["kaslr_offset"],
+            format!("{moved:#x}"),
             "{}",
             machine.release
         );
@@ -70,6 +77,14 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
     }
     levels.sort();
     assert_eq!(levels, [4, 5]);
+}
+
+/// Where `_text` is, by a list of symbols as of nm or /proc/kallsyms.
+fn address_of_text(symbols: &Path) -> u64 {
+    let symbols = read(symbols.to_owned());
+    let line = symbols.lines().find(|line| line.ends_with(" _text"));
+    let address = line.and_then(|line| line.split(' ').next());
+    u64::from_str_radix(address.expect("there is a _text"), 16).expect("an address")
 }
 
 /// `PF_WQ_WORKER`: /proc shows what a worker works at behind its name, and that goes on changing.
@@ -477,7 +492,7 @@ fn netdev_equals_tc_qdisc() {
 fn netdev_equals_softnet_stat() {
     for machine in machines() {
         let report = analyze("netdev", &machine.vmcore, &[]);
-        // The columns of /proc/net/softnet_stat (softnet_seq_show, net/core/net-procfs.c). What is always 0 is compared too.
+        // The columns of /proc/net/softnet_stat (softnet_seq_show, net/core/net-procfs.c).
         let number = |value: &Value| value.as_u64().expect("a number");
         let found = array(&report["softnet"])
             .iter()
@@ -502,6 +517,8 @@ fn netdev_equals_softnet_stat() {
                 .split_whitespace()
                 .map(|number| u64::from_str_radix(number, 16).expect("hexadecimal"))
                 .collect();
+            // These have no meaning any more.
+            assert_eq!(columns[3..9], [0; 6]);
             let at = |index: usize| columns[index].to_string();
             let mut row = row([
                 ("processed", at(0)),

@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
 fn resolve(name: &str) -> anyhow::Result<String> {
     let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
     if Path::new(name).is_file() {
-        let kernel = find::kernel_name(Path::new(name));
+        let kernel = find::kernel_name(Path::new(name))?;
         generate::ensure(&kernel, Some(Path::new(name)))?;
         return Ok(kernel);
     }
@@ -137,9 +137,14 @@ pub fn generated_kernels() -> anyhow::Result<Vec<String>> {
 
 /// What a kernel's bindings say of themselves; `None` if there are none, or none of this version of kstruct.
 pub fn identity(kernel: &str) -> Option<Identity> {
+    identity_in(&paths::bindings(kernel))
+}
+
+/// What the bindings in a folder say of themselves.
+pub fn identity_in(directory: &Path) -> Option<Identity> {
     use std::io::{BufRead as _, BufReader};
 
-    let file = File::open(paths::bindings(kernel).join("index.json")).ok()?;
+    let file = File::open(directory.join("index.json")).ok()?;
     let line = BufReader::new(file).lines().next()?.ok()?;
     Identity::parse(&line)
 }

@@ -11,7 +11,7 @@ use crate::{build, find, generate, lab, paths};
 pub fn demo() -> anyhow::Result<u8> {
     let vmlinux = paths::fixture_vmlinux();
     let vmcore = paths::fixture_vmcore();
-    let kernel = find::kernel_name(&vmlinux);
+    let kernel = find::kernel_name(&vmlinux)?;
     println!("$ cargo xtask gen vmlinux-2.6.9");
     generate::generate(&vmlinux, &kernel, &[], &paths::bindings(&kernel), false)?;
     println!("$ cargo xtask build --kernel {kernel} netdev");

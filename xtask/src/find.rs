@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use kstruct_codegen::image::Image;
 
 use crate::{lab, paths};
 
@@ -53,19 +54,24 @@ fn candidates(wanted: &str) -> Vec<PathBuf> {
     places
 }
 
-/// The name of a kernel's bindings: its vmlinux's name without `vmlinux-`.
-pub fn kernel_name(vmlinux: &Path) -> String {
+/// The name of a kernel's bindings: its vmlinux's name without `vmlinux-`, or the kernel's release for a file that is
+/// named otherwise.
+pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
     let file = vmlinux
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    if file == "vmlinux" {
-        // /usr/lib/debug/lib/modules/RELEASE/vmlinux
-        if let Some(directory) = vmlinux.parent().and_then(Path::file_name) {
-            return directory.to_string_lossy().into_owned();
-        }
+    if let Some(name) = file.strip_prefix("vmlinux-") {
+        return Ok(name.to_owned());
     }
-    file.strip_prefix("vmlinux-").unwrap_or(&file).to_owned()
+    let release = Image::open(vmlinux)?.parse()?.kernel()?.release;
+    if release.is_empty() || release.contains('/') {
+        bail!(
+            "{}: it is not a Linux kernel: there is no linux_banner in it",
+            vmlinux.display()
+        );
+    }
+    Ok(release)
 }
 
 /// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::{dwarf, emit, output};
@@ -30,7 +30,7 @@ pub struct Args {
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
     let vmlinux = find::vmlinux(&args.vmlinux)?;
-    let kernel = find::kernel_name(&vmlinux);
+    let kernel = find::kernel_name(&vmlinux)?;
     let modules = modules(&vmlinux, &kernel, &args.module)?;
     let directory = args
         .into
@@ -44,7 +44,8 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         eprintln!("differs: {}", path.display());
     }
     eprintln!(
-        "generated/{kernel} is not what {} gives; run: cargo xtask gen {kernel}",
+        "{} is not what {} gives; run the same command without --check",
+        directory.display(),
         vmlinux.display()
     );
     Ok(false)
@@ -107,9 +108,17 @@ pub fn generate(
             model.problems.outside
         );
     }
+    if let Some(identity) = build::identity_in(directory)
+        && identity.banner != model.kernel.banner
+    {
+        bail!(
+            "{} holds the bindings of another kernel: {}; remove that folder, or give this vmlinux another name (vmlinux-NAME)",
+            directory.display(),
+            identity.banner
+        );
+    }
     let files = emit::files(&model, &format!("cargo xtask gen {kernel}"))?;
-    let written = output::write(directory, &files, check)
-        .with_context(|| format!("can't write {}", directory.display()))?;
+    let written = output::write(directory, &files, check)?;
     let names: Vec<String> = modules
         .iter()
         .map(|module| dwarf::module_name(module))

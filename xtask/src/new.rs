@@ -20,14 +20,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         && name
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
-    if !is_name
-        || matches!(
-            name.as_str(),
-            "linux" | "kernel" | "kstruct" | "xtask" | "tests" | "test"
-        )
-    {
+    if !is_name || is_taken(name)? {
         bail!(
-            "{name} can't be the name of an analyzer: take small letters, digits, - and _, and no crate's name"
+            "{name} can't be the name of an analyzer: take small letters, digits, - and _, and no name that a crate, Rust or cargo has"
         );
     }
     let folder = paths::root().join("analyzers").join(name);
@@ -47,6 +42,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("analyzers/{name}/src/main.rs is where the check begins. Try it:");
     println!("  cargo xtask run {name} --core tests/fixture/vmcore-2.6.9");
     Ok(())
+}
+
+/// What cargo or rustc refuse as a package's name, beside Rust's keywords.
+const RESERVED: &[&str] = &[
+    "build",
+    "core",
+    "deps",
+    "examples",
+    "incremental",
+    "std",
+    "alloc",
+    "test",
+    "proc-macro",
+];
+
+/// Whether a crate of the workspace or one that it depends on has this name, or nothing may have it.
+fn is_taken(name: &str) -> anyhow::Result<bool> {
+    let lock = paths::root().join("Cargo.lock");
+    let lock = fs::read_to_string(&lock).with_context(|| lock.display().to_string())?;
+    let line = format!("name = \"{name}\"");
+    let is_keyword = kstruct_codegen::names::constant(name) == format!("{name}_");
+    Ok(is_keyword || RESERVED.contains(&name) || lock.lines().any(|known| known == line))
 }
 
 const MANIFEST: &str = r#"[package]

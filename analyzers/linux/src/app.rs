@@ -118,7 +118,17 @@ where
     let mut faults = Faults::default();
     let report = match analyze(&memory, &args, &mut faults) {
         Ok(report) => report,
-        Err(error) => return fail(&format!("{error:#}")),
+        Err(error) => {
+            let mut message = format!("{error:#}");
+            let missing = memory.dump().missing_bytes();
+            if missing > 0 {
+                let core = common.core.display();
+                message.push_str(&format!(
+                    " ({core} is truncated: {missing} bytes of memory are missing)"
+                ));
+            }
+            return fail(&message);
+        }
     };
     let text = match common.format {
         Format::Table => report.table(),

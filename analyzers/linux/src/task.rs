@@ -114,6 +114,9 @@ fn raw_state(task: task_struct<'_>) -> u64 {
 /// `TASK_IDLE`: uninterruptible, and not counted as load (`TASK_NOLOAD`, include/linux/sched.h).
 #[cfg(kernel_has = "task_struct.__state")]
 const IDLE: u64 = 0x402;
+/// `TASK_RTLOCK_WAIT` and `TASK_FROZEN`: to user space such a task waits uninterruptibly, whatever it did before.
+#[cfg(kernel_has = "task_struct.__state")]
+const AS_UNINTERRUPTIBLE: u64 = 0x9000;
 /// The bits of `EXIT_ZOMBIE` and `EXIT_DEAD`, which have changed places. They count in the exit state; old kernels leave one
 /// of them in the state of a task that is gone.
 const EXIT: u64 = 0x30;
@@ -166,6 +169,12 @@ impl States {
         {
             return idle;
         }
+        #[cfg(kernel_has = "task_struct.__state")]
+        if state & AS_UNINTERRUPTIBLE != 0
+            && let Some(letter) = self.letters.get(2)
+        {
+            return *letter;
+        }
         let exit = u64::try_from(i64::from(task.exit_state())).unwrap_or(0);
         let reported = (1u64 << (self.letters.len().clamp(1, 33) - 1)) - 1;
         let bits = (state & !EXIT | exit) & reported;
@@ -174,9 +183,21 @@ impl States {
     }
 }
 
-/// Whether a task belongs to the kernel itself: it has no memory of its own, and has not lost it by exiting.
+/// `PF_KTHREAD`, include/linux/sched.h.
+#[cfg(kernel_has = "kthread")]
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// Whether a task belongs to the kernel itself.
 pub fn is_kernel_thread(task: task_struct<'_>) -> bool {
-    task.mm().is_null() && task.exit_state() == 0
+    #[cfg(kernel_has = "kthread")]
+    {
+        task.flags() & KERNEL_THREAD != 0
+    }
+    // Before there was a flag: it has no memory of its own, and has not lost it by exiting.
+    #[cfg(not(kernel_has = "kthread"))]
+    {
+        task.mm().is_null() && task.exit_state() == 0
+    }
 }
 
 /// A task's name as /proc shows it (`proc_task_name`, fs/proc/array.c): all of a kernel thread's name, of which `comm`
@@ -186,9 +207,8 @@ pub fn displayed_name(task: task_struct<'_>) -> Result<String, Fault> {
     {
         use kernel::{kthread, worker};
 
-        /// `PF_WQ_WORKER` and `PF_KTHREAD`, include/linux/sched.h.
+        /// `PF_WQ_WORKER`, include/linux/sched.h.
         const WORKER: u32 = 0x20;
-        const KERNEL_THREAD: u32 = 0x0020_0000;
         let private = || task.worker_private().cast::<kthread<'_>>().deref();
         #[cfg(kernel_has = "worker.desc")]
         if task.flags() & WORKER != 0 {

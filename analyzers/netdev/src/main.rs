@@ -155,14 +155,13 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             }
         }
     }
+    for name in &args.names {
+        if !interfaces.iter().any(|interface| interface.name == *name) {
+            anyhow::bail!("there is no interface {name}");
+        }
+    }
     if interfaces.is_empty() {
-        anyhow::bail!(
-            "there is no interface{}",
-            match args.names.as_slice() {
-                [] => String::new(),
-                names => format!(" {}", names.join(" or ")),
-            }
-        );
+        anyhow::bail!("there is no interface");
     }
     let online = cpu::online(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;

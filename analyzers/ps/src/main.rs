@@ -27,7 +27,7 @@ use serde::Serialize;
 struct Args {
     #[command(flatten)]
     common: Common,
-    /// Show threads, not only the leaders of their groups
+    /// Show threads, not only the leaders of their groups; -A, -S and selections by id or address find threads anyway
     #[arg(short = 'T', long)]
     threads: bool,
     /// Only kernel threads
@@ -76,7 +76,8 @@ struct Row {
     /// The thread's id; the same as `tgid` for a leader.
     pid: i32,
     tgid: i32,
-    ppid: i32,
+    /// The process that its exit is told to; `null` if it can't be read, as with the sizes below.
+    ppid: Option<i32>,
     cpu: Option<u32>,
     state: char,
     #[serde(serialize_with = "linux::app::hex")]
@@ -87,8 +88,8 @@ struct Row {
     name: String,
     /// Threads in its group.
     threads: u64,
-    rss_kb: u64,
-    vsz_kb: u64,
+    rss_kb: Option<u64>,
+    vsz_kb: Option<u64>,
     kernel_thread: bool,
     /// Whether a CPU was running it.
     active: bool,
@@ -135,8 +136,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
             let what = format_args!("threads of {}", leader.pid());
             group.extend(reader.faults.check(what, thread));
         }
-        let shown = if args.threads { group.len() } else { 1 };
-        for thread in &group[..shown.min(group.len())] {
+        for thread in &group {
             rows.push(reader.row(*thread, group.len() as u64));
         }
     }
@@ -167,20 +167,25 @@ impl Reader<'_> {
             .check(format_args!("parent of {pid}"), task.real_parent().deref());
         let mm = self
             .faults
-            .check(format_args!("memory of {pid}"), task.mm().deref_or_null())
-            .flatten();
+            .check(format_args!("memory of {pid}"), task.mm().deref_or_null());
         let name = self
             .faults
             .check(format_args!("name of {pid}"), task::displayed_name(task));
-        let resident = mm.and_then(|mm| {
-            let pages = mm::resident_pages(mm, &self.cpus);
-            self.faults
-                .check(format_args!("resident pages of {pid}"), pages)
-        });
+        let kilobytes = |pages: u64| pages.saturating_mul(mm::PAGE / 1024);
+        let resident = match mm {
+            Some(Some(mm)) => {
+                let pages = mm::resident_pages(mm, &self.cpus);
+                self.faults
+                    .check(format_args!("resident pages of {pid}"), pages)
+            }
+            Some(None) => Some(0),
+            None => None,
+        };
+        let total = mm.map(|mm| mm.map_or(0, |mm| mm.total_vm()));
         Row {
             pid,
             tgid: task.tgid(),
-            ppid: parent.map_or(0, |parent| parent.tgid()),
+            ppid: parent.map(|parent| parent.tgid()),
             cpu: self
                 .faults
                 .check(format_args!("CPU of {pid}"), task::cpu(task)),
@@ -189,8 +194,8 @@ impl Reader<'_> {
             comm: task.comm().to_string(),
             name: name.unwrap_or_else(|| task.comm().to_string()),
             threads,
-            rss_kb: resident.unwrap_or(0) * mm::PAGE / 1024,
-            vsz_kb: mm.map_or(0, |mm| mm.total_vm() * mm::PAGE / 1024),
+            rss_kb: resident.map(kilobytes),
+            vsz_kb: total.map(kilobytes),
             kernel_thread: task::is_kernel_thread(task),
             active: self.active.contains(&task.addr()),
         }
@@ -199,19 +204,28 @@ impl Reader<'_> {
 
 /// Keeps what was asked for, and its relatives.
 fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let is_one = |row: &Row, wanted: &str| {
+        let address = u64::from_str_radix(wanted.trim_start_matches("0x"), 16);
+        wanted.parse() == Ok(row.pid) || address == Ok(row.address)
+    };
+    let is_named = |row: &Row, wanted: &str| wanted == row.comm || wanted == row.name;
+    for wanted in &args.select {
+        if !rows
+            .iter()
+            .any(|row| is_one(row, wanted) || is_named(row, wanted))
+        {
+            anyhow::bail!("no task is {wanted}");
+        }
+    }
+    // Without -T a thread is shown only where it is what was asked for.
     let is_wanted = |row: &Row| {
-        args.select.is_empty()
-            || args.select.iter().any(|wanted| {
-                match wanted
-                    .strip_prefix("0x")
-                    .map(|digits| u64::from_str_radix(digits, 16))
-                {
-                    Some(Ok(address)) => row.address == address,
-                    _ => {
-                        wanted.parse() == Ok(row.pid) || *wanted == row.comm || *wanted == row.name
-                    }
-                }
-            })
+        let is_shown = args.threads || args.active || args.summary || row.pid == row.tgid;
+        if args.select.is_empty() {
+            return is_shown;
+        }
+        args.select
+            .iter()
+            .any(|wanted| is_one(row, wanted) || (is_shown && is_named(row, wanted)))
     };
     let mut chosen: BTreeSet<usize> = rows
         .iter()
@@ -224,9 +238,6 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
         })
         .map(|(index, _)| index)
         .collect();
-    if chosen.is_empty() && !args.select.is_empty() {
-        anyhow::bail!("no task is {}", args.select.join(" or "));
-    }
     if args.parents {
         let by_pid: BTreeMap<i32, usize> = rows
             .iter()
@@ -236,7 +247,8 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
             .collect();
         let mut todo: Vec<usize> = chosen.iter().copied().collect();
         while let Some(index) = todo.pop() {
-            if let Some(parent) = by_pid.get(&rows[index].ppid)
+            if let Some(ppid) = rows[index].ppid
+                && let Some(parent) = by_pid.get(&ppid)
                 && chosen.insert(*parent)
             {
                 todo.push(*parent);
@@ -245,10 +257,11 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
     }
     if args.children {
         let parents: BTreeSet<i32> = chosen.iter().map(|index| rows[*index].tgid).collect();
-        let children = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| parents.contains(&row.ppid) && row.pid != 0);
+        let children = rows.iter().enumerate().filter(|(_, row)| {
+            row.ppid.is_some_and(|ppid| parents.contains(&ppid))
+                && row.pid != 0
+                && (args.threads || row.pid == row.tgid)
+        });
         chosen.extend(children.map(|(index, _)| index));
     }
     Ok(rows
@@ -257,6 +270,10 @@ fn select(rows: Vec<Row>, args: &Args) -> anyhow::Result<Vec<Row>> {
         .filter(|(index, _)| chosen.contains(index))
         .map(|(_, row)| row)
         .collect())
+}
+
+fn or_question_mark(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "?".to_owned(), |value| value.to_string())
 }
 
 impl Report for Tasks {
@@ -272,14 +289,13 @@ impl Report for Tasks {
             vec![
                 if row.active { ">" } else { "" }.to_owned(),
                 row.pid.to_string(),
-                row.ppid.to_string(),
-                row.cpu
-                    .map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()),
+                or_question_mark(row.ppid),
+                or_question_mark(row.cpu),
                 format!("{:x}", row.address),
                 row.state.to_string(),
                 row.threads.to_string(),
-                row.vsz_kb.to_string(),
-                row.rss_kb.to_string(),
+                or_question_mark(row.vsz_kb),
+                or_question_mark(row.rss_kb),
                 if row.kernel_thread {
                     format!("[{}]", row.name)
                 } else {
