@@ -19,9 +19,9 @@ pub struct Image {
 impl Image {
     /// Maps a file. The file must not change while it is in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io {
+        let io = |error| Error::Io {
             path: path.to_owned(),
-            source,
+            error,
         };
         // To open a pipe is to wait for its other end.
         if !path.metadata().map_err(io)?.is_file() {

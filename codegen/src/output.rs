@@ -97,5 +97,5 @@ fn list(directory: &Path, out: &mut Vec<PathBuf>) -> Result<(), Error> {
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::Io { path, source }
+    move |error| Error::Io { path, error }
 }

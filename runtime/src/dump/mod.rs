@@ -16,12 +16,12 @@ use crate::fault::FaultKind;
 #[non_exhaustive]
 pub enum OpenError {
     /// The file can't be opened or mapped.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is no memory dump that kstruct knows.
     #[error("{}: not a memory dump: {what}", path.display())]
@@ -91,9 +91,9 @@ static ZEROS: [u8; 65536] = [0; 65536];
 impl Dump {
     /// Opens a dump by mapping it. Nothing but its headers is read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let map = crate::map::map(path).map_err(|source| OpenError::Io {
+        let map = crate::map::map(path).map_err(|error| OpenError::Io {
             path: path.to_owned(),
-            source,
+            error,
         })?;
         let parsed = elf::parse(&map).map_err(|error| match error {
             elf::Error::Other(what) => OpenError::NotADump {
