@@ -4,7 +4,7 @@
 
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
-use crate::view::View;
+use crate::view::{Ptr, View};
 
 /// A node of a list that is embedded in its entries. Crate `kernel` implements it for `list_head` and `hlist_node`.
 pub trait Node<'m>: View<'m> {
@@ -83,6 +83,35 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N,
         }
         Some(entry)
     }
+}
+
+/// Structs that point to the next of their kind, up to the null pointer: `dev_base`, then each `next`.
+///
+/// A chain that goes round in circles ends with a fault.
+pub fn chain<'m, T: View<'m>>(
+    first: Result<Ptr<'m, T>, Fault>,
+    next: impl Fn(T) -> Ptr<'m, T>,
+) -> impl Iterator<Item = Result<T, Fault>> {
+    let mut cycle = CycleGuard::new(0);
+    let mut current = Some(first);
+    std::iter::from_fn(move || {
+        let pointer = match current.take()? {
+            Ok(pointer) if pointer.is_null() => return None,
+            Ok(pointer) => pointer,
+            Err(fault) => return Some(Err(fault)),
+        };
+        if cycle.step(pointer.addr()) {
+            return Some(Err(Fault {
+                address: pointer.addr(),
+                kind: FaultKind::Cycle,
+            }));
+        }
+        let value = pointer.deref();
+        if let Ok(value) = value {
+            current = Some(Ok(next(value)));
+        }
+        Some(value)
+    })
 }
 
 /// Finds out that a walk goes round in circles, in constant space and one comparison a step (Brent's algorithm).

@@ -66,7 +66,7 @@ pub fn ipv4_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv4> 
     ) else {
         return found;
     };
-    for address in crate::chain(Ok(inet.ifa_list()), kernel::in_ifaddr::ifa_next) {
+    for address in kstruct::walk::chain(Ok(inet.ifa_list()), kernel::in_ifaddr::ifa_next) {
         let Some(address) = faults.check(format_args!("IPv4 addresses of {name}"), address) else {
             continue;
         };
@@ -101,7 +101,7 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
     #[cfg(kernel_has = "inet6_ifaddr.if_list")]
     let list = inet.addr_list().entries(kernel::inet6_ifaddr::if_list);
     #[cfg(not(kernel_has = "inet6_ifaddr.if_list"))]
-    let list = crate::chain(Ok(inet.addr_list()), kernel::inet6_ifaddr::if_next);
+    let list = kstruct::walk::chain(Ok(inet.addr_list()), kernel::inet6_ifaddr::if_next);
     for address in list {
         let what = format_args!("IPv6 addresses of {name}");
         let Some(address) = faults.check(what, address) else {

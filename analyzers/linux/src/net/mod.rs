@@ -69,7 +69,7 @@ impl<'m> Namespace<'m> {
     pub fn devices(self) -> impl Iterator<Item = Result<net_device<'m>, Fault>> {
         // Before 2.6.24: a pointer to the first, and `next` in each.
         let first = self.memory.get(kernel::sym::dev_base);
-        crate::chain(first, |device: net_device<'m>| device.next())
+        kstruct::walk::chain(first, |device: net_device<'m>| device.next())
     }
 }
 
