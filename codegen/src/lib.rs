@@ -16,5 +16,6 @@ pub mod model;
 pub mod names;
 pub mod output;
 pub mod passes;
+pub mod select;
 
 pub use error::Error;
