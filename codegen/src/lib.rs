@@ -5,7 +5,9 @@
 //! sees DWARF.
 #![deny(unsafe_code)]
 
+mod compress;
 pub mod ctext;
+mod debuglink;
 pub mod dwarf;
 pub mod emit;
 mod error;
@@ -16,5 +18,6 @@ pub mod model;
 pub mod names;
 pub mod output;
 pub mod passes;
+mod relocate;
 
 pub use error::Error;

@@ -252,6 +252,16 @@ fn type_units_agree() {
     comparison.finish();
 }
 
+/// What readelf finds in a file's debug information, to be sure that a compiler did what it was asked for.
+fn readelf(path: &Path) -> String {
+    let output = Command::new("readelf")
+        .args(["-W", "-S", "--debug-dump=info"])
+        .arg(path)
+        .output()
+        .expect("binutils are there: a program was linked");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn dwz_agrees() {
     let matrix = Matrix::new();
@@ -261,14 +271,179 @@ fn dwz_agrees() {
         let Some(program) = matrix.program(&name, "gcc", &[version]) else {
             return;
         };
-        fs::copy(&program, matrix.path("other")).expect("there is room");
-        let (single, alternate) = (format!("{name}-single"), format!("{name}-alternate"));
-        if matrix.run("dwz", &["-o", &single, &name]).is_none() {
+        let single = format!("{name}-single");
+        // The second is always smaller than what dwz thinks worth its while.
+        if matrix
+            .run("dwz", &["-L", "none", "-o", &single, &name])
+            .is_none()
+        {
             return;
         }
-        comparison.same(&single, &bindings(&matrix.path(&single)));
-        matrix.run("dwz", &["-m", &alternate, &name, "other"]);
-        comparison.same(&alternate, &bindings(&program));
+        let single = matrix.path(&single);
+        assert!(readelf(&single).contains("DW_TAG_partial_unit"), "{name}");
+        comparison.same(&format!("{name}, one file"), &bindings(&single));
+
+        for standard in [false, true] {
+            let name = format!("{name}-{}", if standard { "sup" } else { "altlink" });
+            fs::copy(&program, matrix.path(&name)).expect("there is room");
+            fs::copy(&program, matrix.path("other")).expect("there is room");
+            let alternate = format!("{name}-alternate");
+            let mut args = vec!["-m", &alternate, &name, "other"];
+            if standard {
+                args.insert(0, "--dwarf-5");
+            }
+            matrix.run("dwz", &args);
+            let program = matrix.path(&name);
+            let (section, form) = if standard {
+                (".debug_sup", "DW_TAG_imported_unit")
+            } else {
+                (".gnu_debugaltlink", "alt")
+            };
+            let seen = readelf(&program);
+            assert!(
+                seen.contains(section) && seen.contains(form),
+                "{name}: {seen}"
+            );
+            comparison.same(&name, &bindings(&program));
+        }
     }
     comparison.finish();
+}
+
+#[test]
+fn compressed_sections_agree() {
+    let matrix = Matrix::new();
+    let mut comparison = Comparison::with(reference(&matrix));
+    let program = matrix
+        .program("plain", "gcc", &["-gdwarf-5"])
+        .expect("gcc is there");
+    for kind in ["zlib", "zlib-gnu", "zstd"] {
+        let option = format!("--compress-debug-sections={kind}");
+        if kind == "zstd" && !has_zstd() {
+            missing("objcopy can't compress with zstd (binutils before 2.40)");
+            continue;
+        }
+        matrix.run("objcopy", &[&option, "plain", kind]);
+        let compressed = matrix.path(kind);
+        let size = |path: &Path| path.metadata().expect("it was written").len();
+        assert!(size(&compressed) < size(&program), "{kind}");
+        comparison.same(kind, &bindings(&compressed));
+    }
+    comparison.finish();
+}
+
+fn has_zstd() -> bool {
+    let output = Command::new("objcopy").arg("--help").output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("zstd"))
+}
+
+#[test]
+fn separate_debug_files_agree() {
+    let matrix = Matrix::new();
+    let mut comparison = Comparison::with(reference(&matrix));
+    let program = matrix
+        .program("whole", "gcc", &["-gdwarf-5"])
+        .expect("gcc is there");
+    let folder = |name: &str| {
+        let folder = matrix.path(name);
+        fs::create_dir_all(&folder).expect("there is room");
+        folder
+    };
+    matrix.run("objcopy", &["--only-keep-debug", "whole", "whole.debug"]);
+    matrix.run(
+        "objcopy",
+        &[
+            "--strip-all",
+            "--add-gnu-debuglink=whole.debug",
+            "whole",
+            "stripped",
+        ],
+    );
+    matrix.run("objcopy", &["--strip-all", "whole", "without-link"]);
+    let debug = fs::read(matrix.path("whole.debug")).expect("objcopy wrote it");
+
+    comparison.same("beside", &bindings(&matrix.path("stripped")));
+    fs::remove_file(matrix.path("whole.debug")).expect("it is there");
+    let error = |path: &Path| {
+        let image = Image::open(path).expect("it is there");
+        match dwarf::read(&image, &[], &|_| ()) {
+            Ok(_) => panic!("{}: it was read", path.display()),
+            Err(error) => error.to_string(),
+        }
+    };
+    let message = error(&matrix.path("stripped"));
+    for words in [
+        "it has no DWARF debug information",
+        "whole.debug (no such file)",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
+
+    fs::write(folder(".debug").join("whole.debug"), &debug).expect("there is room");
+    comparison.same("in .debug", &bindings(&matrix.path("stripped")));
+    fs::remove_dir_all(matrix.path(".debug")).expect("it is there");
+
+    // As a package lies when it is unpacked somewhere.
+    let boot = folder("package/boot");
+    fs::copy(matrix.path("stripped"), boot.join("stripped")).expect("there is room");
+    fs::copy(matrix.path("without-link"), boot.join("without-link")).expect("there is room");
+    fs::write(
+        folder("package/usr/lib/debug/boot").join("whole.debug"),
+        &debug,
+    )
+    .expect("there is room");
+    comparison.same("by link, in its tree", &bindings(&boot.join("stripped")));
+    fs::remove_dir_all(matrix.path("package/usr/lib/debug/boot")).expect("it is there");
+    let image = Image::open(&program).expect("it is there");
+    let id = image
+        .parse()
+        .and_then(|elf| elf.kernel())
+        .expect("it is sound")
+        .build_id;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let by_id = folder(&format!("package/usr/lib/debug/.build-id/{}", &id[..2]));
+    let by_id = by_id.join(format!("{}.debug", &id[2..]));
+    fs::write(&by_id, &debug).expect("there is room");
+    comparison.same("by build id", &bindings(&boot.join("without-link")));
+
+    // Another program's debug file in that place is not taken.
+    let other = matrix
+        .program("another", "gcc", &["-gdwarf-4"])
+        .expect("gcc is there");
+    fs::copy(other, &by_id).expect("there is room");
+    let message = error(&boot.join("without-link"));
+    assert!(message.contains("of another build id"), "{message}");
+    comparison.finish();
+}
+
+#[test]
+fn an_alternate_file_that_is_not_there_is_named() {
+    let matrix = Matrix::new();
+    let Some(program) = matrix.program("one", "gcc", &["-gdwarf-4"]) else {
+        return;
+    };
+    fs::copy(&program, matrix.path("two")).expect("there is room");
+    if matrix
+        .run("dwz", &["-m", "shared.dwz", "one", "two"])
+        .is_none()
+    {
+        return;
+    }
+    let error = || {
+        let image = Image::open(&program).expect("it is there");
+        match dwarf::read(&image, &[], &|_| ()) {
+            Ok(_) => panic!("it was read"),
+            Err(error) => error.to_string(),
+        }
+    };
+    fs::rename(matrix.path("shared.dwz"), matrix.path("moved")).expect("it is there");
+    let message = error();
+    assert!(message.contains("alternate file shared.dwz"), "{message}");
+    assert!(message.contains("no such file"), "{message}");
+    fs::copy(&program, matrix.path("shared.dwz")).expect("there is room");
+    let message = error();
+    assert!(
+        message.contains("shared.dwz (of another build id)"),
+        "{message}"
+    );
 }

@@ -13,11 +13,12 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gimli::{EndianSlice, RunTimeEndian, Section as _};
+use gimli::{EndianSlice, RunTimeEndian, SectionId};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::image::Image;
+use crate::debuglink::Companions;
+use crate::image::{Elf, Image};
 use crate::model::Model;
 use crate::passes;
 
@@ -44,10 +45,14 @@ pub fn read(
     modules: &[Image],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Model, Error> {
-    let elf = kernel.parse()?;
+    let companions = Companions::find(kernel)?;
+    let mut elf = kernel.parse()?;
+    if let Some(debug) = &companions.debug {
+        elf = elf.with_symbols_of(debug)?;
+    }
     let identity = elf.kernel()?;
     let context = merge::Context::new(elf.per_cpu_ranges());
-    let mut summaries = read_image(kernel, &context, progress)?;
+    let mut summaries = read_image(kernel, &companions, &context, progress)?;
     for module in modules {
         let machine = module.parse()?.kernel()?;
         if (machine.machine, machine.pointer_size, machine.big_endian)
@@ -58,7 +63,8 @@ pub fn read(
                 what: format!("it is for another machine than {}", kernel.path().display()),
             });
         }
-        for mut summary in read_image(module, &context, &|_| ())? {
+        let companions = Companions::find(module)?;
+        for mut summary in read_image(module, &companions, &context, &|_| ())? {
             summary.forget_variables();
             summaries.push(summary);
         }
@@ -83,23 +89,44 @@ pub fn module_name(path: &Path) -> String {
 
 fn read_image(
     image: &Image,
+    companions: &Companions,
     context: &merge::Context,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<merge::UnitSummary>, Error> {
+    let image = companions.debug.as_ref().unwrap_or(image);
     let elf = image.parse()?;
     let endian = if elf.big_endian() {
         RunTimeEndian::Big
     } else {
         RunTimeEndian::Little
     };
-    let sections = gimli::DwarfSections::load(|id| elf.section(id.name()))?;
-    let dwarf = sections.borrow(|section: &Cow<[u8]>| EndianSlice::new(section, endian));
-    if dwarf.debug_info.reader().is_empty() {
-        return Err(Error::NoDebugInfo {
-            path: image.path().to_owned(),
-        });
-    }
+    let sections = gimli::DwarfSections::load(|id| load(&elf, id))?;
+    let alternate = match &companions.alternate {
+        None => None,
+        Some(alternate) => {
+            let elf = alternate.parse()?;
+            Some(gimli::DwarfSections::load(|id| load(&elf, id))?)
+        }
+    };
+    let dwarf = sections.borrow_with_sup(alternate.as_ref(), |section: &Cow<[u8]>| {
+        EndianSlice::new(section, endian)
+    });
     read_dwarf(image.path(), &dwarf, context, progress)
+}
+
+/// A section, if it is one of those that types are in: to decompress and relocate the others takes long.
+fn load<'d>(elf: &Elf<'d>, id: SectionId) -> Result<Cow<'d, [u8]>, Error> {
+    match id {
+        SectionId::DebugAbbrev
+        | SectionId::DebugAddr
+        | SectionId::DebugInfo
+        | SectionId::DebugLine
+        | SectionId::DebugLineStr
+        | SectionId::DebugStr
+        | SectionId::DebugStrOffsets
+        | SectionId::DebugTypes => elf.section(id.name()),
+        _ => Ok(Cow::Borrowed(&[])),
+    }
 }
 
 /// Units that can be understood by themselves, which in an ordinary kernel are all, are added and forgotten as they come.
