@@ -81,6 +81,11 @@ pub fn read(
     Ok(model)
 }
 
+/// Whether a file has debug information, itself or in a separate debug file that is found.
+pub fn is_in(image: &Image) -> bool {
+    Companions::find(image).is_ok()
+}
+
 /// A module's name from the name of its file: `veth` from `veth.ko.debug`. Names have `_` where files may have `-`.
 pub fn module_name(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
