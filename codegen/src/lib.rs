@@ -5,7 +5,9 @@
 //! sees DWARF.
 #![deny(unsafe_code)]
 
+mod compress;
 pub mod ctext;
+mod debuglink;
 pub mod dwarf;
 pub mod emit;
 mod error;
@@ -16,6 +18,7 @@ pub mod model;
 pub mod names;
 pub mod output;
 pub mod passes;
+mod relocate;
 pub mod select;
 
 pub use error::Error;
