@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
-use kstruct_codegen::{dwarf, emit, output};
+use kstruct_codegen::model::Model;
+use kstruct_codegen::{dwarf, emit, names, output, select};
 
 use crate::{build, find, paths};
 
@@ -19,6 +20,9 @@ pub struct Args {
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
+    /// Take only these types, and what they embed or point to
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    only: Vec<String>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
@@ -36,7 +40,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = generate(&vmlinux, &kernel, &modules, &directory, args.check)?;
+    let done = generate(
+        &vmlinux, &kernel, &modules, &args.only, &directory, args.check,
+    )?;
     if !args.check || done.is_fresh() {
         return Ok(true);
     }
@@ -69,15 +75,23 @@ fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec
     Ok(found.into_values().collect())
 }
 
-/// Generates the bindings of a kernel, or checks them.
-pub fn generate(
+/// The debug files of modules, those that analyzers ask for among them, that are there.
+pub fn modules_there(
     vmlinux: &Path,
     kernel: &str,
-    modules: &[PathBuf],
-    directory: &Path,
-    check: bool,
-) -> anyhow::Result<output::Written> {
-    let start = Instant::now();
+    asked: &[String],
+) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = modules(vmlinux, kernel, &[])?;
+    for module in asked {
+        found.extend(find::module(vmlinux, kernel, module));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Reads a kernel and modules, shows how far it is, and says what could not be understood.
+pub fn read(vmlinux: &Path, modules: &[PathBuf]) -> anyhow::Result<Model> {
     let image = Image::open(vmlinux)?;
     let module_images = modules
         .iter()
@@ -98,7 +112,6 @@ pub fn generate(
             vmlinux.display()
         );
     }
-    let read = start.elapsed();
     if model.problems.total() != 0 {
         eprintln!(
             "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
@@ -108,6 +121,21 @@ pub fn generate(
             model.problems.outside
         );
     }
+    Ok(model)
+}
+
+/// Generates the bindings of a kernel, or checks them.
+pub fn generate(
+    vmlinux: &Path,
+    kernel: &str,
+    modules: &[PathBuf],
+    only: &[String],
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<output::Written> {
+    let start = Instant::now();
+    let model = read(vmlinux, modules)?;
+    let read = start.elapsed();
     if let Some(identity) = build::identity_in(directory)
         && identity.banner != model.kernel.banner
     {
@@ -117,7 +145,23 @@ pub fn generate(
             identity.banner
         );
     }
-    let files = emit::files(&model, &format!("cargo xtask gen {kernel}"))?;
+    let mut command = format!("cargo xtask gen {kernel}");
+    let item_names = names::assign(&model);
+    let selection = if only.is_empty() {
+        None
+    } else {
+        command.push_str(&format!(" --only {}", only.join(",")));
+        let selection = select::closure_of(&model, &item_names, only)
+            .map_err(|unknown| anyhow!("kernel {kernel} has no type {}", unknown.join(", nor ")))?;
+        eprintln!(
+            "{kernel}: {} of {} types are {}, or what they embed or point to",
+            selection.count(),
+            model.items.len(),
+            only.join(", ")
+        );
+        Some(selection)
+    };
+    let files = emit::selected(&model, &item_names, selection.as_ref(), &command)?;
     let written = output::write(directory, &files, check)?;
     let names: Vec<String> = modules
         .iter()
@@ -174,6 +218,13 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
         modules.sort();
         modules.dedup();
     }
-    generate(&vmlinux, kernel, &modules, &paths::bindings(kernel), false)?;
+    generate(
+        &vmlinux,
+        kernel,
+        &modules,
+        &[],
+        &paths::bindings(kernel),
+        false,
+    )?;
     Ok(())
 }

@@ -10,6 +10,8 @@ mod generate;
 mod lab;
 mod new;
 mod paths;
+mod seed;
+mod selected;
 mod workspace;
 
 use std::process::ExitCode;
