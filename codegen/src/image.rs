@@ -1,7 +1,7 @@
 //! Opening an ELF file with debug information: sections, build id, symbols, the kernel's banner.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -246,6 +246,13 @@ impl<'d> Elf<'d> {
 
     /// Global symbols that aren't functions, by name: what the linker script and assembly define among them.
     pub fn objects(&self) -> Vec<(String, u64)> {
+        // What stands in no memory has no address: gcc marks places in .debug_info so when it optimises at link time.
+        let without_address: HashSet<SectionIndex> = self
+            .symbols()
+            .sections()
+            .filter(|section| !is_allocated(section))
+            .map(|section| section.index())
+            .collect();
         let mut objects: Vec<(String, u64)> = self
             .symbols()
             .symbols()
@@ -253,6 +260,9 @@ impl<'d> Elf<'d> {
                 symbol.is_global()
                     && symbol.is_definition()
                     && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
+                    && symbol
+                        .section_index()
+                        .is_none_or(|section| !without_address.contains(&section))
             })
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_printable(name))?;
@@ -269,8 +279,7 @@ impl<'d> Elf<'d> {
         self.file
             .sections()
             .filter(|section| {
-                let allocated = matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC));
-                allocated
+                is_allocated(section)
                     && section.name().is_ok_and(|name| {
                         name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
                     })
@@ -350,6 +359,10 @@ impl<'d> Elf<'d> {
         let start = usize::try_from(address - section.address()).ok()?;
         section.data().ok()?.get(start..)
     }
+}
+
+fn is_allocated(section: &object::Section<'_, '_>) -> bool {
+    matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC))
 }
 
 fn contents<'d>(section: &object::Section<'d, '_>) -> Result<Cow<'d, [u8]>, String> {
