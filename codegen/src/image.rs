@@ -95,6 +95,14 @@ impl Image {
     }
 }
 
+/// Which alternate debug file is meant.
+pub struct AlternateLink {
+    /// Its path, relative to the file that names it.
+    pub name: Vec<u8>,
+    /// Its build id, or its checksum in `.debug_sup`.
+    pub id: Vec<u8>,
+}
+
 /// The parsed headers of an [`Image`].
 pub struct Elf<'d> {
     path: &'d Path,
@@ -131,14 +139,18 @@ impl<'d> Elf<'d> {
         self.file.gnu_debuglink().ok().flatten()
     }
 
-    /// The alternate debug file's name and build id, from `.gnu_debugaltlink` or DWARF 5's `.debug_sup`.
-    pub fn alternate_link(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    /// The alternate debug file, as `.gnu_debugaltlink` or DWARF 5's `.debug_sup` names it.
+    pub fn alternate_link(&self) -> Result<Option<AlternateLink>, Error> {
+        let link = |name: &[u8], id: &[u8]| AlternateLink {
+            name: name.to_owned(),
+            id: id.to_owned(),
+        };
         if let Ok(Some((name, id))) = self.file.gnu_debugaltlink() {
-            return Ok(Some((name.to_owned(), id.to_owned())));
+            return Ok(Some(link(name, id)));
         }
         let section = self.section(".debug_sup")?;
         Ok(match supplement(&section) {
-            Some((false, name, id)) => Some((name.to_owned(), id.to_owned())),
+            Some((false, name, id)) => Some(link(name, id)),
             _ => None,
         })
     }

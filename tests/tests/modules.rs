@@ -81,14 +81,11 @@ fn assert_read(what: &str, model: &Model, wide: bool) {
     assert_eq!((inner.size, outer.size), (2 * word, 5 * word), "{what}");
     let place = (outer.place.file.ends_with("source.c"), outer.place.line);
     assert_eq!(place, (true, 3), "{what}: {:?}", outer.place);
-    let members: Vec<(&str, u64, Option<(u64, u64)>)> = outer
-        .members
-        .iter()
-        .map(|member| {
-            let bits = member.bits.map(|bits| (bits.offset, bits.size));
-            (&*member.name, member.offset, bits)
-        })
-        .collect();
+    let members = outer.members.iter().map(|member| {
+        let bits = member.bits.map(|bits| (bits.offset, bits.size));
+        (&*member.name, member.offset, bits)
+    });
+    let members: Vec<_> = members.collect();
     let first = 3 * word * 8;
     assert_eq!(
         members,
