@@ -283,3 +283,46 @@ fn split_units_are_refused_and_other_languages_skipped() {
         }
     }
 }
+
+/// As packages have them: the module without debug information and compressed, its debug file elsewhere.
+#[test]
+fn a_stripped_module_is_read_by_its_debug_file() {
+    let folder = TempDir::with_prefix("kstruct-modules").expect("there is room");
+    let object = compile(folder.path(), "whole.ko", "gcc", &[]).expect("gcc is there");
+    let objcopy = |args: &[&str]| {
+        let mut command = Command::new("objcopy");
+        let output = command.args(args).current_dir(folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("this test needs objcopy: {error}"));
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    objcopy(&["--only-keep-debug", "whole.ko", "module.ko.debug"]);
+    objcopy(&[
+        "--strip-debug",
+        "--add-gnu-debuglink=module.ko.debug",
+        "whole.ko",
+        "module.ko",
+    ]);
+    let Some(packed) = pack("xz", &folder.path().join("module.ko"), "xz") else {
+        return;
+    };
+    fs::remove_file(object).expect("it is there");
+    assert_read(
+        "by link",
+        &read(&packed).unwrap_or_else(|error| panic!("{error}")),
+        true,
+    );
+
+    // The link says what the file's checksum is; object files have no build id.
+    let debug = folder.path().join("module.ko.debug");
+    let mut bytes = fs::read(&debug).expect("objcopy wrote it");
+    bytes.push(0);
+    fs::write(&debug, &bytes).expect("there is room");
+    let error = read(&packed)
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(
+        error.contains("its checksum is not that in .gnu_debuglink"),
+        "{error}"
+    );
+}
