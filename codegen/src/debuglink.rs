@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
-use crate::image::Image;
+use crate::image::{AlternateLink, Image};
 
 /// Where debug packages put things.
 const DEBUG: &str = "usr/lib/debug";
@@ -121,7 +121,7 @@ fn debug_file(image: &Image) -> Result<Image, Error> {
 
 fn alternate_file(debug: &Image) -> Result<Option<Image>, Error> {
     let elf = debug.parse()?;
-    let Some((name, id)) = elf.alternate_link()? else {
+    let Some(AlternateLink { name, id }) = elf.alternate_link()? else {
         return Ok(None);
     };
     let name = Path::new(OsStr::from_bytes(&name));

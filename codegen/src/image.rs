@@ -1,7 +1,7 @@
 //! Opening an ELF file with debug information: sections, build id, symbols, the kernel's banner.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +95,14 @@ impl Image {
     }
 }
 
+/// Which alternate debug file is meant.
+pub struct AlternateLink {
+    /// Its path, relative to the file that names it.
+    pub name: Vec<u8>,
+    /// Its build id, or its checksum in `.debug_sup`.
+    pub id: Vec<u8>,
+}
+
 /// The parsed headers of an [`Image`].
 pub struct Elf<'d> {
     path: &'d Path,
@@ -131,14 +139,18 @@ impl<'d> Elf<'d> {
         self.file.gnu_debuglink().ok().flatten()
     }
 
-    /// The alternate debug file's name and build id, from `.gnu_debugaltlink` or DWARF 5's `.debug_sup`.
-    pub fn alternate_link(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    /// The alternate debug file, as `.gnu_debugaltlink` or DWARF 5's `.debug_sup` names it.
+    pub fn alternate_link(&self) -> Result<Option<AlternateLink>, Error> {
+        let link = |name: &[u8], id: &[u8]| AlternateLink {
+            name: name.to_owned(),
+            id: id.to_owned(),
+        };
         if let Ok(Some((name, id))) = self.file.gnu_debugaltlink() {
-            return Ok(Some((name.to_owned(), id.to_owned())));
+            return Ok(Some(link(name, id)));
         }
         let section = self.section(".debug_sup")?;
         Ok(match supplement(&section) {
-            Some((false, name, id)) => Some((name.to_owned(), id.to_owned())),
+            Some((false, name, id)) => Some(link(name, id)),
             _ => None,
         })
     }
@@ -246,6 +258,13 @@ impl<'d> Elf<'d> {
 
     /// Global symbols that aren't functions, by name: what the linker script and assembly define among them.
     pub fn objects(&self) -> Vec<(String, u64)> {
+        // What stands in no memory has no address: gcc marks places in .debug_info so when it optimises at link time.
+        let without_address: HashSet<SectionIndex> = self
+            .symbols()
+            .sections()
+            .filter(|section| !is_allocated(section))
+            .map(|section| section.index())
+            .collect();
         let mut objects: Vec<(String, u64)> = self
             .symbols()
             .symbols()
@@ -253,6 +272,9 @@ impl<'d> Elf<'d> {
                 symbol.is_global()
                     && symbol.is_definition()
                     && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
+                    && symbol
+                        .section_index()
+                        .is_none_or(|section| !without_address.contains(&section))
             })
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_printable(name))?;
@@ -269,8 +291,7 @@ impl<'d> Elf<'d> {
         self.file
             .sections()
             .filter(|section| {
-                let allocated = matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC));
-                allocated
+                is_allocated(section)
                     && section.name().is_ok_and(|name| {
                         name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
                     })
@@ -350,6 +371,10 @@ impl<'d> Elf<'d> {
         let start = usize::try_from(address - section.address()).ok()?;
         section.data().ok()?.get(start..)
     }
+}
+
+fn is_allocated(section: &object::Section<'_, '_>) -> bool {
+    matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC))
 }
 
 fn contents<'d>(section: &object::Section<'d, '_>) -> Result<Cow<'d, [u8]>, String> {

@@ -34,6 +34,7 @@ bool truth;
 const unsigned long constant = 5;
 volatile int changing;
 u8 bytes[32];
+const u8 table[7] = { 1 };
 const char *texts[3];
 compare_t compare;
 handler_t *handler;

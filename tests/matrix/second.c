@@ -29,5 +29,5 @@ static int integer_of_second = 3;
 
 int use_second(void)
 {
-	return pointers.text[0] + (int)private.in_second[0] + integer_of_second + (modules.next == 0);
+	return pointers.text[0] + table[1] + (int)private.in_second[0] + integer_of_second + (modules.next == 0);
 }

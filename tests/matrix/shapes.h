@@ -174,3 +174,5 @@ union variant {
 
 extern struct list_head modules;
 extern struct pointers pointers;
+/* Only its definition says how long it is. */
+extern const u8 table[];

@@ -61,6 +61,16 @@ impl Matrix {
 
     /// Compiles and links both files.
     fn program(&self, name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
+        self.linked(name, compiler, options, &[])
+    }
+
+    fn linked(
+        &self,
+        name: &str,
+        compiler: &str,
+        options: &[&str],
+        link: &[&str],
+    ) -> Option<PathBuf> {
         let objects = ["first", "second"].map(|source| {
             let object = format!("{name}-{source}.o");
             let source = format!("{source}.c");
@@ -89,6 +99,7 @@ impl Matrix {
             "-o",
             name,
         ];
+        args.extend(link);
         let (first, second) = (first?, second?);
         args.extend([first.as_str(), second.as_str()]);
         self.run("ld", &args)?;
@@ -220,11 +231,8 @@ fn dwarf_versions_agree() {
             }
         }
     }
-    // DWARF 2 has no tag for restrict.
     for text in comparison.expected.values_mut() {
-        *text = text
-            .replace("*restrict ", "*")
-            .replace("*restrict\"", "*\"");
+        *text = without_restrict(text);
     }
     for compiler in ["gcc", "clang"] {
         let name = format!("{compiler}-gdwarf-2");
@@ -232,6 +240,106 @@ fn dwarf_versions_agree() {
             comparison.same(&name, &bindings(&program));
         }
     }
+    comparison.finish();
+}
+
+/// A vmlinux may keep its relocations, which have been applied, or be a shared object.
+#[test]
+fn ways_of_linking_agree() {
+    let matrix = Matrix::new();
+    let mut comparison = Comparison::with(reference(&matrix));
+    for (name, option, seen) in [
+        ("relocations", "--emit-relocs", ".rela.debug_info"),
+        ("position-independent", "-pie", "DW_TAG_compile_unit"),
+    ] {
+        let program = matrix
+            .linked(name, "gcc", &["-gdwarf-5"], &[option])
+            .expect("gcc is there");
+        assert!(readelf(&program).contains(seen), "{name}");
+        comparison.same(name, &bindings(&program));
+    }
+    comparison.finish();
+}
+
+/// Another ABI, and so another set of bindings.
+#[test]
+fn programs_of_32_bits_agree() {
+    let matrix = Matrix::new();
+    let Some(program) = matrix.program("reference", "gcc", &["-m32", "-gdwarf-5"]) else {
+        return;
+    };
+    let mut comparison = Comparison::with(bindings(&program));
+    for (name, compiler, version) in [
+        ("gcc-4", "gcc", "-gdwarf-4"),
+        ("gcc-3", "gcc", "-gdwarf-3"),
+        ("clang-5", "clang", "-gdwarf-5"),
+        ("clang-4", "clang", "-gdwarf-4"),
+    ] {
+        if let Some(program) = matrix.program(name, compiler, &["-m32", version]) {
+            comparison.same(name, &bindings(&program));
+        }
+    }
+    if let Some(program) = matrix.program("types", "gcc", &["-m32", "-g", "-fdebug-types-section"])
+    {
+        comparison.same("type units", &bindings(&program));
+    }
+    if matrix
+        .run("dwz", &["-L", "none", "-o", "dwz", "gcc-4"])
+        .is_some()
+    {
+        comparison.same("dwz", &bindings(&matrix.path("dwz")));
+    }
+    matrix.run(
+        "objcopy",
+        &["--compress-debug-sections=zlib", "reference", "zlib"],
+    );
+    comparison.same("zlib", &bindings(&matrix.path("zlib")));
+    for text in comparison.expected.values_mut() {
+        *text = without_restrict(text);
+    }
+    for compiler in ["gcc", "clang"] {
+        let name = format!("{compiler}-2");
+        if let Some(program) =
+            matrix.program(&name, compiler, &["-m32", "-gdwarf-2", "-gstrict-dwarf"])
+        {
+            comparison.same(&name, &bindings(&program));
+        }
+    }
+    comparison.finish();
+}
+
+/// DWARF 2 has no tag for restrict.
+fn without_restrict(text: &str) -> String {
+    text.replace("*restrict ", "*").replace("*restrict", "*")
+}
+
+/// After link-time optimisation a variable's address is in one unit and its type in another.
+#[test]
+fn link_time_optimisation_agrees() {
+    let matrix = Matrix::new();
+    let mut comparison = Comparison::with(reference(&matrix));
+    let mut args = vec![
+        "-flto",
+        "-g",
+        "-O0",
+        "-ffreestanding",
+        "-fno-pie",
+        "-fdata-sections",
+        "-ffunction-sections",
+    ];
+    args.extend([
+        "-static",
+        "-no-pie",
+        "-nostdlib",
+        "-flto-partition=none",
+        "-Wl,-T,matrix.lds",
+        "-Wl,--build-id=sha1",
+    ]);
+    args.extend(["-o", "lto", "first.c", "second.c"]);
+    matrix.run("gcc", &args);
+    let program = matrix.path("lto");
+    assert!(readelf(&program).contains("DW_AT_abstract_origin"));
+    comparison.same("lto", &bindings(&program));
     comparison.finish();
 }
 

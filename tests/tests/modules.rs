@@ -81,14 +81,11 @@ fn assert_read(what: &str, model: &Model, wide: bool) {
     assert_eq!((inner.size, outer.size), (2 * word, 5 * word), "{what}");
     let place = (outer.place.file.ends_with("source.c"), outer.place.line);
     assert_eq!(place, (true, 3), "{what}: {:?}", outer.place);
-    let members: Vec<(&str, u64, Option<(u64, u64)>)> = outer
-        .members
-        .iter()
-        .map(|member| {
-            let bits = member.bits.map(|bits| (bits.offset, bits.size));
-            (&*member.name, member.offset, bits)
-        })
-        .collect();
+    let members = outer.members.iter().map(|member| {
+        let bits = member.bits.map(|bits| (bits.offset, bits.size));
+        (&*member.name, member.offset, bits)
+    });
+    let members: Vec<_> = members.collect();
     let first = 3 * word * 8;
     assert_eq!(
         members,
@@ -285,4 +282,47 @@ fn split_units_are_refused_and_other_languages_skipped() {
             assert_eq!(variable.ty, Type::Void, "{variable:?}");
         }
     }
+}
+
+/// As packages have them: the module without debug information and compressed, its debug file elsewhere.
+#[test]
+fn a_stripped_module_is_read_by_its_debug_file() {
+    let folder = TempDir::with_prefix("kstruct-modules").expect("there is room");
+    let object = compile(folder.path(), "whole.ko", "gcc", &[]).expect("gcc is there");
+    let objcopy = |args: &[&str]| {
+        let mut command = Command::new("objcopy");
+        let output = command.args(args).current_dir(folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("this test needs objcopy: {error}"));
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    objcopy(&["--only-keep-debug", "whole.ko", "module.ko.debug"]);
+    objcopy(&[
+        "--strip-debug",
+        "--add-gnu-debuglink=module.ko.debug",
+        "whole.ko",
+        "module.ko",
+    ]);
+    let Some(packed) = pack("xz", &folder.path().join("module.ko"), "xz") else {
+        return;
+    };
+    fs::remove_file(object).expect("it is there");
+    assert_read(
+        "by link",
+        &read(&packed).unwrap_or_else(|error| panic!("{error}")),
+        true,
+    );
+
+    // The link says what the file's checksum is; object files have no build id.
+    let debug = folder.path().join("module.ko.debug");
+    let mut bytes = fs::read(&debug).expect("objcopy wrote it");
+    bytes.push(0);
+    fs::write(&debug, &bytes).expect("there is room");
+    let error = read(&packed)
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(
+        error.contains("its checksum is not that in .gnu_debuglink"),
+        "{error}"
+    );
 }

@@ -19,7 +19,7 @@ use gimli::constants as dw;
 use super::order::order;
 use super::targets::{Tag, Targets};
 use super::unit::{
-    FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, RawVariable, Ref, VOID,
+    FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, RawVariable, Ref, UnitKind, VOID,
 };
 use super::world::{At, World};
 use crate::model::{
@@ -159,11 +159,19 @@ impl Context {
                 continue;
             }
             match world.declaration(number, variable.declaration) {
-                Some((home, declaration)) => elsewhere.extend(
-                    merger
-                        .variable(number, variable, home, declaration)
-                        .map(|variable| (home, variable)),
-                ),
+                Some((home, declaration)) => {
+                    let Some(variable) = merger.variable(number, variable, home, declaration)
+                    else {
+                        continue;
+                    };
+                    // What dwz moved is still of this source file; what the linker moved is of the other.
+                    let is_source = |unit: &ParsedUnit<'_>| unit.kind == UnitKind::Compile;
+                    if world.unit(home).is_some_and(is_source) {
+                        elsewhere.push((home, variable));
+                    } else {
+                        summary.variables.push(variable);
+                    }
+                }
                 None => count(&self.dangling),
             }
         }
@@ -385,7 +393,12 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         unit: u32,
         declaration: &RawVariable<'_>,
     ) -> Option<Variable> {
-        if declaration.name.is_empty() {
+        let name = if variable.name.is_empty() {
+            declaration.name
+        } else {
+            variable.name
+        };
+        if name.is_empty() {
             return None;
         }
         let address = variable.address;
@@ -394,7 +407,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             .per_cpu
             .iter()
             .any(|range| range.contains(&address));
-        let name = owned(declaration.name);
+        let name = owned(name);
         // Before 2.6.33 a per-CPU variable carried its nature in its name.
         let name = match name.strip_prefix("per_cpu__") {
             Some(short) if per_cpu => Arc::from(short),
@@ -403,7 +416,12 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         self.mentions_left = MAX_MENTIONS;
         Some(Variable {
             name,
-            ty: self.tree(unit, declaration.ty, Depth::VALUE),
+            // A declaration may leave open how long an array is.
+            ty: if variable.ty == VOID {
+                self.tree(unit, declaration.ty, Depth::VALUE)
+            } else {
+                self.tree(of, variable.ty, Depth::VALUE)
+            },
             address,
             per_cpu,
             external: variable.external || declaration.external,

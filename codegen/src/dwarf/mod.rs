@@ -228,7 +228,7 @@ fn read_dwarf(
     for (number, (summary, elsewhere)) in sources.iter().zip(added) {
         summaries[*number as usize].absorb(summary);
         for (home, variable) in elsewhere {
-            // A declaration in the alternate file belongs to no unit of this one.
+            // Of units in the alternate file there is no summary.
             let home = if (home as usize) < summaries.len() {
                 home
             } else {

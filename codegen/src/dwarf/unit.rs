@@ -653,20 +653,10 @@ impl<'a, 'd> Reader<'a, 'd> {
         offset: UnitOffset,
         attributes: &Attributes<'d>,
     ) -> Result<(), gimli::Error> {
-        let Some(address) = attributes.location.and_then(|value| self.address(value)) else {
-            if self.shared && attributes.ty.is_some() {
-                let declaration = RawVariable {
-                    name: self.string(attributes.name)?,
-                    ty: self.reference(attributes.ty),
-                    address: 0,
-                    external: attributes.external,
-                    place: attributes.place,
-                    declaration: VOID,
-                };
-                self.out.declarations.insert(offset.0 as u32, declaration);
-            }
+        let address = attributes.location.and_then(|value| self.address(value));
+        if address.is_none() && !self.shared {
             return Ok(());
-        };
+        }
         let origin = self.reference(attributes.origin);
         let declaration = if origin == VOID || origin & FOREIGN != 0 {
             Attributes::default()
@@ -692,12 +682,17 @@ impl<'a, 'd> Reader<'a, 'd> {
         let variable = RawVariable {
             name,
             ty: self.reference(ty),
-            address,
+            address: address.unwrap_or(0),
             external: attributes.external || declaration.external,
             place,
             declaration: if is_foreign { origin } else { VOID },
         };
-        self.out.variables.push(variable);
+        match address {
+            Some(_) => self.out.variables.push(variable),
+            None => {
+                self.out.declarations.insert(offset.0 as u32, variable);
+            }
+        }
         Ok(())
     }
 
