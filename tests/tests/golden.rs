@@ -109,7 +109,7 @@ impl Case {
     fn data(&self, dump: &mut Synthetic) -> String {
         let bytes = fs::read(&self.program).expect("the compiler wrote it");
         let file = object::File::parse(&*bytes).expect("it is an object file");
-        let mut physical = 0x100_0000;
+        let physical = 0x100_0000;
         for section in file.sections() {
             let address = section.address();
             if address == 0 || !file.is_64() {
@@ -127,8 +127,6 @@ impl Case {
             }
             dump.put(physical + (address & 0xff_ffff), &data);
         }
-        physical += 1;
-        let _ = physical;
         let mut text = String::new();
         for symbol in file.symbols() {
             let (Ok(name), Some(index)) = (symbol.name(), symbol.section_index()) else {
@@ -207,7 +205,7 @@ fn every_case_is_as_expected_and_reads_what_the_compiler_wrote() {
 
 /// What the checks share.
 const MAIN: &str = r#"
-#![allow(non_camel_case_types, non_upper_case_globals, non_snake_case)]
+#![allow(unused_imports, non_camel_case_types, non_upper_case_globals, non_snake_case)]
 
 use kstruct::{Functions, KernelInfo, Memory, Part, View};
 

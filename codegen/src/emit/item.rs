@@ -93,7 +93,16 @@ fn aggregate(
             continue;
         };
         let doc = match member.bits {
-            None => format!(" `{}` at {}", ctext::member(model, member), member.offset),
+            None => format!(
+                " `{}` at {}{}",
+                ctext::member(model, member),
+                member.offset,
+                match model.size_of(&member.ty) {
+                    Some(1) => ", 1 byte".to_owned(),
+                    Some(size) => format!(", {size} bytes"),
+                    None => String::new(),
+                }
+            ),
             Some(bits) => format!(
                 " `{}` at {}, bit {}",
                 ctext::member(model, member),

@@ -1,10 +1,7 @@
 use kstruct::{Memory, View as _};
 
-#[allow(unused_imports)]
 use super::bindings::{constants, sym, *};
-#[allow(unused_imports)]
 use super::data;
-#[allow(unused_imports)]
 use crate::view;
 
 pub fn check(memory: &Memory) {

@@ -56,22 +56,22 @@ impl ::core::fmt::Debug for packed<'_> {
     }
 }
 impl<'m> packed<'m> {
-    /// `char a` at 0
+    /// `char a` at 0, 1 byte
     #[inline]
     pub fn a(self) -> u8 {
         self.0.u8(0)
     }
-    /// `int b` at 1
+    /// `int b` at 1, 4 bytes
     #[inline]
     pub fn b(self) -> i32 {
         self.0.i32(1)
     }
-    /// `long int c` at 5
+    /// `long int c` at 5, 8 bytes
     #[inline]
     pub fn c(self) -> i64 {
         self.0.i64(5)
     }
-    /// `short int d` at 13
+    /// `short int d` at 13, 2 bytes
     #[inline]
     pub fn d(self) -> i16 {
         self.0.i16(13)
@@ -104,7 +104,7 @@ impl ::core::fmt::Debug for aligned<'_> {
     }
 }
 impl<'m> aligned<'m> {
-    /// `int a` at 0
+    /// `int a` at 0, 4 bytes
     #[inline]
     pub fn a(self) -> i32 {
         self.0.i32(0)
@@ -140,37 +140,37 @@ impl ::core::fmt::Debug for mixed<'_> {
     }
 }
 impl<'m> mixed<'m> {
-    /// `char a` at 0
+    /// `char a` at 0, 1 byte
     #[inline]
     pub fn a(self) -> u8 {
         self.0.u8(0)
     }
-    /// `struct packed packed` at 1
+    /// `struct packed packed` at 1, 15 bytes
     #[inline]
     pub fn packed(self) -> packed<'m> {
         self.0.sub(1)
     }
-    /// `struct aligned aligned` at 16
+    /// `struct aligned aligned` at 16, 64 bytes
     #[inline]
     pub fn aligned(self) -> aligned<'m> {
         self.0.sub(16)
     }
-    /// `char b` at 80
+    /// `char b` at 80, 1 byte
     #[inline]
     pub fn b(self) -> u8 {
         self.0.u8(80)
     }
-    /// `int c` at 96
+    /// `int c` at 96, 4 bytes
     #[inline]
     pub fn c(self) -> i32 {
         self.0.i32(96)
     }
-    /// `short int d` at 100
+    /// `short int d` at 100, 2 bytes
     #[inline]
     pub fn d(self) -> i16 {
         self.0.i16(100)
     }
-    /// `int e` at 102
+    /// `int e` at 102, 4 bytes
     #[inline]
     pub fn e(self) -> i32 {
         self.0.i32(102)

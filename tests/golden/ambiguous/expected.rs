@@ -56,12 +56,12 @@ impl ::core::fmt::Debug for shared<'_> {
     }
 }
 impl<'m> shared<'m> {
-    /// `int a` at 0
+    /// `int a` at 0, 4 bytes
     #[inline]
     pub fn a(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int b` at 4
+    /// `int b` at 4, 4 bytes
     #[inline]
     pub fn b(self) -> i32 {
         self.0.i32(4)
@@ -95,7 +95,7 @@ impl ::core::fmt::Debug for differs__input<'_> {
     }
 }
 impl<'m> differs__input<'m> {
-    /// `int old` at 0
+    /// `int old` at 0, 4 bytes
     #[inline]
     pub fn old(self) -> i32 {
         self.0.i32(0)
@@ -128,12 +128,12 @@ impl ::core::fmt::Debug for uses<'_> {
     }
 }
 impl<'m> uses<'m> {
-    /// `struct differs *pointer` at 0
+    /// `struct differs *pointer` at 0, 8 bytes
     #[inline]
     pub fn pointer(self) -> Ptr<'m, differs__input<'m>> {
         self.0.ptr(0)
     }
-    /// `struct differs value` at 8
+    /// `struct differs value` at 8, 4 bytes
     #[inline]
     pub fn value(self) -> differs__input<'m> {
         self.0.sub(8)
@@ -167,12 +167,12 @@ impl ::core::fmt::Debug for differs__other<'_> {
     }
 }
 impl<'m> differs__other<'m> {
-    /// `int added` at 0
+    /// `int added` at 0, 4 bytes
     #[inline]
     pub fn added(self) -> i32 {
         self.0.i32(0)
     }
-    /// `short int new` at 4
+    /// `short int new` at 4, 2 bytes
     #[inline]
     pub fn new(self) -> i16 {
         self.0.i16(4)
@@ -205,12 +205,12 @@ impl ::core::fmt::Debug for other_uses<'_> {
     }
 }
 impl<'m> other_uses<'m> {
-    /// `struct differs *pointer` at 0
+    /// `struct differs *pointer` at 0, 8 bytes
     #[inline]
     pub fn pointer(self) -> Ptr<'m, differs__other<'m>> {
         self.0.ptr(0)
     }
-    /// `struct differs value` at 8
+    /// `struct differs value` at 8, 8 bytes
     #[inline]
     pub fn value(self) -> differs__other<'m> {
         self.0.sub(8)

@@ -56,7 +56,7 @@ impl ::core::fmt::Debug for tagged<'_> {
     }
 }
 impl<'m> tagged<'m> {
-    /// `int first` at 0
+    /// `int first` at 0, 4 bytes
     #[inline]
     pub fn first(self) -> i32 {
         self.0.i32(0)
@@ -92,22 +92,22 @@ impl ::core::fmt::Debug for outer<'_> {
     }
 }
 impl<'m> outer<'m> {
-    /// `int before` at 0
+    /// `int before` at 0, 4 bytes
     #[inline]
     pub fn before(self) -> i32 {
         self.0.i32(0)
     }
-    /// `long int as_long` at 8
+    /// `long int as_long` at 8, 8 bytes
     #[inline]
     pub fn as_long(self) -> i64 {
         self.0.i64(8)
     }
-    /// `short int low` at 8
+    /// `short int low` at 8, 2 bytes
     #[inline]
     pub fn low(self) -> i16 {
         self.0.i16(8)
     }
-    /// `char letters[2]` at 10
+    /// `char letters[2]` at 10, 2 bytes
     #[inline]
     pub fn letters(self) -> CharArray<'m> {
         self.0.chars(10, 2)
@@ -122,32 +122,32 @@ impl<'m> outer<'m> {
     pub fn two(self) -> u8 {
         self.0.bits(85, 3) as u8
     }
-    /// `unsigned char three` at 11
+    /// `unsigned char three` at 11, 1 byte
     #[inline]
     pub fn three(self) -> u8 {
         self.0.u8(11)
     }
-    /// `int first` at 16
+    /// `int first` at 16, 4 bytes
     #[inline]
     pub fn first(self) -> i32 {
         self.0.i32(16)
     }
-    /// `struct {...} named` at 20
+    /// `struct {...} named` at 20, 8 bytes
     #[inline]
     pub fn named(self) -> outer__named<'m> {
         self.0.sub(20)
     }
-    /// `struct {...} *pointed` at 32
+    /// `struct {...} *pointed` at 32, 8 bytes
     #[inline]
     pub fn pointed(self) -> Ptr<'m, outer__pointed<'m>> {
         self.0.ptr(32)
     }
-    /// `struct {...} list[2]` at 40
+    /// `struct {...} list[2]` at 40, 8 bytes
     #[inline]
     pub fn list(self) -> Array<'m, outer__list<'m>> {
         self.0.array(40, 2)
     }
-    /// `long int words[1]` at 40
+    /// `long int words[1]` at 40, 8 bytes
     #[inline]
     pub fn words(self) -> Array<'m, i64> {
         self.0.array(40, 1)
@@ -180,12 +180,12 @@ impl ::core::fmt::Debug for outer__named<'_> {
     }
 }
 impl<'m> outer__named<'m> {
-    /// `int x` at 0
+    /// `int x` at 0, 4 bytes
     #[inline]
     pub fn x(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int y` at 4
+    /// `int y` at 4, 4 bytes
     #[inline]
     pub fn y(self) -> i32 {
         self.0.i32(4)
@@ -218,7 +218,7 @@ impl ::core::fmt::Debug for outer__pointed<'_> {
     }
 }
 impl<'m> outer__pointed<'m> {
-    /// `int inner` at 0
+    /// `int inner` at 0, 4 bytes
     #[inline]
     pub fn inner(self) -> i32 {
         self.0.i32(0)
@@ -251,7 +251,7 @@ impl ::core::fmt::Debug for outer__list<'_> {
     }
 }
 impl<'m> outer__list<'m> {
-    /// `int deep` at 0
+    /// `int deep` at 0, 4 bytes
     #[inline]
     pub fn deep(self) -> i32 {
         self.0.i32(0)

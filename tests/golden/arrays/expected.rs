@@ -60,12 +60,12 @@ impl ::core::fmt::Debug for point<'_> {
     }
 }
 impl<'m> point<'m> {
-    /// `int x` at 0
+    /// `int x` at 0, 4 bytes
     #[inline]
     pub fn x(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int y` at 4
+    /// `int y` at 4, 4 bytes
     #[inline]
     pub fn y(self) -> i32 {
         self.0.i32(4)
@@ -134,52 +134,52 @@ impl ::core::fmt::Debug for arrays<'_> {
     }
 }
 impl<'m> arrays<'m> {
-    /// `int matrix[2][3]` at 0
+    /// `int matrix[2][3]` at 0, 24 bytes
     #[inline]
     pub fn matrix(self) -> Array<'m, [i32; 3]> {
         self.0.array(0, 2)
     }
-    /// `char names[2][4]` at 24
+    /// `char names[2][4]` at 24, 8 bytes
     #[inline]
     pub fn names(self) -> Array<'m, Chars<4>> {
         self.0.array(24, 2)
     }
-    /// `struct point points[2][2]` at 32
+    /// `struct point points[2][2]` at 32, 32 bytes
     #[inline]
     pub fn points(self) -> Array<'m, [point<'m>; 2]> {
         self.0.array(32, 2)
     }
-    /// `struct point *pointers[2]` at 64
+    /// `struct point *pointers[2]` at 64, 16 bytes
     #[inline]
     pub fn pointers(self) -> Array<'m, Ptr<'m, point<'m>>> {
         self.0.array(64, 2)
     }
-    /// `enum letter letters[2]` at 80
+    /// `enum letter letters[2]` at 80, 8 bytes
     #[inline]
     pub fn letters(self) -> Array<'m, letter> {
         self.0.array(80, 2)
     }
-    /// `unsigned char bytes[3]` at 88
+    /// `unsigned char bytes[3]` at 88, 3 bytes
     #[inline]
     pub fn bytes(self) -> Array<'m, u8> {
         self.0.array(88, 3)
     }
-    /// `signed char signs[2]` at 91
+    /// `signed char signs[2]` at 91, 2 bytes
     #[inline]
     pub fn signs(self) -> Array<'m, i8> {
         self.0.array(91, 2)
     }
-    /// `_Bool flags[2]` at 93
+    /// `_Bool flags[2]` at 93, 2 bytes
     #[inline]
     pub fn flags(self) -> Array<'m, bool> {
         self.0.array(93, 2)
     }
-    /// `volatile volatile const short unsigned int qualified[2]` at 96
+    /// `volatile volatile const short unsigned int qualified[2]` at 96, 4 bytes
     #[inline]
     pub fn qualified(self) -> Array<'m, u16> {
         self.0.array(96, 2)
     }
-    /// `char (*to_array)[4]` at 104
+    /// `char (*to_array)[4]` at 104, 8 bytes
     #[inline]
     pub fn to_array(self) -> Ptr<'m, Chars<4>> {
         self.0.ptr(104)

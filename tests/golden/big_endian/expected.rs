@@ -156,7 +156,7 @@ impl ::core::fmt::Debug for crossing<'_> {
     }
 }
 impl<'m> crossing<'m> {
-    /// `unsigned char a` at 0
+    /// `unsigned char a` at 0, 1 byte
     #[inline]
     pub fn a(self) -> u8 {
         self.0.u8(0)
@@ -204,57 +204,57 @@ impl ::core::fmt::Debug for numbers<'_> {
     }
 }
 impl<'m> numbers<'m> {
-    /// `short int s` at 0
+    /// `short int s` at 0, 2 bytes
     #[inline]
     pub fn s(self) -> i16 {
         self.0.i16_be(0)
     }
-    /// `int i` at 4
+    /// `int i` at 4, 4 bytes
     #[inline]
     pub fn i(self) -> i32 {
         self.0.i32_be(4)
     }
-    /// `long int l` at 8
+    /// `long int l` at 8, 8 bytes
     #[inline]
     pub fn l(self) -> i64 {
         self.0.i64_be(8)
     }
-    /// `long long unsigned int u` at 16
+    /// `long long unsigned int u` at 16, 8 bytes
     #[inline]
     pub fn u(self) -> u64 {
         self.0.u64_be(16)
     }
-    /// `struct numbers *next` at 24
+    /// `struct numbers *next` at 24, 8 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, numbers<'m>> {
         self.0.value::<Be<Ptr<'m, numbers<'m>>>>(24)
     }
-    /// `int list[3]` at 32
+    /// `int list[3]` at 32, 12 bytes
     #[inline]
     pub fn list(self) -> Array<'m, Be<i32>> {
         self.0.array(32, 3)
     }
-    /// `enum color color` at 44
+    /// `enum color color` at 44, 4 bytes
     #[inline]
     pub fn color(self) -> color {
         color(self.0.u32_be(44))
     }
-    /// `char text[4]` at 48
+    /// `char text[4]` at 48, 4 bytes
     #[inline]
     pub fn text(self) -> CharArray<'m> {
         self.0.chars(48, 4)
     }
-    /// `float f` at 52
+    /// `float f` at 52, 4 bytes
     #[inline]
     pub fn f(self) -> f32 {
         self.0.f32_be(52)
     }
-    /// `double d` at 56
+    /// `double d` at 56, 8 bytes
     #[inline]
     pub fn d(self) -> f64 {
         self.0.f64_be(56)
     }
-    /// `unsigned char byte` at 64
+    /// `unsigned char byte` at 64, 1 byte
     #[inline]
     pub fn byte(self) -> u8 {
         self.0.u8(64)

@@ -219,7 +219,7 @@ impl ::core::fmt::Debug for crossing<'_> {
     }
 }
 impl<'m> crossing<'m> {
-    /// `unsigned char a` at 0
+    /// `unsigned char a` at 0, 1 byte
     #[inline]
     pub fn a(self) -> u8 {
         self.0.u8(0)
@@ -244,7 +244,7 @@ impl<'m> crossing<'m> {
     pub fn e(self) -> u64 {
         self.0.bits(99, 37)
     }
-    /// `unsigned char f` at 17
+    /// `unsigned char f` at 17, 1 byte
     #[inline]
     pub fn f(self) -> u8 {
         self.0.u8(17)

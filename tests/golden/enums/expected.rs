@@ -296,42 +296,42 @@ impl ::core::fmt::Debug for enums<'_> {
     }
 }
 impl<'m> enums<'m> {
-    /// `enum duplicate duplicate` at 0
+    /// `enum duplicate duplicate` at 0, 4 bytes
     #[inline]
     pub fn duplicate(self) -> duplicate {
         duplicate(self.0.u32(0))
     }
-    /// `enum negative negative` at 4
+    /// `enum negative negative` at 4, 4 bytes
     #[inline]
     pub fn negative(self) -> negative {
         negative(self.0.i32(4))
     }
-    /// `enum wide wide` at 8
+    /// `enum wide wide` at 8, 8 bytes
     #[inline]
     pub fn wide(self) -> wide {
         wide(self.0.u64(8))
     }
-    /// `enum widest widest` at 16
+    /// `enum widest widest` at 16, 8 bytes
     #[inline]
     pub fn widest(self) -> widest {
         widest(self.0.u64(16))
     }
-    /// `enum wide_negative wide_negative` at 24
+    /// `enum wide_negative wide_negative` at 24, 8 bytes
     #[inline]
     pub fn wide_negative(self) -> wide_negative {
         wide_negative(self.0.i64(24))
     }
-    /// `enum tiny tiny` at 32
+    /// `enum tiny tiny` at 32, 1 byte
     #[inline]
     pub fn tiny(self) -> tiny {
         tiny(self.0.u8(32))
     }
-    /// `enum {...} inner` at 36
+    /// `enum {...} inner` at 36, 4 bytes
     #[inline]
     pub fn inner(self) -> enums__inner {
         enums__inner(self.0.u32(36))
     }
-    /// `enum forward *forward` at 40
+    /// `enum forward *forward` at 40, 8 bytes
     #[inline]
     pub fn forward(self) -> Ptr<'m, forward<'m>> {
         self.0.ptr(40)

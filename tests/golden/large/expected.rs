@@ -56,22 +56,22 @@ impl ::core::fmt::Debug for large<'_> {
     }
 }
 impl<'m> large<'m> {
-    /// `int first` at 0
+    /// `int first` at 0, 4 bytes
     #[inline]
     pub fn first(self) -> i32 {
         self.0.i32(0)
     }
-    /// `char middle[102400]` at 4
+    /// `char middle[102400]` at 4, 102400 bytes
     #[inline]
     pub fn middle(self) -> CharArray<'m> {
         self.0.chars(4, 102400)
     }
-    /// `int last` at 102404
+    /// `int last` at 102404, 4 bytes
     #[inline]
     pub fn last(self) -> i32 {
         self.0.i32(102404)
     }
-    /// `struct {...} tables[2]` at 102408
+    /// `struct {...} tables[2]` at 102408, 65536 bytes
     #[inline]
     pub fn tables(self) -> Array<'m, large__tables<'m>> {
         self.0.array(102408, 2)
@@ -104,7 +104,7 @@ impl ::core::fmt::Debug for large__tables<'_> {
     }
 }
 impl<'m> large__tables<'m> {
-    /// `long int a[4096]` at 0
+    /// `long int a[4096]` at 0, 32768 bytes
     #[inline]
     pub fn a(self) -> Array<'m, i64> {
         self.0.array(0, 4096)

@@ -62,82 +62,82 @@ impl ::core::fmt::Debug for keywords<'_> {
     }
 }
 impl<'m> keywords<'m> {
-    /// `int type` at 0
+    /// `int type` at 0, 4 bytes
     #[doc(alias = "type")]
     #[inline]
     pub fn type_(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int type_` at 4
+    /// `int type_` at 4, 4 bytes
     #[doc(alias = "type_")]
     #[inline]
     pub fn type__(self) -> i32 {
         self.0.i32(4)
     }
-    /// `int self` at 8
+    /// `int self` at 8, 4 bytes
     #[doc(alias = "self")]
     #[inline]
     pub fn self_(self) -> i32 {
         self.0.i32(8)
     }
-    /// `int Self` at 12
+    /// `int Self` at 12, 4 bytes
     #[doc(alias = "Self")]
     #[inline]
     pub fn Self_(self) -> i32 {
         self.0.i32(12)
     }
-    /// `int match` at 16
+    /// `int match` at 16, 4 bytes
     #[doc(alias = "match")]
     #[inline]
     pub fn match_(self) -> i32 {
         self.0.i32(16)
     }
-    /// `int fn` at 20
+    /// `int fn` at 20, 4 bytes
     #[doc(alias = "fn")]
     #[inline]
     pub fn fn_(self) -> i32 {
         self.0.i32(20)
     }
-    /// `int crate` at 24
+    /// `int crate` at 24, 4 bytes
     #[doc(alias = "crate")]
     #[inline]
     pub fn crate_(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int addr` at 28
+    /// `int addr` at 28, 4 bytes
     #[doc(alias = "addr")]
     #[inline]
     pub fn addr_(self) -> i32 {
         self.0.i32(28)
     }
-    /// `int at` at 32
+    /// `int at` at 32, 4 bytes
     #[doc(alias = "at")]
     #[inline]
     pub fn at_(self) -> i32 {
         self.0.i32(32)
     }
-    /// `int new` at 36
+    /// `int new` at 36, 4 bytes
     #[inline]
     pub fn new(self) -> i32 {
         self.0.i32(36)
     }
-    /// `int part` at 40
+    /// `int part` at 40, 4 bytes
     #[inline]
     pub fn part(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int a$b` at 44
+    /// `int a$b` at 44, 4 bytes
     #[inline]
     pub fn a_b(self) -> i32 {
         self.0.i32(44)
     }
-    /// `int a_b` at 48
+    /// `int a_b` at 48, 4 bytes
     #[doc(alias = "a_b")]
     #[inline]
     pub fn a_b_(self) -> i32 {
         self.0.i32(48)
     }
-    /// `int x64__` at 52
+    /// `int x64__` at 52, 4 bytes
     #[inline]
     pub fn x64__(self) -> i32 {
         self.0.i32(52)
@@ -171,7 +171,7 @@ impl ::core::fmt::Debug for View_<'_> {
     }
 }
 impl<'m> View_<'m> {
-    /// `int a` at 0
+    /// `int a` at 0, 4 bytes
     #[inline]
     pub fn a(self) -> i32 {
         self.0.i32(0)
@@ -205,7 +205,7 @@ impl ::core::fmt::Debug for u32_<'_> {
     }
 }
 impl<'m> u32_<'m> {
-    /// `int b` at 0
+    /// `int b` at 0, 4 bytes
     #[inline]
     pub fn b(self) -> i32 {
         self.0.i32(0)
@@ -239,7 +239,7 @@ impl ::core::fmt::Debug for str_<'_> {
     }
 }
 impl<'m> str_<'m> {
-    /// `int c` at 0
+    /// `int c` at 0, 4 bytes
     #[inline]
     pub fn c(self) -> i32 {
         self.0.i32(0)
@@ -273,12 +273,12 @@ impl ::core::fmt::Debug for async_<'_> {
     }
 }
 impl<'m> async_<'m> {
-    /// `int d` at 0
+    /// `int d` at 0, 4 bytes
     #[inline]
     pub fn d(self) -> i32 {
         self.0.i32(0)
     }
-    /// `short int e` at 0
+    /// `short int e` at 0, 2 bytes
     #[inline]
     pub fn e(self) -> i16 {
         self.0.i16(0)
@@ -312,7 +312,7 @@ impl ::core::fmt::Debug for Raw_<'_> {
     }
 }
 impl<'m> Raw_<'m> {
-    /// `int f` at 0
+    /// `int f` at 0, 4 bytes
     #[inline]
     pub fn f(self) -> i32 {
         self.0.i32(0)
@@ -345,7 +345,7 @@ impl ::core::fmt::Debug for twice<'_> {
     }
 }
 impl<'m> twice<'m> {
-    /// `int g` at 0
+    /// `int g` at 0, 4 bytes
     #[inline]
     pub fn g(self) -> i32 {
         self.0.i32(0)

@@ -60,12 +60,12 @@ impl ::core::fmt::Debug for node<'_> {
     }
 }
 impl<'m> node<'m> {
-    /// `int value` at 0
+    /// `int value` at 0, 4 bytes
     #[inline]
     pub fn value(self) -> i32 {
         self.0.i32(0)
     }
-    /// `struct node *next` at 8
+    /// `struct node *next` at 8, 8 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, node<'m>> {
         self.0.ptr(8)
@@ -98,62 +98,62 @@ impl ::core::fmt::Debug for pointers<'_> {
     }
 }
 impl<'m> pointers<'m> {
-    /// `struct node *one` at 0
+    /// `struct node *one` at 0, 8 bytes
     #[inline]
     pub fn one(self) -> Ptr<'m, node<'m>> {
         self.0.ptr(0)
     }
-    /// `struct node **two` at 8
+    /// `struct node **two` at 8, 8 bytes
     #[inline]
     pub fn two(self) -> Ptr<'m, Ptr<'m, node<'m>>> {
         self.0.ptr(8)
     }
-    /// `struct node ***three` at 16
+    /// `struct node ***three` at 16, 8 bytes
     #[inline]
     pub fn three(self) -> Ptr<'m, Ptr<'m, Ptr<'m, node<'m>>>> {
         self.0.ptr(16)
     }
-    /// `const char *text` at 24
+    /// `const char *text` at 24, 8 bytes
     #[inline]
     pub fn text(self) -> CharPtr<'m> {
         self.0.ptr(24)
     }
-    /// `void *nothing` at 32
+    /// `void *nothing` at 32, 8 bytes
     #[inline]
     pub fn nothing(self) -> Ptr<'m, Void> {
         self.0.ptr(32)
     }
-    /// `void **to_nothing` at 40
+    /// `void **to_nothing` at 40, 8 bytes
     #[inline]
     pub fn to_nothing(self) -> Ptr<'m, Ptr<'m, Void>> {
         self.0.ptr(40)
     }
-    /// `struct unknown *unknown` at 48
+    /// `struct unknown *unknown` at 48, 8 bytes
     #[inline]
     pub fn unknown(self) -> Ptr<'m, unknown<'m>> {
         self.0.ptr(48)
     }
-    /// `int (*function)(struct node *, const char *, ...)` at 56
+    /// `int (*function)(struct node *, const char *, ...)` at 56, 8 bytes
     #[inline]
     pub fn function(self) -> FnPtr<'m> {
         self.0.ptr(56)
     }
-    /// `void (*takes_function)(int (*)(long int), unsigned char *)` at 64
+    /// `void (*takes_function)(int (*)(long int), unsigned char *)` at 64, 8 bytes
     #[inline]
     pub fn takes_function(self) -> FnPtr<'m> {
         self.0.ptr(64)
     }
-    /// `int (*(*returns_function)(void))(int)` at 72
+    /// `int (*(*returns_function)(void))(int)` at 72, 8 bytes
     #[inline]
     pub fn returns_function(self) -> FnPtr<'m> {
         self.0.ptr(72)
     }
-    /// `struct node *(*several[2])(void)` at 80
+    /// `struct node *(*several[2])(void)` at 80, 16 bytes
     #[inline]
     pub fn several(self) -> Array<'m, Ptr<'m, Function>> {
         self.0.array(80, 2)
     }
-    /// `volatile int *const constant` at 96
+    /// `volatile int *const constant` at 96, 8 bytes
     #[inline]
     pub fn constant(self) -> Ptr<'m, i32> {
         self.0.ptr(96)

@@ -1,10 +1,7 @@
 use kstruct::{Memory, View as _};
 
-#[allow(unused_imports)]
 use super::bindings::{constants, sym, *};
-#[allow(unused_imports)]
 use super::data;
-#[allow(unused_imports)]
 use crate::view;
 
 pub fn check(memory: &Memory) {
@@ -15,7 +12,7 @@ pub fn check(memory: &Memory) {
     assert_eq!(values, [10, 20, -30]);
     assert_eq!((flexible::SIZE, nothing::SIZE, holder::SIZE), (4, 0, 16));
     let old = memory.get(sym::old).unwrap();
-    assert_eq!(old.text().read().unwrap(), "hi");
+    assert_eq!((old.count(), old.text().addr()), (2, old.addr() + 4));
     let holder = memory.get(sym::holder).unwrap();
     assert_eq!((holder.after(), holder.word(), holder.several().len()), (7, 0x41, 3));
     assert_eq!(holder.nothing().addr(), holder.addr());

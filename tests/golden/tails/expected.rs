@@ -56,7 +56,7 @@ impl ::core::fmt::Debug for element<'_> {
     }
 }
 impl<'m> element<'m> {
-    /// `short int value` at 0
+    /// `short int value` at 0, 2 bytes
     #[inline]
     pub fn value(self) -> i16 {
         self.0.i16(0)
@@ -89,12 +89,12 @@ impl ::core::fmt::Debug for flexible<'_> {
     }
 }
 impl<'m> flexible<'m> {
-    /// `unsigned int count` at 0
+    /// `unsigned int count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> u32 {
         self.0.u32(0)
     }
-    /// `struct element elements[]` at 4
+    /// `struct element elements[]` at 4, 0 bytes
     #[inline]
     pub fn elements(self) -> Ptr<'m, element<'m>> {
         self.0.tail(4)
@@ -127,12 +127,12 @@ impl ::core::fmt::Debug for old_style<'_> {
     }
 }
 impl<'m> old_style<'m> {
-    /// `int count` at 0
+    /// `int count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> i32 {
         self.0.i32(0)
     }
-    /// `char text[]` at 4
+    /// `char text[]` at 4, 0 bytes
     #[inline]
     pub fn text(self) -> CharPtr<'m> {
         self.0.tail(4)
@@ -191,32 +191,32 @@ impl ::core::fmt::Debug for holder<'_> {
     }
 }
 impl<'m> holder<'m> {
-    /// `struct nothing nothing` at 0
+    /// `struct nothing nothing` at 0, 0 bytes
     #[inline]
     pub fn nothing(self) -> nothing<'m> {
         self.0.sub(0)
     }
-    /// `int zero[]` at 0
+    /// `int zero[]` at 0, 0 bytes
     #[inline]
     pub fn zero(self) -> Ptr<'m, i32> {
         self.0.tail(0)
     }
-    /// `struct nothing several[3]` at 0
+    /// `struct nothing several[3]` at 0, 0 bytes
     #[inline]
     pub fn several(self) -> Array<'m, nothing<'m>> {
         self.0.array(0, 3)
     }
-    /// `int after` at 0
+    /// `int after` at 0, 4 bytes
     #[inline]
     pub fn after(self) -> i32 {
         self.0.i32(0)
     }
-    /// `long int word` at 8
+    /// `long int word` at 8, 8 bytes
     #[inline]
     pub fn word(self) -> i64 {
         self.0.i64(8)
     }
-    /// `char bytes[]` at 8
+    /// `char bytes[]` at 8, 0 bytes
     #[inline]
     pub fn bytes(self) -> CharPtr<'m> {
         self.0.tail(8)

@@ -25,6 +25,6 @@ struct holder {
 };
 
 struct flexible sample = { 3, { { 10 }, { 20 }, { -30 } } };
-struct old_style old = { 2, "hi" };
+struct old_style old = { 2 };
 struct holder holder = { .after = 7, .word = 0x41 };
 struct nothing nothing;

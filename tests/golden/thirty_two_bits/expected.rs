@@ -56,32 +56,32 @@ impl ::core::fmt::Debug for numbers<'_> {
     }
 }
 impl<'m> numbers<'m> {
-    /// `long int l` at 0
+    /// `long int l` at 0, 4 bytes
     #[inline]
     pub fn l(self) -> i64 {
         self.0.long32(0)
     }
-    /// `long unsigned int u` at 4
+    /// `long unsigned int u` at 4, 4 bytes
     #[inline]
     pub fn u(self) -> u64 {
         self.0.ulong32(4)
     }
-    /// `long long int ll` at 8
+    /// `long long int ll` at 8, 8 bytes
     #[inline]
     pub fn ll(self) -> i64 {
         self.0.i64(8)
     }
-    /// `struct numbers *next` at 16
+    /// `struct numbers *next` at 16, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, numbers<'m>> {
         self.0.ptr32(16)
     }
-    /// `long unsigned int list[2]` at 20
+    /// `long unsigned int list[2]` at 20, 8 bytes
     #[inline]
     pub fn list(self) -> Array<'m, ULong32> {
         self.0.array(20, 2)
     }
-    /// `unsigned int size` at 28
+    /// `unsigned int size` at 28, 4 bytes
     #[inline]
     pub fn size(self) -> u32 {
         self.0.u32(28)
@@ -91,12 +91,12 @@ impl<'m> numbers<'m> {
     pub fn bits(self) -> i64 {
         self.0.signed_bits(256, 7)
     }
-    /// `void (*call)(struct numbers *)` at 36
+    /// `void (*call)(struct numbers *)` at 36, 4 bytes
     #[inline]
     pub fn call(self) -> FnPtr<'m> {
         self.0.ptr32(36)
     }
-    /// `char *text` at 40
+    /// `char *text` at 40, 4 bytes
     #[inline]
     pub fn text(self) -> CharPtr<'m> {
         self.0.ptr32(40)
