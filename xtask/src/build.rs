@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
-use kstruct_codegen::index::Identity;
+use kstruct_codegen::index::{Identity, Wishes};
 
 use crate::{find, generate, paths, workspace};
 
@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 /// The name of a kernel's bindings, which are generated if there are none yet.
-fn resolve(name: &str) -> anyhow::Result<String> {
+pub fn resolve(name: &str) -> anyhow::Result<String> {
     let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
     if Path::new(name).is_file() {
         let kernel = find::kernel_name(Path::new(name))?;
@@ -142,11 +142,19 @@ pub fn identity(kernel: &str) -> Option<Identity> {
 
 /// What the bindings in a folder say of themselves.
 pub fn identity_in(directory: &Path) -> Option<Identity> {
+    Identity::parse(&first_line(directory)?)
+}
+
+/// What a kernel's bindings, of whatever version, were asked for.
+pub fn wishes(kernel: &str) -> Option<Wishes> {
+    Wishes::parse(&first_line(&paths::bindings(kernel))?)
+}
+
+fn first_line(directory: &Path) -> Option<String> {
     use std::io::{BufRead as _, BufReader};
 
     let file = File::open(directory.join("index.json")).ok()?;
-    let line = BufReader::new(file).lines().next()?.ok()?;
-    Identity::parse(&line)
+    BufReader::new(file).lines().next()?.ok()
 }
 
 /// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where
