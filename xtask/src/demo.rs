@@ -78,6 +78,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             "lab",
             "--test",
             "lab",
+            "--test",
+            "lab_modules",
         ])
         // How much was compared is part of the result.
         .args(["--", "--show-output"])

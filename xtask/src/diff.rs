@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 
+use kstruct_codegen::emit::is_noise;
+
 use crate::build;
 use crate::index::{Index, MemberRow, SymbolRow, TypeRow, TypedefRow};
 use crate::used;
@@ -143,6 +145,9 @@ impl Side {
         }
         for row in index.rows::<SymbolRow>("symbols") {
             let row = row?;
+            if is_noise(&row.name) {
+                continue;
+            }
             if wanted.has_symbol(&row.name, &row.rust) {
                 side.symbols.insert(row.rust.clone(), row);
             }

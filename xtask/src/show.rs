@@ -44,6 +44,10 @@ fn layouts(index: &Index, wanted: &str, kernel: &str) -> anyhow::Result<String> 
     let mut types = index.types(name)?;
     let mut out = String::new();
     for typedef in index.typedefs(name)? {
+        // The name of a nameless struct: shown with it.
+        if typedef.ty == name {
+            continue;
+        }
         let place = place(&typedef.file, typedef.line);
         let _ = writeln!(
             out,
@@ -519,6 +523,48 @@ mod tests {
             ("struct list_head *[2]", "l", "struct list_head *l[2]"),
         ] {
             assert_eq!(declaration(ty, name), expected);
+        }
+    }
+
+    #[test]
+    fn anonymous_and_nameless_members_stand_in_braces() {
+        let expected = "\
+struct shape_anonymous { /* lib/dwarf_shapes.c:33 */
+	int kind;                                          /*     0       4 */
+	union {
+		u32 word;                                  /*     4       4 */
+		struct {
+			u16 half_low;                      /*     4       2 */
+			u16 half_high;                     /*     6       2 */
+		};                                         /*     4       4 */
+		u8 bytes[4];                               /*     4       4 */
+	};                                                 /*     4       4 */
+	struct {
+		int x;                                     /*     8       4 */
+		int y;                                     /*    12       4 */
+	} named;                                           /*     8       8 */
+
+	/* size: 16, cachelines: 1, members: 3 */
+	/* last cacheline: 16 bytes */
+};
+";
+        for name in ["shape_anonymous", "struct shape_anonymous"] {
+            let shown = layouts(&fixture(), name, "2.6.9").expect("it is there");
+            assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
+    fn holes_are_those_of_bits_and_bytes() {
+        let shown = layouts(&fixture(), "shape_bits", "2.6.9").expect("it is there");
+        for line in [
+            "/*     0: 6    8 */",
+            "/* XXX 2 bits hole, try to pack */",
+            "/* sum bitfield members: 49 bits, bit holes: 1, sum bit holes: 2 bits */",
+            "/* padding: 1 */",
+            "/* bit_padding: 5 bits */",
+        ] {
+            assert!(shown.contains(line), "{line} is not in\n{shown}");
         }
     }
 

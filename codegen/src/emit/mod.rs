@@ -9,6 +9,8 @@ mod item;
 mod symbols;
 mod types;
 
+pub use symbols::is_noise;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{Ident, Span, TokenStream};

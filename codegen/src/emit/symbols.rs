@@ -28,7 +28,8 @@ const NOISE: &[&str] = &[
     "____versions",
 ];
 
-fn is_noise(name: &str) -> bool {
+/// Whether a variable is one that no program names.
+pub fn is_noise(name: &str) -> bool {
     name.contains('.') || NOISE.iter().any(|prefix| name.starts_with(prefix))
 }
 
