@@ -129,7 +129,7 @@ pub fn modules(context: &Context<'_>) -> TokenStream {
             }
         })
         .collect();
-    let runtime = runtime_imports(&quote! { #(#modules)* });
+    let runtime = (!modules.is_empty()).then(|| quote! { use ::kstruct::Module; });
     quote! {
         #runtime
         #(#modules)*
