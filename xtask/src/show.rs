@@ -443,7 +443,7 @@ impl Printer<'_> {
                 let _ = writeln!(out, "\t/* bit_padding: {bits} bits */");
             }
         }
-        if size % CACHE_LINE != 0 {
+        if !size.is_multiple_of(CACHE_LINE) {
             let _ = writeln!(out, "\t/* last cacheline: {} bytes */", size % CACHE_LINE);
         }
     }
