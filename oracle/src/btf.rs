@@ -4,9 +4,11 @@
 //! `dump_btf_type` (tools/bpf/bpftool/btf.c).
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use object::{Object as _, ReadCache};
 use serde::Deserialize;
 
 use crate::{Bits, Error, Kind, Layout, Layouts, MAX_DEPTH, Member, Name};
@@ -15,6 +17,12 @@ use crate::{Bits, Error, Kind, Layout, Layouts, MAX_DEPTH, Member, Name};
 pub struct Btf {
     rows: BTreeMap<u32, Row>,
     pointer_size: u64,
+}
+
+/// Whether an ELF file has BTF. What is no ELF file has none.
+pub fn is_in(file: &Path) -> std::io::Result<bool> {
+    let cache = ReadCache::new(File::open(file)?);
+    Ok(object::File::parse(&cache).is_ok_and(|elf| elf.section_by_name(".BTF").is_some()))
 }
 
 impl Btf {
@@ -48,7 +56,10 @@ impl Btf {
         let mut option = std::ffi::OsString::from("--btf_encode_detached=");
         option.push(&detached);
         let mut pahole = Command::new("pahole");
-        pahole.args(["-J", "--btf_gen_floats"]).arg(option).arg(file);
+        pahole
+            .args(["-J", "--btf_gen_floats"])
+            .arg(option)
+            .arg(file);
         run(&mut pahole, "pahole", "dwarves", file)?;
         Self::read(&detached)
     }
@@ -136,11 +147,7 @@ struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
-    fn add(
-        &self,
-        rows: impl Iterator<Item = &'b Row>,
-        layouts: &mut Layouts,
-    ) -> Result<(), Error> {
+    fn add(&self, rows: impl Iterator<Item = &'b Row>, layouts: &mut Layouts) -> Result<(), Error> {
         for row in rows {
             let (target, by_typedef) = match row.kind.as_str() {
                 "STRUCT" | "UNION" if row.name != ANONYMOUS => (Some(row), false),
