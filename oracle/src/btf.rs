@@ -36,7 +36,7 @@ impl Btf {
         let long = btf
             .rows
             .values()
-            .find(|row| row.kind == "INT" && row.name == "long unsigned int");
+            .find(|row| row.kind == "INT" && LONG.contains(&row.name.as_str()));
         btf.pointer_size = match long {
             Some(long) => long.size,
             None => {
@@ -138,6 +138,9 @@ struct RowMember {
     bitfield_size: u64,
 }
 
+/// How gcc and clang spell it.
+const LONG: [&str; 2] = ["long unsigned int", "unsigned long"];
+
 /// What bpftool prints for an empty name.
 const ANONYMOUS: &str = "(anon)";
 
@@ -205,9 +208,9 @@ impl<'b> Reader<'b> {
                 continue;
             }
             let path = format!("{prefix}{}", member.name);
-            let (element, arrays) = self.element(member.type_id)?;
+            let (element, is_array) = self.element(member.type_id)?;
             if let Some(inner) = self.untagged(element)? {
-                let prefix = format!("{path}{}.", "[]".repeat(arrays));
+                let prefix = format!("{path}{}.", if is_array { "[]" } else { "" });
                 self.members(inner, &prefix, start, out, depth + 1)?;
             }
             let bits = (member.bitfield_size != 0).then_some(Bits {
@@ -230,9 +233,9 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    /// The number of what an array is made of, and how many times it is an array.
-    fn element(&self, mut id: u32) -> Result<(u32, usize), Error> {
-        let mut arrays = 0;
+    /// The number of what an array is made of, and whether it is one.
+    fn element(&self, mut id: u32) -> Result<(u32, bool), Error> {
+        let mut is_array = false;
         for _ in 0..MAX_DEPTH {
             // Number 0 is void, and no row.
             if id == 0 {
@@ -240,13 +243,13 @@ impl<'b> Reader<'b> {
             }
             let row = self.row(id)?;
             match row.kind.as_str() {
-                "ARRAY" => arrays += 1,
+                "ARRAY" => is_array = true,
                 kind if is_qualifier(kind) => {}
                 _ => break,
             }
             id = row.type_id;
         }
-        Ok((id, arrays))
+        Ok((id, is_array))
     }
 
     /// The struct or union that a type is, if it has no tag and is not meant by a typedef.

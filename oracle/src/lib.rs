@@ -66,7 +66,7 @@ pub struct Layout {
 /// A member, however deep in what has no name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
-    /// `flags`; in a member whose type has no name `tx.lock`, in an array of such `queues[].lock`.
+    /// `flags`; in a member whose type has no name `tx.lock`, in an array of such, of however many dimensions, `queues[].lock`.
     pub path: String,
     /// Bytes from the start of the outermost struct; of the first element in arrays.
     pub offset: u64,

@@ -65,9 +65,9 @@ fn members(
     for member in flattened(model, item) {
         let path = format!("{prefix}{}", member.name);
         let offset = base.saturating_add(member.offset);
-        let (element, arrays) = element(&member.ty);
+        let (element, is_array) = element(&member.ty);
         if let Some(inner) = untagged(model, element) {
-            let prefix = format!("{path}{}.", "[]".repeat(arrays));
+            let prefix = format!("{path}{}.", if is_array { "[]" } else { "" });
             members(model, inner, &prefix, offset, out, depth + 1)?;
         }
         out.push(Member {
@@ -83,17 +83,17 @@ fn members(
     Ok(())
 }
 
-/// What an array is made of, and how many times it is an array.
-fn element(mut ty: &Type) -> (&Type, usize) {
-    let mut arrays = 0;
+/// What an array is made of, and whether it is one. How many dimensions it has BTF doesn't know: to pahole `a[3][5]` is `a[15]`.
+fn element(mut ty: &Type) -> (&Type, bool) {
+    let mut is_array = false;
     loop {
         match ty {
             Type::Array(inner, _) => {
                 ty = inner;
-                arrays += 1;
+                is_array = true;
             }
             Type::Qualified(_, inner) => ty = inner,
-            _ => return (ty, arrays),
+            _ => return (ty, is_array),
         }
     }
 }

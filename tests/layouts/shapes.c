@@ -73,6 +73,7 @@ struct nested {
 	enum color plain;
 	const volatile u32 qualified;
 	u64 matrix[2][3];
+	unsigned long word; /* what BTF tells the width of pointers by */
 };
 
 typedef struct {
