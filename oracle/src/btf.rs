@@ -217,7 +217,7 @@ impl<'b> Reader<'b> {
                 offset: start,
                 size: member.bitfield_size,
             });
-            if bits.is_none() && start % 8 != 0 {
+            if bits.is_none() && !start.is_multiple_of(8) {
                 return Err(Error::Btf {
                     id: row.id,
                     what: "a member that is no bit-field starts within a byte",
