@@ -124,15 +124,44 @@ pub fn enumerators<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     different(names.map(constant), taken.collect())
 }
 
-fn different(names: impl Iterator<Item = String>, mut taken: HashSet<String>) -> Vec<String> {
+fn different(names: impl Iterator<Item = String>, taken: HashSet<String>) -> Vec<String> {
+    let mut taken = Taken {
+        names: taken,
+        ..Taken::default()
+    };
     names
-        .map(|mut out| {
-            while !taken.insert(out.clone()) {
-                out.push('_');
+        .map(|name| {
+            if taken.names.insert(name.clone()) {
+                return name;
             }
-            out
+            // Three of one name occur in C, with macros. What has more is not C, and must not get ever longer names.
+            taken.unlike(&name, |stem, number| match number {
+                1..=3 => format!("{stem}{}", "_".repeat(number)),
+                number => format!("{stem}_{number}"),
+            })
         })
         .collect()
+}
+
+/// Names that are in use, and how often each was wanted again: thousands of one name are told apart in as many steps.
+#[derive(Default)]
+struct Taken {
+    names: HashSet<String>,
+    again: HashMap<String, usize>,
+}
+
+impl Taken {
+    /// The first name that is not in use of those that `make` gives for 1, 2, and so on.
+    fn unlike(&mut self, stem: &str, make: impl Fn(&str, usize) -> String) -> String {
+        let number = self.again.entry(stem.to_owned()).or_default();
+        loop {
+            *number += 1;
+            let name = make(stem, *number);
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
 }
 
 /// A constant or a symbol.
@@ -168,6 +197,7 @@ fn file_suffix(place: &Place) -> String {
     let file = place.file.trim_start_matches('/');
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     stem.chars()
+        .take(LONGEST)
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect()
 }
@@ -192,7 +222,10 @@ fn distinct(candidates: &[Candidate]) -> Vec<String> {
         groups.entry(&candidate.plain).or_default().push(index);
     }
     let mut out = vec![String::new(); candidates.len()];
-    let mut taken: HashSet<String> = groups.keys().map(|name| (*name).to_owned()).collect();
+    let mut taken = Taken {
+        names: groups.keys().map(|name| (*name).to_owned()).collect(),
+        ..Taken::default()
+    };
     for (plain, group) in &groups {
         if let [only] = group[..] {
             out[only] = (*plain).to_owned();
@@ -207,25 +240,22 @@ fn distinct(candidates: &[Candidate]) -> Vec<String> {
             [only] => Some(only),
             _ => None,
         };
+        let mut in_file: HashMap<&str, usize> = HashMap::new();
+        for index in group {
+            *in_file.entry(&candidates[*index].place.file).or_default() += 1;
+        }
         for index in group.iter().copied() {
             if Some(index) == owner {
                 out[index] = (*plain).to_owned();
                 continue;
             }
             let candidate = &candidates[index];
-            let same_file = group
-                .iter()
-                .filter(|other| candidates[**other].place.file == candidate.place.file)
-                .count();
             let mut name = format!("{plain}__{}", file_suffix(&candidate.place));
-            if same_file > 1 {
+            if in_file[&*candidate.place.file] > 1 {
                 name.push_str(&format!("_{}", candidate.size));
             }
-            let stem = name.clone();
-            let mut number = 2;
-            while !taken.insert(name.clone()) {
-                name = format!("{stem}_{number}");
-                number += 1;
+            if !taken.names.insert(name.clone()) {
+                name = taken.unlike(&name, |stem, number| format!("{stem}_{}", number + 1));
             }
             out[index] = name;
         }
@@ -267,14 +297,20 @@ pub fn assign(model: &Model) -> Names {
             name.clear();
         }
     }
-    let mut taken: HashSet<String> = items.iter().cloned().collect();
+    let mut taken = Taken {
+        names: items.iter().cloned().collect(),
+        ..Taken::default()
+    };
 
     let mut opaque = BTreeMap::new();
     let mut add_opaque = |name: &str| {
         if !opaque.contains_key(name) {
             let mut rust = type_name(name);
-            while !taken.insert(rust.clone()) {
-                rust.push_str("__opaque");
+            if !taken.names.insert(rust.clone()) {
+                rust = taken.unlike(&rust, |stem, number| match number {
+                    1 => format!("{stem}__opaque"),
+                    number => format!("{stem}__opaque_{number}"),
+                });
             }
             opaque.insert(name.to_owned(), rust);
         }
@@ -293,9 +329,9 @@ pub fn assign(model: &Model) -> Names {
     for typedef in &model.typedefs {
         let name = type_name(&typedef.name);
         // `typedef struct foo foo`, Rust's own `u8`, and a second typedef of the same name: nothing to add.
-        let known = taken.contains(&name) || RESERVED_TYPES.contains(&&*typedef.name);
+        let known = taken.names.contains(&name) || RESERVED_TYPES.contains(&&*typedef.name);
         typedefs.push((!known).then(|| {
-            taken.insert(name.clone());
+            taken.names.insert(name.clone());
             name
         }));
     }
@@ -340,54 +376,66 @@ fn each_opaque(ty: &Type, found: &mut impl FnMut(&str)) {
 
 /// The names of items before they are told apart: their own, or `parent__member` for nameless ones.
 fn nameless(model: &Model) -> Vec<Option<String>> {
-    let mut names: Vec<Option<String>> = model
-        .items
-        .iter()
-        .map(|item| (!item.name.is_empty()).then(|| type_name(&item.name)))
-        .collect();
-    for index in 0..model.items.len() {
-        let item = &model.items[index];
+    let mut naming = Naming {
+        model,
+        names: model
+            .items
+            .iter()
+            .map(|item| (!item.name.is_empty()).then(|| type_name(&item.name)))
+            .collect(),
+        seen: vec![false; model.items.len()],
+    };
+    for item in &model.items {
         if !item.name.is_empty() {
             let parent = type_name(&item.name);
-            name_members(model, item, &parent, &mut names, 0);
+            naming.members(item, &parent, 0);
         }
     }
     for variable in &model.variables {
         if let Some(id) = nameless_item(model, &variable.ty)
-            && names[id.index()].is_none()
+            && naming.names[id.index()].is_none()
         {
             let name = format!("{}__type", identifier(&variable.name));
-            names[id.index()] = Some(name.clone());
-            name_members(model, model.item(id), &name, &mut names, 0);
+            naming.names[id.index()] = Some(name.clone());
+            naming.members(model.item(id), &name, 0);
         }
     }
-    names
+    naming.names
 }
 
-fn name_members(
-    model: &Model,
-    item: &Item,
-    parent: &str,
-    names: &mut [Option<String>],
-    depth: u32,
-) {
-    if depth > 32 {
-        return;
-    }
-    for member in &item.members {
-        let Some(id) = nameless_item(model, &member.ty) else {
-            continue;
-        };
-        if names[id.index()].is_some() {
-            continue;
+/// Gives nameless items the names of the members that lead to them.
+struct Naming<'m> {
+    model: &'m Model,
+    names: Vec<Option<String>>,
+    /// The anonymous members' types that were gone through: all below them has a name. Without this, 32 unions that each
+    /// contain the next one twice would be gone through 2^32 times.
+    seen: Vec<bool>,
+}
+
+impl Naming<'_> {
+    fn members(&mut self, item: &Item, parent: &str, depth: u32) {
+        if depth > 32 {
+            return;
         }
-        if member.name.is_empty() {
-            // Its members are the parent's.
-            name_members(model, model.item(id), parent, names, depth + 1);
-        } else {
-            let name = format!("{parent}__{}", identifier(&member.name));
-            names[id.index()] = Some(name.clone());
-            name_members(model, model.item(id), &name, names, depth + 1);
+        for member in &item.members {
+            let Some(id) = nameless_item(self.model, &member.ty) else {
+                continue;
+            };
+            if self.names[id.index()].is_some() {
+                continue;
+            }
+            if member.name.is_empty() {
+                // Its members are the parent's.
+                if !std::mem::replace(&mut self.seen[id.index()], true) {
+                    self.members(self.model.item(id), parent, depth + 1);
+                }
+            } else {
+                let mut name = format!("{parent}__{}", identifier(&member.name));
+                // It is ASCII.
+                name.truncate(2 * LONGEST);
+                self.names[id.index()] = Some(name.clone());
+                self.members(self.model.item(id), &name, depth + 1);
+            }
         }
     }
 }
@@ -447,6 +495,15 @@ mod tests {
     fn members_of_one_struct_differ() {
         let names = members(["type", "type_", "a", "a"].into_iter());
         assert_eq!(names, ["type_", "type__", "a", "a_"]);
+    }
+
+    #[test]
+    fn thousands_of_one_name_stay_short() {
+        let names = members(std::iter::repeat_n("a", 10_000));
+        assert_eq!(names[..5], ["a", "a_", "a__", "a___", "a_4"]);
+        assert_eq!(names.last().map(String::as_str), Some("a_9999"));
+        let different: HashSet<&String> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
     }
 
     #[test]
