@@ -102,6 +102,62 @@ fn flatten(
     }
 }
 
+/// How many members the structs of a model may have, those of anonymous members counted in each struct that they are members
+/// of, for each member that is declared. In C an anonymous struct has one parent, or a few that are copies: it is less than 2.
+const MAX_SHARED: u64 = 16;
+
+/// Takes the anonymous members out of structs if all structs together would have far more members than are declared, and
+/// says how many structs lost some: a union of 65,536 members may be an anonymous member of a thousand structs.
+pub(crate) fn bound_flattened(model: &mut Model) -> u64 {
+    let anonymous = |member: &Member| match member.ty.stripped() {
+        Type::Item(id) if member.name.is_empty() && member.bits.is_none() => Some(id.index()),
+        _ => None,
+    };
+    let nesting: Vec<(usize, Vec<usize>)> = model
+        .items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| (index, item.members.iter().filter_map(anonymous).collect()))
+        .filter(|(_, inner): &(usize, Vec<usize>)| !inner.is_empty())
+        .collect();
+    let declared: Vec<u64> = model
+        .items
+        .iter()
+        .map(|item| item.members.len() as u64)
+        .collect();
+    let mut counts = declared.clone();
+    // In each round, what is one level deeper is counted.
+    for _ in 0..MAX_DEPTH {
+        let before = counts.clone();
+        for (index, inner) in &nesting {
+            let inner = inner.iter().map(|inner| before[*inner]);
+            counts[*index] = inner
+                .fold(declared[*index], u64::saturating_add)
+                .min(MAX_MEMBERS.into());
+        }
+        if counts == before {
+            break;
+        }
+    }
+    let all: u64 = declared.iter().sum();
+    let mut left = all
+        .saturating_mul(MAX_SHARED)
+        .saturating_add(MAX_MEMBERS.into());
+    let mut lost = 0;
+    for (index, _) in nesting {
+        match left.checked_sub(counts[index]) {
+            Some(less) => left = less,
+            None => {
+                model.items[index]
+                    .members
+                    .retain(|member| anonymous(member).is_none());
+                lost += 1;
+            }
+        }
+    }
+    lost
+}
+
 /// Adds the global symbols that debug information says nothing of, such as `_text` and `swapper_pg_dir`: what there is
 /// to know of them is their address.
 pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {

@@ -26,6 +26,7 @@ use crate::model::{
     Bits, Encoding, Enumerator, Item, ItemId, Kind, Member, Model, Place, Problems, Prototype,
     Type, Typedef, Variable,
 };
+use crate::passes::bound_flattened;
 
 const SHARDS: usize = 64;
 /// Nothing in C embeds or points this deep without a name in between.
@@ -33,6 +34,11 @@ const MAX_DEPTH: u32 = 64;
 /// How many types one definition may mention, those that its typedefs and functions' parameters mention included. The
 /// most in a kernel are some thousands; a function type whose parameters are functions, and so on, has as many as 2^64.
 const MAX_MENTIONS: u32 = 1 << 16;
+/// How many all definitions of a unit may mention together: so many, and so many more for each type that it has.
+/// A kernel's units mention some ten per type.
+const UNIT_MENTIONS: (u32, u32) = (1 << 16, 256);
+/// Names are copied wherever they are mentioned. Each full so many bytes count as a mention.
+const NAME_MENTION: usize = 64;
 
 /// The definitions of all units read so far. Until [`Context::finish`], an [`ItemId`] is the number of a class here,
 /// and a pointer's target is [`Type::Opaque`].
@@ -243,6 +249,7 @@ impl Context {
             ..Model::default()
         };
         order(&mut model);
+        model.problems.recursive += bound_flattened(&mut model);
         model
     }
 }
@@ -275,6 +282,12 @@ impl Depth {
         }
     }
 
+    /// Within an array of that many dimensions; `None` if that is too deep.
+    fn with_dimensions(self, count: usize) -> Option<Self> {
+        let level = u32::try_from(count.max(1)).ok()?.checked_add(self.level)?;
+        (level <= MAX_DEPTH + 1).then_some(Depth { level, ..self })
+    }
+
     fn behind_pointer(self) -> Self {
         Depth {
             level: self.level + 1,
@@ -303,6 +316,8 @@ struct Merger<'c, 'u, 'd> {
     units: Units<'u, 'd>,
     /// What is left of [`MAX_MENTIONS`] for the key or the tree that is being made.
     mentions_left: u32,
+    /// What the unit's other keys, and trees without a key, may mention.
+    unit_left: u32,
     /// The unit whose turn it is, and its classes.
     home: u32,
     classes: Vec<Class>,
@@ -342,7 +357,11 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         Merger {
             context,
             units,
-            mentions_left: MAX_MENTIONS,
+            mentions_left: 0,
+            unit_left: u32::try_from(nodes)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(UNIT_MENTIONS.1)
+                .saturating_add(UNIT_MENTIONS.0),
             home,
             classes: vec![Class::Unknown; nodes],
             others: HashMap::new(),
@@ -388,9 +407,10 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 } => {
                     key.clear();
                     text(&mut key, name);
-                    self.mentions_left = MAX_MENTIONS;
+                    let share = self.share();
                     self.encode(&mut key, number, *target, Depth::VALUE);
-                    self.typedef(&key, name, number, *target, *place);
+                    let used = self.used(share);
+                    self.typedef(&key, name, number, *target, *place, used);
                 }
                 _ => {}
             }
@@ -426,15 +446,17 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             Some(short) if per_cpu => Arc::from(short),
             _ => name,
         };
-        self.mentions_left = MAX_MENTIONS;
+        let share = self.share();
+        // A declaration may leave open how long an array is.
+        let ty = if variable.ty == VOID {
+            self.tree(unit, declaration.ty, Depth::VALUE)
+        } else {
+            self.tree(of, variable.ty, Depth::VALUE)
+        };
+        self.used(share);
         Some(Variable {
             name,
-            // A declaration may leave open how long an array is.
-            ty: if variable.ty == VOID {
-                self.tree(unit, declaration.ty, Depth::VALUE)
-            } else {
-                self.tree(of, variable.ty, Depth::VALUE)
-            },
+            ty,
             address,
             module: None,
             per_cpu,
@@ -501,7 +523,8 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         };
         self.set(at, Class::Open);
         // The definition may be met within that of another, whose own count goes on behind it.
-        let outer = std::mem::replace(&mut self.mentions_left, MAX_MENTIONS);
+        let outer = self.mentions_left;
+        let share = self.share();
         let place = self.place(at.unit, place);
         let typedef = self.named_by_typedef.get(&at).copied();
         let mut key = Vec::with_capacity(512);
@@ -539,6 +562,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 self.encode(&mut key, at.unit, member.ty, depth);
             }
         }
+        let used = self.used(share);
         let class = self.intern(key, &place, |this| Item {
             kind,
             name: owned(typedef.unwrap_or(name)),
@@ -548,7 +572,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             members: if kind == Kind::Enum {
                 Vec::new()
             } else {
-                this.members(at.unit, &unit.members[range.clone()], &layouts, size)
+                this.members(at.unit, &unit.members[range.clone()], &layouts, size, used)
             },
             enumerators: if kind == Kind::Enum {
                 unit.enumerators[range.clone()]
@@ -573,9 +597,10 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         raw: &[RawMember<'_>],
         layouts: &[(u64, Option<Bits>)],
         size: u64,
+        mentions: u32,
     ) -> Vec<Member> {
         // The key used up its share whether or not the tree is made; the same is left for the tree.
-        self.mentions_left = MAX_MENTIONS;
+        self.mentions_left = mentions;
         let mut members = Vec::with_capacity(raw.len());
         for (raw, (offset, bits)) in raw.iter().zip(layouts) {
             let end = match bits {
@@ -625,7 +650,15 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         class
     }
 
-    fn typedef(&mut self, key: &[u8], name: &[u8], unit: u32, target: Ref, place: RawPlace) {
+    fn typedef(
+        &mut self,
+        key: &[u8],
+        name: &[u8],
+        unit: u32,
+        target: Ref,
+        place: RawPlace,
+        mentions: u32,
+    ) {
         let place = self.place(unit, place);
         if let Some(old) = lock(&self.context.typedefs).get_mut(key) {
             if place_rank(&place) < place_rank(&old.place) {
@@ -633,7 +666,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             }
             return;
         }
-        self.mentions_left = MAX_MENTIONS;
+        self.mentions_left = mentions;
         let target = self.tree(unit, target, Depth::VALUE);
         lock(&self.context.typedefs)
             .entry(key.into())
@@ -647,6 +680,25 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 target,
                 place: place.clone(),
             });
+    }
+
+    /// Gives the key that is about to be made its share of what the unit may mention, and says how much.
+    fn share(&mut self) -> u32 {
+        self.mentions_left = self.unit_left.min(MAX_MENTIONS);
+        self.mentions_left
+    }
+
+    /// Takes back what is left of a share, and says how much the tree of the same types may mention: the same.
+    fn used(&mut self, share: u32) -> u32 {
+        let used = share.saturating_sub(self.mentions_left);
+        self.unit_left = self.unit_left.saturating_sub(used);
+        used
+    }
+
+    /// Counts a name that is copied.
+    fn mention_name(&mut self, name: &[u8]) {
+        let mentions = u32::try_from(name.len() / NAME_MENTION).unwrap_or(u32::MAX);
+        self.mentions_left = self.mentions_left.saturating_sub(mentions);
     }
 
     /// Whether one more type may be followed; counts it, or the problem.
@@ -669,6 +721,11 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             return;
         };
         let unit = at.unit;
+        if let Node::Base { name, .. } | Node::Typedef { name, .. } | Node::Item { name, .. } =
+            home.nodes[at.node as usize]
+        {
+            self.mention_name(name);
+        }
         match home.nodes[at.node as usize] {
             Node::Base {
                 name,
@@ -715,11 +772,17 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             } => {
                 key.push(b'a');
                 let dimensions = dimensions.start as usize..dimensions.end as usize;
-                for dimension in &home.dimensions[dimensions] {
+                let counts = &home.dimensions[dimensions];
+                // Each dimension is an array, and counts like one.
+                let Some(depth) = depth.with_dimensions(counts.len()) else {
+                    count(&self.context.recursive);
+                    return;
+                };
+                for dimension in counts {
                     key.extend_from_slice(&dimension.unwrap_or(0).to_le_bytes());
                 }
                 key.push(b']');
-                self.encode(key, unit, element, depth.deeper());
+                self.encode(key, unit, element, depth);
             }
             Node::Function {
                 result,
@@ -775,6 +838,11 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             return Type::Void;
         };
         let unit = at.unit;
+        if let Node::Base { name, .. } | Node::Typedef { name, .. } | Node::Item { name, .. } =
+            home.nodes[at.node as usize]
+        {
+            self.mention_name(name);
+        }
         match home.nodes[at.node as usize] {
             Node::Base {
                 name,
@@ -810,8 +878,12 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 ref dimensions,
             } => {
                 let dimensions = dimensions.start as usize..dimensions.end as usize;
-                let element = self.tree(unit, element, depth.deeper());
                 let counts = &home.dimensions[dimensions];
+                let Some(depth) = depth.with_dimensions(counts.len()) else {
+                    count(&self.context.recursive);
+                    return Type::Void;
+                };
+                let element = self.tree(unit, element, depth);
                 let wrap = |element, count: &Option<u64>| Type::Array(Box::new(element), *count);
                 match counts {
                     [] => wrap(element, &None),

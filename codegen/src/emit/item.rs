@@ -293,7 +293,7 @@ impl Table {
     fn add(&mut self, context: &Context<'_>, member: &Member) {
         let model = context.model;
         let size = match member.bits {
-            Some(bits) => (bits.offset % 8 + bits.size).div_ceil(8),
+            Some(bits) => (bits.offset % 8).saturating_add(bits.size).div_ceil(8),
             None => model.size_of(&member.ty).unwrap_or(0),
         };
         let format = match member.bits {
