@@ -15,7 +15,7 @@ use object::{
 use crate::model::{Function, Kernel};
 use crate::{Error, compress, relocate};
 
-/// An ELF file, mapped; or in memory, if it was compressed as a whole.
+/// An ELF file, mapped; or in memory, if it was compressed as a whole or never was a file.
 pub struct Image {
     path: PathBuf,
     bytes: Bytes,
@@ -23,7 +23,7 @@ pub struct Image {
 
 enum Bytes {
     Mapped(Mmap),
-    Decompressed(Vec<u8>),
+    Owned(Vec<u8>),
 }
 
 impl Image {
@@ -45,7 +45,7 @@ impl Image {
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let bytes = match compress::file(&map) {
             None => Bytes::Mapped(map),
-            Some(Ok(bytes)) => Bytes::Decompressed(bytes),
+            Some(Ok(bytes)) => Bytes::Owned(bytes),
             Some(Err(what)) => {
                 return Err(Error::Elf {
                     path: path.to_owned(),
@@ -59,11 +59,27 @@ impl Image {
         })
     }
 
+    /// Takes the contents of a file, and decompresses them like [`Image::open`]. `path` is what errors name, and where
+    /// separate debug files are looked for.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let bytes = match compress::file(&bytes) {
+            None => bytes,
+            Some(decompressed) => decompressed.map_err(|what| Error::Elf {
+                path: path.to_owned(),
+                what,
+            })?,
+        };
+        Ok(Image {
+            path: path.to_owned(),
+            bytes: Bytes::Owned(bytes),
+        })
+    }
+
     /// The file's contents, decompressed.
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map) => map,
-            Bytes::Decompressed(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
         }
     }
 

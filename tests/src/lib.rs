@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod fuzz;
+pub mod generated;
 mod synthetic;
 
 use std::path::{Path, PathBuf};

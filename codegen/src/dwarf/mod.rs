@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::debuglink::Companions;
 use crate::image::{Elf, Image, ModuleSection, is_per_cpu};
-use crate::model::{InModule, Model, Module, Variable};
+use crate::model::{InModule, Kernel, Model, Module, Variable};
 use crate::passes;
 
 type Slice<'d> = EndianSlice<'d, RunTimeEndian>;
@@ -111,6 +111,30 @@ pub fn read_with(
     Ok(model)
 }
 
+/// Reads DWARF sections without a file around them. `path` is what errors name; `kernel` says whose they are, and in which
+/// byte order.
+///
+/// `own` and `alternate` give a section by its name, such as `.debug_info`: decompressed and relocated, empty if there is none.
+/// The model has no functions and no per-CPU variables: those come from what else is in a file.
+pub fn read_sections<'d>(
+    path: &Path,
+    kernel: Kernel,
+    own: &dyn Fn(&str) -> &'d [u8],
+    alternate: Option<&dyn Fn(&str) -> &'d [u8]>,
+) -> Result<Model, Error> {
+    let load = |section: &dyn Fn(&str) -> &'d [u8]| {
+        gimli::DwarfSections::load(|id| Ok::<_, Error>(Cow::Borrowed(section(id.name()))))
+    };
+    let sections = load(own)?;
+    let alternate = alternate.map(load).transpose()?;
+    let dwarf = borrow(&sections, alternate.as_ref(), kernel.big_endian);
+    let context = merge::Context::new(Vec::new());
+    let summaries = read_dwarf(path, &dwarf, &context, &|_| ())?;
+    let mut model = context.finish(summaries);
+    model.kernel = kernel;
+    Ok(model)
+}
+
 /// Whether a file has debug information, itself or in a separate debug file that is found.
 pub fn is_in(image: &Image) -> bool {
     Companions::find(image).is_ok()
@@ -155,11 +179,6 @@ fn read_image(
 ) -> Result<Vec<merge::UnitSummary>, Error> {
     let image = companions.debug.as_ref().unwrap_or(image);
     let elf = image.parse()?;
-    let endian = if elf.big_endian() {
-        RunTimeEndian::Big
-    } else {
-        RunTimeEndian::Little
-    };
     let sections = gimli::DwarfSections::load(|id| load(&elf, id))?;
     let alternate = match &companions.alternate {
         None => None,
@@ -168,10 +187,23 @@ fn read_image(
             Some(gimli::DwarfSections::load(|id| load(&elf, id))?)
         }
     };
-    let dwarf = sections.borrow_with_sup(alternate.as_ref(), |section: &Cow<[u8]>| {
-        EndianSlice::new(section, endian)
-    });
+    let dwarf = borrow(&sections, alternate.as_ref(), elf.big_endian());
     read_dwarf(image.path(), &dwarf, context, progress)
+}
+
+type Sections<'d> = gimli::DwarfSections<Cow<'d, [u8]>>;
+
+fn borrow<'a>(
+    sections: &'a Sections<'_>,
+    alternate: Option<&'a Sections<'_>>,
+    big_endian: bool,
+) -> Dwarf<'a> {
+    let endian = if big_endian {
+        RunTimeEndian::Big
+    } else {
+        RunTimeEndian::Little
+    };
+    sections.borrow_with_sup(alternate, |section| EndianSlice::new(section, endian))
 }
 
 /// A section, if it is one of those that types are in: to decompress and relocate the others takes long.

@@ -1,0 +1,4 @@
+//! DWARF sections, to the text of bindings.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: kstruct_fuzz::one_thread(), |bytes: &[u8]| tests::fuzz::dwarf(bytes));

@@ -1,0 +1,4 @@
+//! The opening of ELF files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::elf(bytes));
