@@ -5,6 +5,7 @@
 //! sees DWARF.
 #![deny(unsafe_code)]
 
+pub mod btf;
 pub mod ctext;
 pub mod dwarf;
 pub mod emit;
