@@ -44,6 +44,11 @@ impl Image {
         &self.path
     }
 
+    /// The file as it is.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// Reads the ELF headers.
     pub fn parse(&self) -> Result<Elf<'_>, Error> {
         let elf_error = |what: String| Error::Elf {
@@ -96,6 +101,18 @@ impl<'d> Elf<'d> {
                 .map_err(&bad)?;
         }
         Ok(Cow::Owned(data))
+    }
+
+    /// The contents of a section as they are in the file, but decompressed; empty if there is no such section. BTF is
+    /// read so: what relocations change in it (clang's, for BPF) is addresses, which are not known before linking.
+    pub fn section_as_is(&self, name: &str) -> Result<Cow<'d, [u8]>, Error> {
+        let Some(section) = self.file.section_by_name(name) else {
+            return Ok(Cow::Borrowed(&[]));
+        };
+        section.uncompressed_data().map_err(|error| Error::Elf {
+            path: self.path.to_owned(),
+            what: format!("section {name}: {error}"),
+        })
     }
 
     /// Whether this is a module (ET_REL), whose debug information is complete only after relocation.
@@ -199,6 +216,38 @@ impl<'d> Elf<'d> {
         objects.sort();
         objects.dedup_by(|a, b| a.0 == b.0);
         objects
+    }
+
+    /// What BTF takes addresses from: functions, and all other symbols with whether other files can name them.
+    pub fn symbols(&self) -> crate::btf::Symbols {
+        let others = self
+            .file
+            .symbols()
+            .filter(|symbol| {
+                symbol.is_definition()
+                    && matches!(
+                        symbol.kind(),
+                        SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls
+                    )
+            })
+            .filter_map(|symbol| {
+                let name = symbol.name().ok().filter(|name| is_printable(name))?;
+                Some((name.to_owned(), symbol.address(), symbol.is_global()))
+            })
+            .collect();
+        crate::btf::Symbols::new(self.functions(), others)
+    }
+
+    /// Whether there is DWARF in the file.
+    pub fn has_dwarf(&self) -> bool {
+        self.has_section(".debug_info") || self.has_section(".zdebug_info")
+    }
+
+    /// Whether there is a section of this name that is not empty.
+    pub fn has_section(&self, name: &str) -> bool {
+        self.file
+            .section_by_name(name)
+            .is_some_and(|section| section.size() != 0)
     }
 
     /// The address ranges of the sections that hold the template of the per-CPU area.

@@ -7,15 +7,19 @@ use std::time::Instant;
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
+use kstruct_codegen::model::Model;
 use kstruct_codegen::{dwarf, emit, output};
 
-use crate::{build, find, paths};
+use crate::{btf, build, find, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
-    vmlinux: String,
+    #[arg(required_unless_present = "btf")]
+    vmlinux: Option<String>,
+    #[command(flatten)]
+    btf: btf::Args,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
@@ -29,7 +33,23 @@ pub struct Args {
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
-    let vmlinux = find::vmlinux(&args.vmlinux)?;
+    if let Some(source) = &args.btf.btf {
+        let (model, kernel) = btf::read(&args.btf, source, args.vmlinux.as_deref(), &args.module)?;
+        let directory = args
+            .into
+            .clone()
+            .unwrap_or_else(|| paths::bindings(&kernel));
+        let done = write(
+            &model,
+            &kernel,
+            source,
+            &directory,
+            args.check,
+            Instant::now(),
+        )?;
+        return Ok(report(&done, &directory, source, args.check));
+    }
+    let vmlinux = find::vmlinux(args.vmlinux.as_deref().unwrap_or_default())?;
     let kernel = find::kernel_name(&vmlinux)?;
     let modules = modules(&vmlinux, &kernel, &args.module)?;
     let directory = args
@@ -37,8 +57,13 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
     let done = generate(&vmlinux, &kernel, &modules, &directory, args.check)?;
-    if !args.check || done.is_fresh() {
-        return Ok(true);
+    Ok(report(&done, &directory, &vmlinux, args.check))
+}
+
+/// Says what differs. Whether all is well.
+fn report(done: &output::Written, directory: &Path, source: &Path, check: bool) -> bool {
+    if !check || done.is_fresh() {
+        return true;
     }
     for path in done.changed.iter().chain(&done.stale).take(10) {
         eprintln!("differs: {}", path.display());
@@ -46,9 +71,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     eprintln!(
         "{} is not what {} gives; run the same command without --check",
         directory.display(),
-        vmlinux.display()
+        source.display()
     );
-    Ok(false)
+    false
 }
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
@@ -86,12 +111,28 @@ pub fn generate(
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
-    let model = dwarf::read(&image, &module_images, &|progress| {
-        bar.set_length(progress.of as u64);
-        bar.set_position(progress.units as u64);
-        bar.set_message(progress.types.to_string());
-    })?;
+    let model = if btf::only(vmlinux) {
+        btf::from_image(&image, &module_images)?
+    } else {
+        dwarf::read(&image, &module_images, &|progress| {
+            bar.set_length(progress.of as u64);
+            bar.set_position(progress.units as u64);
+            bar.set_message(progress.types.to_string());
+        })?
+    };
     bar.finish_and_clear();
+    write(&model, kernel, vmlinux, directory, check, start)
+}
+
+/// Writes a kernel's bindings, or checks them.
+fn write(
+    model: &Model,
+    kernel: &str,
+    vmlinux: &Path,
+    directory: &Path,
+    check: bool,
+    start: Instant,
+) -> anyhow::Result<output::Written> {
     if model.kernel.release.is_empty() {
         bail!(
             "{}: it is not a Linux kernel: there is no linux_banner in it",
@@ -101,7 +142,7 @@ pub fn generate(
     let read = start.elapsed();
     if model.problems.total() != 0 {
         eprintln!(
-            "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
+            "warning: in the debug information of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
             vmlinux.display(),
             model.problems.dangling,
             model.problems.recursive,
@@ -117,14 +158,10 @@ pub fn generate(
             identity.banner
         );
     }
-    let files = emit::files(&model, &format!("cargo xtask gen {kernel}"))?;
+    let files = emit::files(model, &format!("cargo xtask gen {kernel}"))?;
     let written = output::write(directory, &files, check)?;
-    let names: Vec<String> = modules
-        .iter()
-        .map(|module| dwarf::module_name(module))
-        .collect();
-    if !names.is_empty() {
-        eprintln!("{kernel}: with modules {}", names.join(", "));
+    if !model.modules.is_empty() {
+        eprintln!("{kernel}: with modules {}", model.modules.join(", "));
     }
     eprintln!(
         "{kernel}: {} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",

@@ -8,11 +8,13 @@
 //!
 //! BTF doesn't know where anything is declared, nor the type of variables other than per-CPU ones.
 
+mod files;
 mod known;
 mod merge;
 mod raw;
 mod symbols;
 
+pub use files::{has_only_btf, identity, read_files, section};
 pub use symbols::Symbols;
 
 use crate::model::{Kernel, Model};

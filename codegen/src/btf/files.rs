@@ -1,0 +1,71 @@
+//! BTF in files: in a section of an ELF file, or alone, as in /sys/kernel/btf.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::{Module, Symbols};
+use crate::Error;
+use crate::image::Image;
+use crate::model::{Kernel, Model};
+
+/// The BTF of a file: its `.BTF` section if it is ELF, or else all of it.
+///
+/// # Errors
+///
+/// An ELF file that is not sound or has no BTF. What isn't ELF is taken as it is, and refused when it is read.
+pub fn section(image: &Image) -> Result<Cow<'_, [u8]>, Error> {
+    if !image.bytes().starts_with(b"\x7fELF") {
+        return Ok(Cow::Borrowed(image.bytes()));
+    }
+    let data = image.parse()?.section_as_is(".BTF")?;
+    match data.is_empty() {
+        true => Err(Error::Elf {
+            path: image.path().to_owned(),
+            what: "it has no BTF (.BTF is missing or empty)".into(),
+        }),
+        false => Ok(data),
+    }
+}
+
+/// What a kernel's own file says besides its types: who it is, and its symbols. `None` if the file is not ELF.
+pub fn identity(image: &Image) -> Result<Option<(Kernel, Symbols)>, Error> {
+    if !image.bytes().starts_with(b"\x7fELF") {
+        return Ok(None);
+    }
+    let elf = image.parse()?;
+    Ok(Some((elf.kernel()?, elf.symbols())))
+}
+
+/// Reads the BTF of a kernel and of modules from their files, as [`super::read`] does. Modules go by the names of their files.
+pub fn read_files(
+    image: &Image,
+    modules: &[Image],
+    kernel: Kernel,
+    symbols: Symbols,
+) -> Result<Model, Error> {
+    let base = section(image)?;
+    let names: Vec<String> = modules
+        .iter()
+        .map(|module| crate::dwarf::module_name(module.path()))
+        .collect();
+    let data = modules.iter().map(section).collect::<Result<Vec<_>, _>>()?;
+    let modules: Vec<Module<'_>> = names
+        .iter()
+        .zip(&data)
+        .map(|(name, data)| Module { name, data })
+        .collect();
+    super::read(&base, &modules, kernel, symbols).map_err(|error| Error::Btf {
+        path: image.path().to_owned(),
+        error,
+    })
+}
+
+/// Whether a file is ELF with BTF and without DWARF.
+pub fn has_only_btf(path: &Path) -> Result<bool, Error> {
+    let image = Image::open(path)?;
+    if !image.bytes().starts_with(b"\x7fELF") {
+        return Ok(false);
+    }
+    let elf = image.parse()?;
+    Ok(!elf.has_dwarf() && elf.has_section(".BTF"))
+}
