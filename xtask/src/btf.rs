@@ -34,7 +34,8 @@ pub fn read(
     name: Option<&str>,
     modules: &[String],
 ) -> anyhow::Result<(Model, String)> {
-    let image = Image::open(source)?;
+    let scratch = tempfile::tempdir()?;
+    let image = open(source, scratch.path())?;
     let own = btf::identity(&image)?.filter(|(kernel, _)| !kernel.release.is_empty());
     let (mut kernel, own_symbols) = match (own, &args.core) {
         (Some((kernel, symbols)), _) => (kernel, Some(symbols)),
@@ -51,6 +52,7 @@ pub fn read(
             Symbols::from_list(&String::from_utf8_lossy(&list))
         }
         (None, Some(symbols)) => symbols,
+        // The running kernel's own list holds run-time addresses: without KASLR's offset they are of no use for a dump.
         (None, None) => Symbols::default(),
     };
     if symbols.unique.is_empty() || symbols.are_hidden() {
@@ -65,7 +67,7 @@ pub fn read(
     }
     let modules = modules
         .iter()
-        .map(|module| module_file(source, module))
+        .map(|module| open(&module_file(source, module)?, scratch.path()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let name = name.map_or_else(|| kernel.release.clone(), str::to_owned);
     let model = btf::read_files(&image, &modules, kernel, symbols)?;
@@ -110,14 +112,25 @@ fn say_what_is_missing(source: &Path, model: &Model) {
     );
 }
 
-fn module_file(source: &Path, wanted: &str) -> anyhow::Result<Image> {
+/// Opens a file. Those in /sys can't be mapped in all kernels, and are copied first.
+fn open(path: &Path, scratch: &Path) -> anyhow::Result<Image> {
+    if !path.starts_with("/sys") {
+        return Ok(Image::open(path)?);
+    }
+    let copy = scratch.join(path.file_name().unwrap_or_default());
+    let data = std::fs::read(path).with_context(|| path.display().to_string())?;
+    std::fs::write(&copy, data).with_context(|| copy.display().to_string())?;
+    Ok(Image::open(&copy)?)
+}
+
+fn module_file(source: &Path, wanted: &str) -> anyhow::Result<PathBuf> {
     let path = Path::new(wanted);
     let beside = source.with_file_name(wanted);
     if path.is_file() {
-        return Ok(Image::open(path)?);
+        return Ok(path.to_owned());
     }
     if beside.is_file() {
-        return Ok(Image::open(&beside)?);
+        return Ok(beside);
     }
     bail!(
         "there is no BTF of module {}: neither {wanted} nor {} is a file",
