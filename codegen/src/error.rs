@@ -35,6 +35,31 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file has no `.debug_info`, names a separate debug file, and that isn't found.
+    #[error(
+        "{}: it has no DWARF debug information, and its separate debug file is not where it is looked for: {looked}; install the debug package, or give the path of the debug file",
+        path.display()
+    )]
+    NoDebugFile {
+        /// The file.
+        path: PathBuf,
+        /// Where its debug file was looked for, and why what was there was not taken.
+        looked: String,
+    },
+    /// The debug information refers to an alternate file that isn't found.
+    #[error(
+        "{}: part of its debug information is in the alternate file {}, which is not where it is looked for: {looked}",
+        path.display(),
+        name.display()
+    )]
+    NoAlternateFile {
+        /// The file.
+        path: PathBuf,
+        /// The alternate file's name, as `.gnu_debugaltlink` or `.debug_sup` gives it.
+        name: PathBuf,
+        /// Where it was looked for, and why what was there was not taken.
+        looked: String,
+    },
     /// The debug information is malformed.
     #[error("{}: malformed DWARF in the unit at .debug_info+{unit:#x}: {what}", path.display())]
     Dwarf {

@@ -1,23 +1,32 @@
 //! Opening an ELF file with debug information: sections, build id, symbols, the kernel's banner.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, SymbolKind};
+use object::{
+    CompressionFormat, Object, ObjectSection, ObjectSymbol, SectionFlags, SectionIndex,
+    SectionKind, SymbolKind,
+};
 
-use crate::Error;
 use crate::model::{Function, Kernel};
+use crate::{Error, compress, relocate};
 
-/// An ELF file, mapped.
+/// An ELF file, mapped; or in memory, if it was compressed as a whole.
 pub struct Image {
     path: PathBuf,
-    map: Mmap,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Decompressed(Vec<u8>),
 }
 
 impl Image {
-    /// Maps a file. The file must not change while it is in use.
+    /// Maps a file, or decompresses it if it is one that xz, zstd or gzip made. The file must not change while it is in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let io = |error| Error::Io {
             path: path.to_owned(),
@@ -33,20 +42,33 @@ impl Image {
         // SAFETY: the map is read-only and private to this process. A file that another process cuts short while it is
         // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let bytes = match compress::file(&map) {
+            None => Bytes::Mapped(map),
+            Some(Ok(bytes)) => Bytes::Decompressed(bytes),
+            Some(Err(what)) => {
+                return Err(Error::Elf {
+                    path: path.to_owned(),
+                    what,
+                });
+            }
+        };
         Ok(Image {
             path: path.to_owned(),
-            map,
+            bytes,
         })
+    }
+
+    /// The file's contents, decompressed.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Decompressed(bytes) => bytes,
+        }
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The file as it is.
-    pub fn bytes(&self) -> &[u8] {
-        &self.map
     }
 
     /// Reads the ELF headers.
@@ -55,50 +77,135 @@ impl Image {
             path: self.path.clone(),
             what,
         };
-        if !self.map.starts_with(b"\x7fELF") {
+        if !self.bytes().starts_with(b"\x7fELF") {
             return Err(elf_error("it is not an ELF file".into()));
         }
-        let file = object::File::parse(&self.map[..])
+        let file = object::File::parse(self.bytes())
             .map_err(|error| elf_error(format!("the file is truncated or damaged: {error}")))?;
-        Ok(Elf {
+        let mut elf = Elf {
             path: &self.path,
             file,
-        })
+            symbols: None,
+            bases: HashMap::new(),
+        };
+        if elf.is_relocatable() {
+            elf.bases = elf.bases();
+        }
+        Ok(elf)
     }
+}
+
+/// Which alternate debug file is meant.
+pub struct AlternateLink {
+    /// Its path, relative to the file that names it.
+    pub name: Vec<u8>,
+    /// Its build id, or its checksum in `.debug_sup`.
+    pub id: Vec<u8>,
 }
 
 /// The parsed headers of an [`Image`].
 pub struct Elf<'d> {
     path: &'d Path,
     file: object::File<'d>,
+    /// The file that has the symbols, if it is another.
+    symbols: Option<object::File<'d>>,
+    /// Where a section starts that is one of several of its name, if not at 0.
+    bases: HashMap<SectionIndex, u64>,
 }
 
 impl<'d> Elf<'d> {
+    /// Takes the symbols from a separate debug file if this one has none.
+    pub fn with_symbols_of(mut self, debug: &'d Image) -> Result<Self, Error> {
+        if self.file.symbols().next().is_none() {
+            self.symbols = Some(debug.parse()?.file);
+        }
+        Ok(self)
+    }
+
+    fn symbols(&self) -> &object::File<'d> {
+        self.symbols.as_ref().unwrap_or(&self.file)
+    }
+
+    /// Whether there is a section of that name with something in it, compressed in the old way or not.
+    pub fn has_section(&self, name: &str) -> bool {
+        let has = |section: object::Section<'_, '_>| {
+            section.kind() != SectionKind::UninitializedData && section.size() != 0
+        };
+        self.file.section_by_name(name).is_some_and(has)
+    }
+
+    /// The separate debug file's name and checksum, from `.gnu_debuglink`.
+    pub fn debug_link(&self) -> Option<(&'d [u8], u32)> {
+        self.file.gnu_debuglink().ok().flatten()
+    }
+
+    /// The alternate debug file, as `.gnu_debugaltlink` or DWARF 5's `.debug_sup` names it.
+    pub fn alternate_link(&self) -> Result<Option<AlternateLink>, Error> {
+        let link = |name: &[u8], id: &[u8]| AlternateLink {
+            name: name.to_owned(),
+            id: id.to_owned(),
+        };
+        if let Ok(Some((name, id))) = self.file.gnu_debugaltlink() {
+            return Ok(Some(link(name, id)));
+        }
+        let section = self.section(".debug_sup")?;
+        Ok(match supplement(&section) {
+            Some((false, name, id)) => Some(link(name, id)),
+            _ => None,
+        })
+    }
+
+    /// What tells this file from others: its build id, or as an alternate file the checksum in `.debug_sup`.
+    pub fn ids(&self) -> Vec<Vec<u8>> {
+        let mut ids = Vec::new();
+        ids.extend(self.build_id().map(<[u8]>::to_owned));
+        if let Ok(section) = self.section(".debug_sup")
+            && let Some((true, _, id)) = supplement(&section)
+        {
+            ids.push(id.to_owned());
+        }
+        ids
+    }
+
+    /// The contents of the GNU build-id note.
+    pub fn build_id(&self) -> Option<&'d [u8]> {
+        self.file.build_id().ok().flatten()
+    }
+
     /// Whether multi-byte values are big-endian.
     pub fn big_endian(&self) -> bool {
         !self.file.is_little_endian()
     }
 
     /// The contents of a section, decompressed if need be, and relocated in a module; empty if there is no such section.
+    /// In an object file there may be several of that name; they follow one another.
     pub fn section(&self, name: &str) -> Result<Cow<'d, [u8]>, Error> {
-        let Some(section) = self.file.section_by_name(name) else {
-            return Ok(Cow::Borrowed(&[]));
-        };
         let bad = |what: String| Error::Elf {
             path: self.path.to_owned(),
             what: format!("section {name}: {what}"),
         };
-        let data = section
-            .uncompressed_data()
-            .map_err(|error| bad(error.to_string()))?;
-        // A vmlinux may carry relocations too (CONFIG_RANDOMIZE_BASE keeps them); they have been applied.
         if !self.is_relocatable() {
-            return Ok(data);
+            // A vmlinux may carry relocations too (CONFIG_RANDOMIZE_BASE keeps them); they have been applied.
+            return match self.file.section_by_name(name) {
+                Some(section) => contents(&section).map_err(bad),
+                None => Ok(Cow::Borrowed(&[])),
+            };
         }
-        let mut data = data.into_owned();
-        for (offset, relocation) in section.relocations() {
-            self.relocate(&mut data, offset, &relocation)
-                .map_err(&bad)?;
+        let mut data = Vec::new();
+        for section in self.file.sections() {
+            if !section
+                .name()
+                .is_ok_and(|other| is_same_section(other, name))
+            {
+                continue;
+            }
+            let start = data.len() as u64;
+            data.extend_from_slice(&contents(&section).map_err(&bad)?);
+            for (offset, relocation) in section.relocations() {
+                let base = |section| self.bases.get(&section).copied().unwrap_or(0);
+                let offset = offset.saturating_add(start);
+                relocate::apply(&self.file, &mut data, offset, &relocation, base).map_err(&bad)?;
+            }
         }
         Ok(Cow::Owned(data))
     }
@@ -109,10 +216,32 @@ impl<'d> Elf<'d> {
         let Some(section) = self.file.section_by_name(name) else {
             return Ok(Cow::Borrowed(&[]));
         };
-        section.uncompressed_data().map_err(|error| Error::Elf {
+        contents(&section).map_err(|what| Error::Elf {
             path: self.path.to_owned(),
-            what: format!("section {name}: {error}"),
+            what: format!("section {name}: {what}"),
         })
+    }
+
+    /// Where sections start that share their name with others: type units are each in a section of its own until they are
+    /// linked.
+    fn bases(&self) -> HashMap<SectionIndex, u64> {
+        let mut bases = HashMap::new();
+        let mut ends: HashMap<&str, u64> = HashMap::new();
+        for section in self.file.sections() {
+            if let Ok(name) = section.name()
+                && name.starts_with(".debug_")
+            {
+                let size = section
+                    .compressed_file_range()
+                    .map_or(0, |range| range.uncompressed_size);
+                let end = ends.entry(name).or_default();
+                if *end != 0 {
+                    bases.insert(section.index(), *end);
+                }
+                *end = end.saturating_add(size);
+            }
+        }
+        bases
     }
 
     /// Whether this is a module (ET_REL), whose debug information is complete only after relocation.
@@ -120,69 +249,10 @@ impl<'d> Elf<'d> {
         self.file.kind() == object::ObjectKind::Relocatable
     }
 
-    /// Applies one relocation. Debug information holds absolute values only: offsets into other sections, and addresses
-    /// relative to the start of theirs.
-    fn relocate(
-        &self,
-        data: &mut [u8],
-        offset: u64,
-        relocation: &object::Relocation,
-    ) -> Result<(), String> {
-        use object::{RelocationKind, RelocationTarget};
-
-        if relocation.kind() == RelocationKind::None {
-            return Ok(());
-        }
-        let target = match relocation.target() {
-            RelocationTarget::Symbol(index) => self
-                .file
-                .symbol_by_index(index)
-                .map_err(|error| error.to_string())?
-                .address(),
-            RelocationTarget::Absolute => 0,
-            _ => {
-                return Err(format!(
-                    "a relocation at {offset:#x} with an unknown target"
-                ));
-            }
-        };
-        let size = usize::from(relocation.size()) / 8;
-        if relocation.kind() != RelocationKind::Absolute || !matches!(size, 4 | 8) {
-            return Err(format!(
-                "a relocation at {offset:#x} of a kind that is not supported: {relocation:?}"
-            ));
-        }
-        let place = usize::try_from(offset)
-            .ok()
-            .and_then(|start| data.get_mut(start..start.checked_add(size)?))
-            .ok_or_else(|| format!("a relocation at {offset:#x} is outside the section"))?;
-        let big = self.big_endian();
-        let mut bytes = [0; 8];
-        let range = if big { 8 - size..8 } else { 0..size };
-        bytes[range.clone()].copy_from_slice(place);
-        let implicit = if !relocation.has_implicit_addend() {
-            0
-        } else if big {
-            u64::from_be_bytes(bytes)
-        } else {
-            u64::from_le_bytes(bytes)
-        };
-        let value = target
-            .wrapping_add_signed(relocation.addend())
-            .wrapping_add(implicit);
-        let bytes = if big {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        };
-        place.copy_from_slice(&bytes[range]);
-        Ok(())
-    }
-
     /// Functions by address, from the symbol table.
     pub fn functions(&self) -> Vec<Function> {
         let mut functions: Vec<Function> = self
-            .file
+            .symbols()
             .symbols()
             .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
             .filter_map(|symbol| {
@@ -200,14 +270,11 @@ impl<'d> Elf<'d> {
 
     /// Global symbols that aren't functions, by name: what the linker script and assembly define among them.
     pub fn objects(&self) -> Vec<(String, u64)> {
+        let without_address = self.without_address();
         let mut objects: Vec<(String, u64)> = self
-            .file
             .symbols()
-            .filter(|symbol| {
-                symbol.is_global()
-                    && symbol.is_definition()
-                    && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
-            })
+            .symbols()
+            .filter(|symbol| symbol.is_global() && is_object(symbol, &without_address))
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_printable(name))?;
                 Some((name.to_owned(), symbol.address()))
@@ -219,17 +286,12 @@ impl<'d> Elf<'d> {
     }
 
     /// What BTF takes addresses from: functions, and all other symbols with whether other files can name them.
-    pub fn symbols(&self) -> crate::btf::Symbols {
+    pub fn addresses(&self) -> crate::btf::Symbols {
+        let without_address = self.without_address();
         let others = self
-            .file
             .symbols()
-            .filter(|symbol| {
-                symbol.is_definition()
-                    && matches!(
-                        symbol.kind(),
-                        SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Tls
-                    )
-            })
+            .symbols()
+            .filter(|symbol| is_object(symbol, &without_address))
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_printable(name))?;
                 Some((name.to_owned(), symbol.address(), symbol.is_global()))
@@ -238,16 +300,13 @@ impl<'d> Elf<'d> {
         crate::btf::Symbols::new(self.functions(), others)
     }
 
-    /// Whether there is DWARF in the file.
-    pub fn has_dwarf(&self) -> bool {
-        self.has_section(".debug_info") || self.has_section(".zdebug_info")
-    }
-
-    /// Whether there is a section of this name that is not empty.
-    pub fn has_section(&self, name: &str) -> bool {
-        self.file
-            .section_by_name(name)
-            .is_some_and(|section| section.size() != 0)
+    /// What stands in no memory has no address: gcc marks places in .debug_info so when it optimises at link time.
+    fn without_address(&self) -> HashSet<SectionIndex> {
+        self.symbols()
+            .sections()
+            .filter(|section| !is_allocated(section))
+            .map(|section| section.index())
+            .collect()
     }
 
     /// The address ranges of the sections that hold the template of the per-CPU area.
@@ -255,8 +314,7 @@ impl<'d> Elf<'d> {
         self.file
             .sections()
             .filter(|section| {
-                let allocated = matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC));
-                allocated
+                is_allocated(section)
                     && section.name().is_ok_and(|name| {
                         name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
                     })
@@ -276,7 +334,7 @@ impl<'d> Elf<'d> {
             .and_then(|rest| rest.split_whitespace().next())
             .unwrap_or_default()
             .to_owned();
-        let build_id = self.file.build_id().ok().flatten().unwrap_or_default();
+        let build_id = self.build_id().unwrap_or_default();
         Ok(Kernel {
             release,
             build_id: build_id.to_owned(),
@@ -298,7 +356,7 @@ impl<'d> Elf<'d> {
 
     /// The text of `linux_banner` and its address. Old kernels have a pointer of that name, new ones an array.
     fn banner(&self) -> Option<(u64, String)> {
-        let address = self.file.symbol_by_name("linux_banner")?.address();
+        let address = self.symbols().symbol_by_name("linux_banner")?.address();
         self.banner_text(address)
             .or_else(|| self.banner_text(self.pointer(address)?))
     }
@@ -336,6 +394,50 @@ impl<'d> Elf<'d> {
         let start = usize::try_from(address - section.address()).ok()?;
         section.data().ok()?.get(start..)
     }
+}
+
+/// Whether a symbol is of something that has an address and is no function.
+fn is_object(symbol: &object::Symbol<'_, '_>, without_address: &HashSet<SectionIndex>) -> bool {
+    symbol.is_definition()
+        && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
+        && symbol
+            .section_index()
+            .is_none_or(|section| !without_address.contains(&section))
+}
+
+fn is_allocated(section: &object::Section<'_, '_>) -> bool {
+    matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(object::elf::SHF_ALLOC))
+}
+
+fn contents<'d>(section: &object::Section<'d, '_>) -> Result<Cow<'d, [u8]>, String> {
+    let data = section
+        .compressed_data()
+        .map_err(|error| error.to_string())?;
+    if data.format == CompressionFormat::None {
+        return Ok(Cow::Borrowed(data.data));
+    }
+    compress::section(data).map(Cow::Owned)
+}
+
+/// `.debug_info` is called `.zdebug_info` where it is compressed in the old way.
+fn is_same_section(name: &str, wanted: &str) -> bool {
+    let short = name.strip_prefix(".z").zip(wanted.strip_prefix('.'));
+    name == wanted || short.is_some_and(|(name, wanted)| name == wanted)
+}
+
+/// `.debug_sup` (DWARF 5, section 7.3.6): whether this is the alternate file itself, the name and the checksum of that.
+fn supplement(section: &[u8]) -> Option<(bool, &[u8], &[u8])> {
+    // The version, in either byte order.
+    let ([0, 5, rest @ ..] | [5, 0, rest @ ..]) = section else {
+        return None;
+    };
+    let (is_alternate, rest) = rest.split_first()?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let (name, rest) = (&rest[..end], &rest[end + 1..]);
+    // A checksum of 128 bytes or more has a length of more than one byte; nobody writes that.
+    let (length, rest) = rest.split_first()?;
+    let id = rest.get(..usize::from(*length))?;
+    Some((*is_alternate != 0, name, id))
 }
 
 fn is_printable(name: &str) -> bool {

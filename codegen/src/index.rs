@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::ctext;
-use crate::model::{Model, Type};
+use crate::model::{ItemId, Model, Type};
 use crate::names::Names;
 use crate::passes::flattened;
 
 /// The version of what is generated: bindings of another one don't fit the runtime, and are to be made anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What bindings say of themselves: the first line of `index.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,10 +91,16 @@ struct TypedefRow<'a> {
     line: u32,
 }
 
-/// Everything, as JSON with one row a line: a kernel, then types, typedefs and symbols. Members of anonymous members
-/// stand among those of the outer struct.
-pub fn json(model: &Model, names: &Names) -> String {
-    let kernel = Identity {
+/// The index of bindings that are a selection: which kernel they are of, and no more.
+pub fn identity_line(model: &Model) -> String {
+    format!(
+        "{{\"kernel\":{},\n\"selection\":true}}\n",
+        row(&identity(model))
+    )
+}
+
+fn identity(model: &Model) -> Identity {
+    Identity {
         format: FORMAT,
         release: model.kernel.release.clone(),
         build_id: model
@@ -108,9 +114,14 @@ pub fn json(model: &Model, names: &Names) -> String {
         pointer_size: model.kernel.pointer_size,
         big_endian: model.kernel.big_endian,
         modules: model.modules.clone(),
-    };
+    }
+}
+
+/// Everything, as JSON with one row a line: a kernel, then types, typedefs and symbols. Members of anonymous members
+/// stand among those of the outer struct.
+pub fn json(model: &Model, names: &Names) -> String {
     let mut out = String::from("{\"kernel\":");
-    out.push_str(&row(&kernel));
+    out.push_str(&row(&identity(model)));
     let types = model
         .items
         .iter()
@@ -192,9 +203,14 @@ fn list<T>(
 
 /// What `kernel_has` predicates are answered from: sorted lines `type`, `type.member`, `sym:name`, `const:name`. Behind
 /// a member that is a struct itself stands the Rust name of that struct, so that longer paths can be followed.
-pub fn names(model: &Model, names: &Names) -> String {
+///
+/// Names of types that are not wanted are left out.
+pub fn names(model: &Model, names: &Names, is_wanted: impl Fn(ItemId) -> bool) -> String {
     let mut lines = BTreeSet::new();
-    for (item, rust) in model.items.iter().zip(&names.items) {
+    for (index, (item, rust)) in model.items.iter().zip(&names.items).enumerate() {
+        if !is_wanted(ItemId(index as u32)) {
+            continue;
+        }
         for enumerator in &item.enumerators {
             lines.insert(format!("const:{}", enumerator.name));
         }

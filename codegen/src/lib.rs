@@ -6,7 +6,9 @@
 #![deny(unsafe_code)]
 
 pub mod btf;
+mod compress;
 pub mod ctext;
+mod debuglink;
 pub mod dwarf;
 pub mod emit;
 mod error;
@@ -17,5 +19,7 @@ pub mod model;
 pub mod names;
 pub mod output;
 pub mod passes;
+mod relocate;
+pub mod select;
 
 pub use error::Error;

@@ -22,4 +22,4 @@ pub use fault::{Fault, FaultKind};
 pub use kernel::{EM_386, EM_X86_64, KernelInfo, Words};
 pub use memory::Memory;
 pub use symbol::{Functions, PerCpu, Sym};
-pub use view::{Array, CharArray, CharPtr, FnPtr, Ptr, Raw, View};
+pub use view::{Array, CharArray, CharPtr, FnPtr, Part, Ptr, Raw, View};

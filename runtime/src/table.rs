@@ -4,82 +4,73 @@ use std::fmt;
 
 use crate::bits;
 use crate::memory::Memory;
-use crate::view::{RawBytes, View};
+use crate::view::View;
 
 /// Name, size and members of a struct or union.
+///
+/// The members are a text, which is parsed when it is needed: a kernel has tens of thousands of them, and the compiler takes
+/// a string literal for a small part of what a nested expression costs.
 #[derive(Debug)]
 pub struct StructInfo {
     /// Its name in C, such as `struct task_struct`.
     pub name: &'static str,
     /// Bytes.
     pub size: usize,
-    /// Members in order, those of anonymous members among them.
-    pub members: &'static [MemberInfo],
+    /// Members in order, those of anonymous members among them: for each `name offset size format type;`. Bytes count for
+    /// offset and size; [`Format`] says what the format may be; the type is the one in C, and may have spaces.
+    pub members: &'static str,
+    /// The structs and unions that formats refer to by number.
+    pub structs: &'static [&'static StructInfo],
+    /// The enums that formats refer to by number.
+    pub enums: &'static [&'static EnumInfo],
 }
 
-/// A member of a struct or union: its name in C, its offset and size in bytes, its type in C, and how to show it.
-///
-/// The fields have no names because there are tens of thousands of these in a kernel's bindings; see the methods.
-#[derive(Debug)]
-pub struct MemberInfo(
-    pub &'static str,
-    pub usize,
-    pub usize,
-    pub &'static str,
-    pub Format,
-);
-
-impl MemberInfo {
+/// A member of a struct or union.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberInfo {
     /// Its name in C.
-    pub const fn name(&self) -> &'static str {
-        self.0
-    }
-
+    pub name: &'static str,
     /// Bytes from the start of the struct.
-    pub const fn offset(&self) -> usize {
-        self.1
-    }
-
+    pub offset: usize,
     /// Bytes.
-    pub const fn size(&self) -> usize {
-        self.2
-    }
-
+    pub size: usize,
     /// Its type in C.
-    pub const fn ty(&self) -> &'static str {
-        self.3
-    }
-
+    pub ty: &'static str,
     /// How to show it.
-    pub const fn format(&self) -> Format {
-        self.4
-    }
+    pub format: Format,
 }
 
 /// How a value is shown.
 #[derive(Debug, Clone, Copy)]
 pub enum Format {
-    /// A number in two's complement.
+    /// `i`: a number in two's complement.
     Signed,
-    /// An unsigned number.
+    /// `u`: an unsigned number.
     Unsigned,
-    /// `_Bool`.
+    /// `b`: `_Bool`.
     Bool,
-    /// IEEE floating point.
+    /// `f`: IEEE floating point.
     Float,
-    /// An address.
+    /// `p`: an address.
     Pointer,
-    /// A `char` array.
+    /// `t`: a `char` array.
     Text,
-    /// A struct or union.
+    /// `s0`, `s1`, ...: a struct or union, by its number in [`StructInfo::structs`].
     Struct(&'static StructInfo),
-    /// An enum.
+    /// `e0`, `e1`, ...: an enum, by its number in [`StructInfo::enums`].
     Enum(&'static EnumInfo),
-    /// A bit-field: offset in bits from the start of the struct, width, and whether it is signed.
+    /// `U8:3`, `I8:3`: a bit-field, unsigned or signed: offset in bits from the start of the struct, and width.
     Bits(u64, u64, bool),
-    /// An array: how each element is shown, and its size.
-    Array(&'static Format, usize),
-    /// Bytes of which no more is known.
+    /// `a4:u`, `a16:a4:u`: an array: the size of an element, and its format.
+    Array {
+        /// Bytes of an element.
+        stride: usize,
+        /// The element's format.
+        element: &'static str,
+        /// What the element's format refers to.
+        owner: &'static StructInfo,
+    },
+    /// `x`, and anything else: bytes of which no more is known.
     Bytes,
 }
 
@@ -88,52 +79,114 @@ pub enum Format {
 pub struct EnumInfo {
     /// Its name in C.
     pub name: &'static str,
-    /// Its constants in order.
-    pub values: &'static [(&'static str, i64)],
+    /// Its constants in order: for each `name=value;`.
+    pub values: &'static str,
 }
 
 impl EnumInfo {
-    /// The first constant with this value.
-    pub fn name_of(&self, value: i64) -> Option<&'static str> {
+    /// The constants in order. A 64-bit enum has values beyond those of `i64`.
+    pub fn constants(&self) -> impl Iterator<Item = (&'static str, i128)> + use<> {
         self.values
-            .iter()
+            .split_terminator(';')
+            .filter_map(|row| row.split_once('='))
+            .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+    }
+
+    /// The first constant with this value.
+    pub fn name_of(&self, value: i128) -> Option<&'static str> {
+        self.constants()
             .find(|(_, known)| *known == value)
-            .map(|(name, _)| *name)
+            .map(|(name, _)| name)
     }
 }
 
 impl StructInfo {
+    /// The members in order.
+    pub fn members(&'static self) -> impl Iterator<Item = MemberInfo> {
+        self.members
+            .split_terminator(';')
+            .filter_map(|row| self.parse(row))
+    }
+
     /// The member of that name.
-    pub fn member(&self, name: &str) -> Option<&'static MemberInfo> {
-        self.members.iter().find(|member| member.name() == name)
+    pub fn member(&'static self, name: &str) -> Option<MemberInfo> {
+        self.members().find(|member| member.name == name)
+    }
+
+    fn parse(&'static self, row: &'static str) -> Option<MemberInfo> {
+        let mut fields = row.splitn(5, ' ');
+        Some(MemberInfo {
+            name: fields.next()?,
+            offset: fields.next()?.parse().ok()?,
+            size: fields.next()?.parse().ok()?,
+            format: self.format(fields.next()?),
+            ty: fields.next()?,
+        })
+    }
+
+    fn format(&'static self, text: &'static str) -> Format {
+        self.known_format(text).unwrap_or(Format::Bytes)
+    }
+
+    fn known_format(&'static self, text: &'static str) -> Option<Format> {
+        let rest = text.get(1..)?;
+        Some(match text.as_bytes().first()? {
+            b'i' => Format::Signed,
+            b'u' => Format::Unsigned,
+            b'b' => Format::Bool,
+            b'f' => Format::Float,
+            b'p' => Format::Pointer,
+            b't' => Format::Text,
+            b's' => Format::Struct(self.structs.get(rest.parse::<usize>().ok()?)?),
+            b'e' => Format::Enum(self.enums.get(rest.parse::<usize>().ok()?)?),
+            kind @ (b'U' | b'I') => {
+                let (offset, size) = rest.split_once(':')?;
+                Format::Bits(offset.parse().ok()?, size.parse().ok()?, *kind == b'I')
+            }
+            b'a' => {
+                let (stride, element) = rest.split_once(':')?;
+                Format::Array {
+                    stride: stride.parse().ok()?,
+                    element,
+                    owner: self,
+                }
+            }
+            _ => return None,
+        })
     }
 
     /// The offset of the member of that name. In a constant expression, a name that is not there is a compile error.
     pub const fn offset_of(&self, name: &str) -> usize {
-        let mut index = 0;
-        while index < self.members.len() {
-            if same(self.members[index].name(), name) {
-                return self.members[index].offset();
+        let (text, name) = (self.members.as_bytes(), name.as_bytes());
+        let mut at = 0;
+        while at < text.len() {
+            let mut matched = 0;
+            while matched < name.len()
+                && at + matched < text.len()
+                && text[at + matched] == name[matched]
+            {
+                matched += 1;
             }
-            index += 1;
+            if matched == name.len() && at + matched < text.len() && text[at + matched] == b' ' {
+                return number(text, at + matched + 1);
+            }
+            while at < text.len() && text[at] != b';' {
+                at += 1;
+            }
+            at += 1;
         }
         panic!("the struct has no member of this name")
     }
 }
 
-const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() != b.len() {
-        return false;
+/// The decimal number that starts there.
+const fn number(text: &[u8], mut at: usize) -> usize {
+    let mut value = 0;
+    while at < text.len() && text[at].is_ascii_digit() {
+        value = value * 10 + (text[at] - b'0') as usize;
+        at += 1;
     }
-    let mut index = 0;
-    while index < a.len() {
-        if a[index] != b[index] {
-            return false;
-        }
-        index += 1;
-    }
-    true
+    value
 }
 
 /// The offset of a member by its C name, as a constant; a compile error if the struct has no such member.
@@ -152,11 +205,10 @@ macro_rules! offset_of {
 
 /// Shows a view's members. Generated `Debug` implementations call it.
 pub fn debug<'m, T: View<'m>>(view: T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let raw = view.raw();
     let value = Value {
-        memory: raw.memory(),
+        memory: view.memory(),
         format: Format::Struct(T::INFO),
-        bytes: raw.bytes(),
+        bytes: view.bytes(),
     };
     fmt::Debug::fmt(&value, f)
 }
@@ -197,21 +249,20 @@ impl fmt::Debug for Value<'_> {
             }
             Format::Struct(info) => {
                 let mut out = f.debug_struct(info.name);
-                for member in info.members {
-                    let (bytes, format) = match member.format() {
-                        Format::Bits(..) => (Some(self.bytes), member.format()),
-                        format => (
-                            self.bytes
-                                .get(member.offset()..member.offset() + member.size()),
-                            format,
-                        ),
+                for member in info.members() {
+                    let bytes = match member.format {
+                        Format::Bits(..) => Some(self.bytes),
+                        _ => member
+                            .offset
+                            .checked_add(member.size)
+                            .and_then(|end| self.bytes.get(member.offset..end)),
                     };
                     if let Some(bytes) = bytes {
                         out.field(
-                            member.name(),
+                            member.name,
                             &Value {
                                 memory: self.memory,
-                                format,
+                                format: member.format,
                                 bytes,
                             },
                         );
@@ -220,8 +271,8 @@ impl fmt::Debug for Value<'_> {
                 out.finish()
             }
             Format::Enum(info) => match info
-                .name_of(signed())
-                .or_else(|| info.name_of(number().cast_signed()))
+                .name_of(signed().into())
+                .or_else(|| info.name_of(number().into()))
             {
                 Some(name) => f.write_str(name),
                 None => write!(f, "{}", signed()),
@@ -234,14 +285,21 @@ impl fmt::Debug for Value<'_> {
                     write!(f, "{value}")
                 }
             }
-            Format::Array(format, size) => f
-                .debug_list()
-                .entries(self.bytes.chunks_exact(size.max(1)).map(|bytes| Value {
-                    memory: self.memory,
-                    format: *format,
-                    bytes,
-                }))
-                .finish(),
+            Format::Array {
+                stride,
+                element,
+                owner,
+            } => {
+                let format = owner.format(element);
+                let elements = self.bytes.chunks_exact(stride.max(1));
+                f.debug_list()
+                    .entries(elements.map(|bytes| Value {
+                        memory: self.memory,
+                        format,
+                        bytes,
+                    }))
+                    .finish()
+            }
             Format::Bytes => write!(f, "{:02x?}", self.bytes),
         }
     }

@@ -8,9 +8,21 @@ use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
 use crate::table::StructInfo;
 
+/// Where a struct lies: what a view is made from, and what it gives back. Unlike [`Raw`] it is one type for all sizes.
+#[derive(Clone, Copy)]
+pub struct Part<'m> {
+    /// The memory that the struct lies in.
+    pub memory: &'m Memory,
+    /// Its address.
+    pub address: u64,
+    /// Its bytes; `None` for a struct of zeros, of which only the address counts.
+    pub bytes: Option<&'m [u8]>,
+}
+
 /// The bytes of a struct of size `N` where they lie, and their address.
 ///
-/// Generated structs wrap it, and their accessors call its methods. `O` is an offset in bytes.
+/// Generated structs wrap it, and their accessors call its methods with constants: `o` is an offset in bytes. The generator
+/// has checked that the member lies inside the struct, so that the compiler drops the check at run time.
 #[derive(Clone, Copy)]
 pub struct Raw<'m, const N: usize> {
     memory: &'m Memory,
@@ -18,30 +30,55 @@ pub struct Raw<'m, const N: usize> {
     bytes: &'m [u8; N],
 }
 
-/// Loads of one type at a constant offset, in both byte orders.
+/// Loads of one type, in both byte orders.
 macro_rules! loads {
     ($($name:ident $big:ident $ty:ty),* $(,)?) => {$(
-        #[doc = concat!("The little-endian `", stringify!($ty), "` at offset `O`.")]
-        #[inline]
-        pub fn $name<const O: usize>(self) -> $ty {
-            <$ty>::from_le_bytes(self.load::<O, { size_of::<$ty>() }>())
+        #[doc = concat!("The little-endian `", stringify!($ty), "` at offset `o`.")]
+        #[inline(always)]
+        pub fn $name(self, o: usize) -> $ty {
+            <$ty>::from_le_bytes(self.load(o))
         }
 
-        #[doc = concat!("The big-endian `", stringify!($ty), "` at offset `O`.")]
-        #[inline]
-        pub fn $big<const O: usize>(self) -> $ty {
-            <$ty>::from_be_bytes(self.load::<O, { size_of::<$ty>() }>())
+        #[doc = concat!("The big-endian `", stringify!($ty), "` at offset `o`.")]
+        #[inline(always)]
+        pub fn $big(self, o: usize) -> $ty {
+            <$ty>::from_be_bytes(self.load(o))
         }
     )*};
 }
 
 impl<'m, const N: usize> Raw<'m, N> {
+    /// Panics if there are fewer than `N` bytes. Who makes views has asked for as many as the view needs.
     #[inline]
-    fn load<const O: usize, const L: usize>(self) -> [u8; L] {
-        const { assert!(O + L <= N, "a member lies outside its struct") };
-        // The assertion above makes this a load without a check.
+    pub fn new(part: Part<'m>) -> Self {
+        let bytes = match part.bytes {
+            Some(bytes) => bytes.first_chunk(),
+            None => Some(const { &[0; N] }),
+        };
+        let Some(bytes) = bytes else {
+            panic!("a view needs all of its struct's bytes")
+        };
+        Raw {
+            memory: part.memory,
+            address: part.address,
+            bytes,
+        }
+    }
+
+    /// What it was made from.
+    #[inline]
+    pub fn part(self) -> Part<'m> {
+        Part {
+            memory: self.memory,
+            address: self.address,
+            bytes: Some(self.bytes),
+        }
+    }
+
+    #[inline(always)]
+    fn load<const L: usize>(self, o: usize) -> [u8; L] {
         let mut out = [0; L];
-        out.copy_from_slice(&self.bytes[O..O + L]);
+        out.copy_from_slice(&self.bytes[o..o + L]);
         out
     }
 
@@ -50,230 +87,178 @@ impl<'m, const N: usize> Raw<'m, N> {
         u64 u64_be u64, i64 i64_be i64, u128 u128_be u128, i128 i128_be i128, f32 f32_be f32, f64 f64_be f64,
     }
 
-    /// The `_Bool` at offset `O`: true for any byte but 0.
-    #[inline]
-    pub fn bool<const O: usize>(self) -> bool {
-        self.u8::<O>() != 0
+    /// The `_Bool` at offset `o`: true for any byte but 0.
+    #[inline(always)]
+    pub fn bool(self, o: usize) -> bool {
+        self.u8(o) != 0
     }
 
-    /// The 32-bit `long` at offset `O`, widened.
-    #[inline]
-    pub fn long32<const O: usize>(self) -> i64 {
-        i64::from(self.i32::<O>())
+    /// The 32-bit `long` at offset `o`, widened.
+    #[inline(always)]
+    pub fn long32(self, o: usize) -> i64 {
+        i64::from(self.i32(o))
     }
 
-    /// The 32-bit `unsigned long` at offset `O`, widened.
-    #[inline]
-    pub fn ulong32<const O: usize>(self) -> u64 {
-        u64::from(self.u32::<O>())
+    /// The 32-bit `unsigned long` at offset `o`, widened.
+    #[inline(always)]
+    pub fn ulong32(self, o: usize) -> u64 {
+        u64::from(self.u32(o))
     }
 
-    /// The big-endian 32-bit `long` at offset `O`, widened.
-    #[inline]
-    pub fn long32_be<const O: usize>(self) -> i64 {
-        i64::from(self.i32_be::<O>())
+    /// The big-endian 32-bit `long` at offset `o`, widened.
+    #[inline(always)]
+    pub fn long32_be(self, o: usize) -> i64 {
+        i64::from(self.i32_be(o))
     }
 
-    /// The big-endian 32-bit `unsigned long` at offset `O`, widened.
-    #[inline]
-    pub fn ulong32_be<const O: usize>(self) -> u64 {
-        u64::from(self.u32_be::<O>())
+    /// The big-endian 32-bit `unsigned long` at offset `o`, widened.
+    #[inline(always)]
+    pub fn ulong32_be(self, o: usize) -> u64 {
+        u64::from(self.u32_be(o))
     }
 
-    /// A bit-field: `O` bits from the start of the struct, `S` bits wide.
-    #[inline]
-    pub fn bits<const O: u64, const S: u64>(self) -> u64 {
-        const { assert!((O + S).div_ceil(8) <= N as u64 && S <= 64) };
-        bits::field(self.bytes, O, S, false)
+    /// A bit-field: `o` bits from the start of the struct, `size` bits wide.
+    #[inline(always)]
+    pub fn bits(self, o: u64, size: u64) -> u64 {
+        bits::field(self.bytes, o, size, false)
     }
 
     /// A signed bit-field.
-    #[inline]
-    pub fn signed_bits<const O: u64, const S: u64>(self) -> i64 {
-        bits::sign_extended(self.bits::<O, S>(), S)
+    #[inline(always)]
+    pub fn signed_bits(self, o: u64, size: u64) -> i64 {
+        bits::sign_extended(self.bits(o, size), size)
     }
 
     /// A bit-field of a big-endian machine.
-    #[inline]
-    pub fn bits_be<const O: u64, const S: u64>(self) -> u64 {
-        const { assert!((O + S).div_ceil(8) <= N as u64 && S <= 64) };
-        bits::field(self.bytes, O, S, true)
+    #[inline(always)]
+    pub fn bits_be(self, o: u64, size: u64) -> u64 {
+        bits::field(self.bytes, o, size, true)
     }
 
     /// A signed bit-field of a big-endian machine.
-    #[inline]
-    pub fn signed_bits_be<const O: u64, const S: u64>(self) -> i64 {
-        bits::sign_extended(self.bits_be::<O, S>(), S)
+    #[inline(always)]
+    pub fn signed_bits_be(self, o: u64, size: u64) -> i64 {
+        bits::sign_extended(self.bits_be(o, size), size)
     }
 
-    /// The struct that is embedded at offset `O`.
-    #[inline]
-    pub fn sub<const O: usize, T: View<'m>>(self) -> T {
-        const { assert!(O + T::SIZE <= N, "a member lies outside its struct") };
-        let raw = RawBytes::part(
-            self.memory,
-            self.address.wrapping_add(O as u64),
-            &self.bytes[O..],
-        );
-        T::from_raw(raw)
+    /// The struct that is embedded at offset `o`.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "generated code is shorter by it, and nothing subtracts views"
+    )]
+    #[inline(always)]
+    pub fn sub<T: View<'m>>(self, o: usize) -> T {
+        T::new(self.member(o, T::SIZE))
     }
 
-    /// The value of any type at offset `O`.
-    #[inline]
-    pub fn value<const O: usize, T: Target<'m>>(self) -> T::Value {
-        const { assert!(O + T::SIZE <= N, "a member lies outside its struct") };
+    /// The value of any type at offset `o`.
+    #[inline(always)]
+    pub fn value<T: Target<'m>>(self, o: usize) -> T::Value {
         T::decode(
             self.memory,
-            self.address.wrapping_add(O as u64),
-            &self.bytes[O..O + T::SIZE],
+            self.address.wrapping_add(o as u64),
+            &self.bytes[o..o + T::SIZE],
         )
     }
 
-    /// The 64-bit pointer at offset `O`.
-    #[inline]
-    pub fn ptr<const O: usize, T>(self) -> Ptr<'m, T> {
-        Ptr::new(self.memory, self.u64::<O>())
+    /// The 64-bit pointer at offset `o`.
+    #[inline(always)]
+    pub fn ptr<T>(self, o: usize) -> Ptr<'m, T> {
+        Ptr::new(self.memory, self.u64(o))
     }
 
-    /// The 32-bit pointer at offset `O`.
-    #[inline]
-    pub fn ptr32<const O: usize, T>(self) -> Ptr<'m, T> {
-        Ptr::new(self.memory, self.ulong32::<O>())
+    /// The 32-bit pointer at offset `o`.
+    #[inline(always)]
+    pub fn ptr32<T>(self, o: usize) -> Ptr<'m, T> {
+        Ptr::new(self.memory, self.ulong32(o))
     }
 
-    /// The array of `L` elements at offset `O`.
-    #[inline]
-    pub fn array<const O: usize, const L: usize, T: Target<'m>>(self) -> Array<'m, T> {
-        const { assert!(O + L * T::SIZE <= N, "a member lies outside its struct") };
+    /// The array of `length` elements at offset `o`.
+    #[inline(always)]
+    pub fn array<T: Target<'m>>(self, o: usize, length: usize) -> Array<'m, T> {
         Array {
             memory: self.memory,
-            address: self.address.wrapping_add(O as u64),
-            bytes: &self.bytes[O..O + L * T::SIZE],
-            length: L,
+            address: self.address.wrapping_add(o as u64),
+            bytes: &self.bytes[o..o + length * T::SIZE],
+            length,
             target: PhantomData,
         }
     }
 
-    /// The `char` array of `L` bytes at offset `O`.
-    #[inline]
-    pub fn chars<const O: usize, const L: usize>(self) -> CharArray<'m> {
-        const { assert!(O + L <= N, "a member lies outside its struct") };
+    /// The `char` array of `length` bytes at offset `o`.
+    #[inline(always)]
+    pub fn chars(self, o: usize, length: usize) -> CharArray<'m> {
         CharArray {
-            bytes: &self.bytes[O..O + L],
+            bytes: &self.bytes[o..o + length],
         }
     }
 
-    /// What follows at offset `O` without a length of its own: `T x[]`.
-    #[inline]
-    pub fn tail<const O: usize, T>(self) -> Ptr<'m, T> {
-        Ptr::new(self.memory, self.address.wrapping_add(O as u64))
-    }
-}
-
-/// What [`View`] needs of [`Raw`], whatever its size.
-pub trait RawBytes<'m>: Copy {
-    /// A view's bytes at an address.
-    fn at(memory: &'m Memory, address: u64) -> Result<Self, Fault>;
-    /// A view's bytes, at the start of these. Panics if there are fewer than the view needs.
-    fn part(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self;
-    /// Zeros at address 0.
-    fn phantom(memory: &'m Memory) -> Self;
-    /// The address.
-    fn address(self) -> u64;
-    /// The memory that it lies in.
-    fn memory(self) -> &'m Memory;
-    /// The bytes.
-    fn bytes(self) -> &'m [u8];
-}
-
-impl<'m, const N: usize> RawBytes<'m> for Raw<'m, N> {
-    #[inline]
-    fn at(memory: &'m Memory, address: u64) -> Result<Self, Fault> {
-        // `part` would panic on too few bytes. There never are, but the compiler doesn't know that.
-        let bytes = memory.bytes(address, N)?.first_chunk().ok_or(Fault {
-            address,
-            kind: FaultKind::Truncated,
-        })?;
-        Ok(Raw {
-            memory,
-            address,
-            bytes,
-        })
+    /// What follows at offset `o` without a length of its own: `T x[]`.
+    #[inline(always)]
+    pub fn tail<T>(self, o: usize) -> Ptr<'m, T> {
+        Ptr::new(self.memory, self.address.wrapping_add(o as u64))
     }
 
-    #[inline]
-    fn part(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
-        let Some(bytes) = bytes.first_chunk() else {
-            panic!("a view needs all of its struct's bytes")
-        };
-        Raw {
-            memory,
-            address,
-            bytes,
+    #[inline(always)]
+    fn member(self, o: usize, size: usize) -> Part<'m> {
+        Part {
+            memory: self.memory,
+            address: self.address.wrapping_add(o as u64),
+            bytes: Some(&self.bytes[o..o + size]),
         }
-    }
-
-    #[inline]
-    fn phantom(memory: &'m Memory) -> Self {
-        Raw {
-            memory,
-            address: 0,
-            bytes: const { &[0; N] },
-        }
-    }
-
-    #[inline]
-    fn address(self) -> u64 {
-        self.address
-    }
-
-    #[inline]
-    fn memory(self) -> &'m Memory {
-        self.memory
-    }
-
-    #[inline]
-    fn bytes(self) -> &'m [u8] {
-        self.bytes
     }
 }
 
 /// A typed view of a struct or union in a dump. Generated code implements it.
 pub trait View<'m>: Copy {
-    /// The bytes.
-    type Raw: RawBytes<'m>;
     /// Name, size and members.
     const INFO: &'static StructInfo;
     /// Bytes: C's `sizeof`.
     const SIZE: usize = Self::INFO.size;
 
-    /// Wraps the bytes.
-    fn from_raw(raw: Self::Raw) -> Self;
-    /// Unwraps the bytes.
-    fn raw(self) -> Self::Raw;
+    /// The view of what lies there. Panics if there are fewer bytes than the struct has.
+    fn new(part: Part<'m>) -> Self;
+    /// Where it lies.
+    fn part(self) -> Part<'m>;
 
     /// The struct at an address.
     #[inline]
     fn at(memory: &'m Memory, address: u64) -> Result<Self, Fault> {
-        Ok(Self::from_raw(Self::Raw::at(memory, address)?))
+        let bytes = memory.bytes(address, Self::SIZE)?;
+        // `new` would panic on too few bytes. There never are, but the compiler doesn't know that.
+        if bytes.len() < Self::SIZE {
+            return Err(Fault {
+                address,
+                kind: FaultKind::Truncated,
+            });
+        }
+        Ok(Self::new(Part {
+            memory,
+            address,
+            bytes: Some(bytes),
+        }))
     }
 
     /// A struct of zeros at address 0: for asking an accessor where its member lies.
     #[inline]
     fn phantom(memory: &'m Memory) -> Self {
-        Self::from_raw(Self::Raw::phantom(memory))
+        Self::new(Part {
+            memory,
+            address: 0,
+            bytes: None,
+        })
     }
 
     /// Its address: C's `&s`.
     #[inline]
     fn addr(self) -> u64 {
-        self.raw().address()
+        self.part().address
     }
 
     /// The memory that it lies in.
     #[inline]
     fn memory(self) -> &'m Memory {
-        self.raw().memory()
+        self.part().memory
     }
 
     /// A pointer to it.
@@ -285,7 +270,7 @@ pub trait View<'m>: Copy {
     /// Its bytes.
     #[inline]
     fn bytes(self) -> &'m [u8] {
-        self.raw().bytes()
+        self.part().bytes.unwrap_or_default()
     }
 
     /// The struct of type `T` in which this one is embedded: C's `container_of`. The accessor says where.
@@ -320,7 +305,11 @@ impl<'m, T: View<'m>> Target<'m> for T {
 
     #[inline]
     fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> T {
-        T::from_raw(T::Raw::part(memory, address, bytes))
+        T::new(Part {
+            memory,
+            address,
+            bytes: Some(bytes),
+        })
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! Memory, page tables, lists and strings over dumps that are built beside the assertion.
 
-use kstruct::table::{Format, MemberInfo, StructInfo};
-use kstruct::view::{CharPtr, Raw};
+use kstruct::table::StructInfo;
+use kstruct::view::{CharPtr, Part, Raw};
 use kstruct::walk::{Entries, Node};
 use kstruct::{FaultKind, Memory, Ptr, View};
 use tests::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
@@ -16,23 +16,24 @@ const VMALLOC: u64 = 0xffff_c900_0000_0000;
 struct Link<'m>(Raw<'m, 8>);
 
 impl<'m> View<'m> for Link<'m> {
-    type Raw = Raw<'m, 8>;
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct link",
         size: 8,
-        members: &[MemberInfo("next", 0, 8, "struct link *", Format::Pointer)],
+        members: "next 0 8 p struct link *;",
+        structs: &[],
+        enums: &[],
     };
-    fn from_raw(raw: Self::Raw) -> Self {
-        Link(raw)
+    fn new(part: Part<'m>) -> Self {
+        Link(Raw::new(part))
     }
-    fn raw(self) -> Self::Raw {
-        self.0
+    fn part(self) -> Part<'m> {
+        self.0.part()
     }
 }
 
 impl<'m> Node<'m> for Link<'m> {
     fn next_node(self) -> u64 {
-        self.0.u64::<0>()
+        self.0.u64(0)
     }
     fn is_end(_: u64) -> bool {
         false
@@ -44,29 +45,27 @@ impl<'m> Node<'m> for Link<'m> {
 struct Entry<'m>(Raw<'m, 16>);
 
 impl<'m> View<'m> for Entry<'m> {
-    type Raw = Raw<'m, 16>;
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct entry",
         size: 16,
-        members: &[
-            MemberInfo("number", 0, 4, "int", Format::Signed),
-            MemberInfo("link", 8, 8, "struct link", Format::Struct(Link::INFO)),
-        ],
+        members: "number 0 4 i int;link 8 8 s0 struct link;",
+        structs: &[Link::INFO],
+        enums: &[],
     };
-    fn from_raw(raw: Self::Raw) -> Self {
-        Entry(raw)
+    fn new(part: Part<'m>) -> Self {
+        Entry(Raw::new(part))
     }
-    fn raw(self) -> Self::Raw {
-        self.0
+    fn part(self) -> Part<'m> {
+        self.0.part()
     }
 }
 
 impl<'m> Entry<'m> {
     fn number(self) -> i32 {
-        self.0.i32::<0>()
+        self.0.i32(0)
     }
     fn link(self) -> Link<'m> {
-        self.0.sub::<8, Link<'m>>()
+        self.0.sub(8)
     }
 }
 

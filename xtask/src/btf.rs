@@ -75,11 +75,6 @@ pub fn read(
     Ok((model, name))
 }
 
-/// Whether a file has BTF and no DWARF. What can't be opened has neither; those who read it say why.
-pub fn only(vmlinux: &Path) -> bool {
-    btf::has_only_btf(vmlinux).unwrap_or(false)
-}
-
 /// Reads the BTF of a vmlinux without DWARF.
 pub fn from_image(image: &Image, modules: &[Image]) -> anyhow::Result<Model> {
     let (kernel, symbols) = btf::identity(image)?.unwrap_or_default();

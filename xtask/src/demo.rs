@@ -13,9 +13,16 @@ pub fn demo() -> anyhow::Result<u8> {
     let vmcore = paths::fixture_vmcore();
     let kernel = find::kernel_name(&vmlinux)?;
     println!("$ cargo xtask gen vmlinux-2.6.9");
-    generate::generate(&vmlinux, &kernel, &[], &paths::bindings(&kernel), false)?;
+    generate::generate(
+        &vmlinux,
+        &kernel,
+        &[],
+        &[],
+        &paths::bindings(&kernel),
+        false,
+    )?;
     println!("$ cargo xtask build --kernel {kernel} netdev");
-    let binary = build::compile(&kernel, &["netdev".to_owned()])?.remove(0);
+    let binary = build::compile(&kernel, None, &["netdev".to_owned()], false)?.remove(0);
     let shown = |path: &PathBuf| {
         let root = paths::root();
         path.strip_prefix(root)

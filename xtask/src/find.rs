@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use kstruct_codegen::dwarf;
 use kstruct_codegen::image::Image;
 
 use crate::{lab, paths};
@@ -72,7 +73,8 @@ pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
     Ok(release)
 }
 
-/// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it.
+/// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it. The module itself
+/// does too, compressed or not, if it has debug information or its debug file can be found.
 pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
     let path = Path::new(wanted);
     if path.is_file() {
@@ -89,7 +91,8 @@ pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
         real_directory.join("kernel"),
         Path::new("/usr/lib/debug/lib/modules").join(kernel),
     ];
-    let names = [format!("{wanted}.ko.debug"), format!("{wanted}.ko")];
+    let endings = ["ko.debug", "ko", "ko.xz", "ko.zst", "ko.gz"];
+    let names = endings.map(|ending| format!("{wanted}.{ending}"));
     roots.iter().find_map(|root| search(root, &names, 0))
 }
 
@@ -103,8 +106,11 @@ fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
         path.file_name()
             .is_some_and(|file| names.iter().any(|name| file == name.as_str()))
     };
-    if let Some(found) = entries.iter().find(is_wanted) {
-        return Some(found.clone());
+    let mut found: Vec<&PathBuf> = entries.iter().filter(is_wanted).collect();
+    found.sort_by_key(|path| names.iter().position(|name| path.ends_with(name)));
+    let has_types = |path: &&&PathBuf| Image::open(path).is_ok_and(|image| dwarf::is_in(&image));
+    if let Some(found) = found.iter().find(has_types) {
+        return Some((*found).clone());
     }
     if depth == 12 {
         return None;

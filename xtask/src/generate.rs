@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::model::Model;
-use kstruct_codegen::{dwarf, emit, output};
+use kstruct_codegen::{dwarf, emit, names, output, select};
 
-use crate::{btf, build, find, paths};
+use crate::{build, find, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
-    #[arg(required_unless_present = "btf")]
-    vmlinux: Option<String>,
-    #[command(flatten)]
-    btf: btf::Args,
+    vmlinux: String,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
+    /// Take only these types, and what they embed or point to
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    only: Vec<String>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
@@ -33,37 +33,18 @@ pub struct Args {
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
-    if let Some(source) = &args.btf.btf {
-        let (model, kernel) = btf::read(&args.btf, source, args.vmlinux.as_deref(), &args.module)?;
-        let directory = args
-            .into
-            .clone()
-            .unwrap_or_else(|| paths::bindings(&kernel));
-        let done = write(
-            &model,
-            &kernel,
-            source,
-            &directory,
-            args.check,
-            Instant::now(),
-        )?;
-        return Ok(report(&done, &directory, source, args.check));
-    }
-    let vmlinux = find::vmlinux(args.vmlinux.as_deref().unwrap_or_default())?;
+    let vmlinux = find::vmlinux(&args.vmlinux)?;
     let kernel = find::kernel_name(&vmlinux)?;
     let modules = modules(&vmlinux, &kernel, &args.module)?;
     let directory = args
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = generate(&vmlinux, &kernel, &modules, &directory, args.check)?;
-    Ok(report(&done, &directory, &vmlinux, args.check))
-}
-
-/// Says what differs. Whether all is well.
-fn report(done: &output::Written, directory: &Path, source: &Path, check: bool) -> bool {
-    if !check || done.is_fresh() {
-        return true;
+    let done = generate(
+        &vmlinux, &kernel, &modules, &args.only, &directory, args.check,
+    )?;
+    if !args.check || done.is_fresh() {
+        return Ok(true);
     }
     for path in done.changed.iter().chain(&done.stale).take(10) {
         eprintln!("differs: {}", path.display());
@@ -71,9 +52,9 @@ fn report(done: &output::Written, directory: &Path, source: &Path, check: bool) 
     eprintln!(
         "{} is not what {} gives; run the same command without --check",
         directory.display(),
-        source.display()
+        vmlinux.display()
     );
-    false
+    Ok(false)
 }
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
@@ -94,15 +75,23 @@ fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec
     Ok(found.into_values().collect())
 }
 
-/// Generates the bindings of a kernel, or checks them.
-pub fn generate(
+/// The debug files of modules, those that analyzers ask for among them, that are there.
+pub fn modules_there(
     vmlinux: &Path,
     kernel: &str,
-    modules: &[PathBuf],
-    directory: &Path,
-    check: bool,
-) -> anyhow::Result<output::Written> {
-    let start = Instant::now();
+    asked: &[String],
+) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = modules(vmlinux, kernel, &[])?;
+    for module in asked {
+        found.extend(find::module(vmlinux, kernel, module));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Reads a kernel and modules, shows how far it is, and says what could not be understood.
+pub fn read(vmlinux: &Path, modules: &[PathBuf]) -> anyhow::Result<Model> {
     let image = Image::open(vmlinux)?;
     let module_images = modules
         .iter()
@@ -111,44 +100,42 @@ pub fn generate(
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
-    let model = if btf::only(vmlinux) {
-        btf::from_image(&image, &module_images)?
-    } else {
-        dwarf::read(&image, &module_images, &|progress| {
-            bar.set_length(progress.of as u64);
-            bar.set_position(progress.units as u64);
-            bar.set_message(progress.types.to_string());
-        })?
-    };
+    let model = dwarf::read(&image, &module_images, &|progress| {
+        bar.set_length(progress.of as u64);
+        bar.set_position(progress.units as u64);
+        bar.set_message(progress.types.to_string());
+    })?;
     bar.finish_and_clear();
-    write(&model, kernel, vmlinux, directory, check, start)
-}
-
-/// Writes a kernel's bindings, or checks them.
-fn write(
-    model: &Model,
-    kernel: &str,
-    vmlinux: &Path,
-    directory: &Path,
-    check: bool,
-    start: Instant,
-) -> anyhow::Result<output::Written> {
     if model.kernel.release.is_empty() {
         bail!(
             "{}: it is not a Linux kernel: there is no linux_banner in it",
             vmlinux.display()
         );
     }
-    let read = start.elapsed();
     if model.problems.total() != 0 {
         eprintln!(
-            "warning: in the debug information of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
+            "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
             vmlinux.display(),
             model.problems.dangling,
             model.problems.recursive,
             model.problems.outside
         );
     }
+    Ok(model)
+}
+
+/// Generates the bindings of a kernel, or checks them.
+pub fn generate(
+    vmlinux: &Path,
+    kernel: &str,
+    modules: &[PathBuf],
+    only: &[String],
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<output::Written> {
+    let start = Instant::now();
+    let model = read(vmlinux, modules)?;
+    let read = start.elapsed();
     if let Some(identity) = build::identity_in(directory)
         && identity.banner != model.kernel.banner
     {
@@ -158,10 +145,30 @@ fn write(
             identity.banner
         );
     }
-    let files = emit::files(model, &format!("cargo xtask gen {kernel}"))?;
+    let mut command = format!("cargo xtask gen {kernel}");
+    let item_names = names::assign(&model);
+    let selection = if only.is_empty() {
+        None
+    } else {
+        command.push_str(&format!(" --only {}", only.join(",")));
+        let selection = select::closure_of(&model, &item_names, only)
+            .map_err(|unknown| anyhow!("kernel {kernel} has no type {}", unknown.join(", nor ")))?;
+        eprintln!(
+            "{kernel}: {} of {} types are {}, or what they embed or point to",
+            selection.count(),
+            model.items.len(),
+            only.join(", ")
+        );
+        Some(selection)
+    };
+    let files = emit::selected(&model, &item_names, selection.as_ref(), &command)?;
     let written = output::write(directory, &files, check)?;
-    if !model.modules.is_empty() {
-        eprintln!("{kernel}: with modules {}", model.modules.join(", "));
+    let names: Vec<String> = modules
+        .iter()
+        .map(|module| dwarf::module_name(module))
+        .collect();
+    if !names.is_empty() {
+        eprintln!("{kernel}: with modules {}", names.join(", "));
     }
     eprintln!(
         "{kernel}: {} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",
@@ -211,6 +218,13 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
         modules.sort();
         modules.dedup();
     }
-    generate(&vmlinux, kernel, &modules, &paths::bindings(kernel), false)?;
+    generate(
+        &vmlinux,
+        kernel,
+        &modules,
+        &[],
+        &paths::bindings(kernel),
+        false,
+    )?;
     Ok(())
 }

@@ -23,6 +23,11 @@ pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)
 }
 
+/// The bindings of what analyzers use of a kernel: what they are compiled against.
+pub fn selected(kernel: &str) -> PathBuf {
+    root().join("target/selected").join(kernel)
+}
+
 /// Where cargo builds for a kernel: each has a target directory of its own, so that switching costs nothing.
 pub fn target(kernel: &str) -> PathBuf {
     root().join("target/kernels").join(kernel)

@@ -1,7 +1,6 @@
 //! BTF in files: in a section of an ELF file, or alone, as in /sys/kernel/btf.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use super::{Module, Symbols};
 use crate::Error;
@@ -33,7 +32,7 @@ pub fn identity(image: &Image) -> Result<Option<(Kernel, Symbols)>, Error> {
         return Ok(None);
     }
     let elf = image.parse()?;
-    Ok(Some((elf.kernel()?, elf.symbols())))
+    Ok(Some((elf.kernel()?, elf.addresses())))
 }
 
 /// Reads the BTF of a kernel and of modules from their files, as [`super::read`] does. Modules go by the names of their files.
@@ -60,12 +59,8 @@ pub fn read_files(
     })
 }
 
-/// Whether a file is ELF with BTF and without DWARF.
-pub fn has_only_btf(path: &Path) -> Result<bool, Error> {
-    let image = Image::open(path)?;
-    if !image.bytes().starts_with(b"\x7fELF") {
-        return Ok(false);
-    }
-    let elf = image.parse()?;
-    Ok(!elf.has_dwarf() && elf.has_section(".BTF"))
+/// Whether a file is ELF with BTF, and without DWARF either in itself or in a separate debug file that is found.
+pub fn has_only_btf(image: &Image) -> bool {
+    let has_btf = image.parse().is_ok_and(|elf| elf.has_section(".BTF"));
+    has_btf && !crate::dwarf::is_in(image)
 }

@@ -8,7 +8,7 @@
 //! The comparison is exact: a definition is written out as a key, and keys are compared byte by byte. Keys hold the
 //! numbers of embedded classes, which depend on the order of threads; nothing that leaves this module does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,10 @@ use gimli::constants as dw;
 
 use super::order::order;
 use super::targets::{Tag, Targets};
-use super::unit::{FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, Ref, VOID};
+use super::unit::{
+    FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, RawVariable, Ref, UnitKind, VOID,
+};
+use super::world::{At, World};
 use crate::model::{
     Bits, Encoding, Enumerator, Item, ItemId, Kind, Member, Model, Place, Problems, Prototype,
     Type, Typedef, Variable,
@@ -54,6 +57,18 @@ pub struct UnitSummary {
 }
 
 impl UnitSummary {
+    /// Takes over what a unit turned out to hold, beside what it was given by others.
+    pub fn absorb(&mut self, other: UnitSummary) {
+        self.name = other.name;
+        self.classes.extend(other.classes);
+        self.variables.extend(other.variables);
+    }
+
+    /// Adds a variable that another unit gives an address.
+    pub fn take(&mut self, variable: Variable) {
+        self.variables.push(variable);
+    }
+
     /// Drops what has no address: the variables of a module.
     pub fn forget_variables(&mut self) {
         self.variables = Vec::new();
@@ -87,69 +102,80 @@ impl Context {
         lock(&self.items).len()
     }
 
-    /// Adds a unit's definitions.
+    /// Adds the definitions of a unit that can be understood by itself.
     pub fn add(&self, unit: &ParsedUnit<'_>) -> UnitSummary {
-        let mut merger = Merger {
-            context: self,
-            unit,
-            mentions_left: MAX_MENTIONS,
-            classes: vec![Class::Unknown; unit.nodes.len()],
-            named_by_typedef: typedef_names(unit),
-        };
-        let mut summary = UnitSummary {
-            name: unit.name.clone(),
-            ..UnitSummary::default()
-        };
-        let mut key = Vec::new();
-        for (index, node) in unit.nodes.iter().enumerate() {
-            match node {
-                Node::Item {
-                    name,
-                    size: Some(_),
-                    ..
-                } => {
-                    if let Some(class) = merger.class(index, 0)
-                        && !name.is_empty()
-                    {
-                        summary.classes.push(class);
-                    }
-                }
-                Node::Typedef {
-                    name,
-                    target,
-                    place,
-                } => {
-                    key.clear();
-                    text(&mut key, name);
-                    merger.mentions_left = MAX_MENTIONS;
-                    merger.encode(&mut key, *target, Depth::VALUE);
-                    merger.typedef(&key, name, *target, *place);
-                }
-                _ => {}
-            }
-        }
+        let named_by_typedef = typedef_names(unit);
+        let mut merger = Merger::new(self, Units::One(unit), 0, &named_by_typedef);
+        let mut summary = merger.definitions(0, unit);
         for variable in &unit.variables {
-            let per_cpu = self
-                .per_cpu
-                .iter()
-                .any(|range| range.contains(&variable.address));
-            let name = owned(variable.name);
-            // Before 2.6.33 a per-CPU variable carried its nature in its name.
-            let name = match name.strip_prefix("per_cpu__") {
-                Some(short) if per_cpu => Arc::from(short),
-                _ => name,
-            };
-            merger.mentions_left = MAX_MENTIONS;
-            summary.variables.push(Variable {
-                name,
-                ty: merger.tree(variable.ty, Depth::VALUE),
-                address: variable.address,
-                per_cpu,
-                external: variable.external,
-                place: merger.place(variable.place),
-            });
+            summary
+                .variables
+                .extend(merger.variable(0, variable, 0, variable));
         }
         summary
+    }
+
+    /// Adds the definitions of units that others share. They count for those others, not by themselves.
+    pub fn add_shared(&self, world: &World<'_, '_>) -> Shared {
+        // No unit's turn: all classes are kept.
+        let mut merger = Merger::new(self, Units::World(world), u32::MAX, &world.named_by_typedef);
+        let mut definitions = HashMap::new();
+        for number in world.shared() {
+            if let Some(unit) = world.unit(number) {
+                definitions.insert(number, merger.definitions(number, unit).classes);
+            }
+        }
+        Shared {
+            classes: merger.others,
+            definitions,
+        }
+    }
+
+    /// Adds the definitions of a unit that is a source file but refers to others; `parts` are the shared units that
+    /// count as part of it. Also says which variables are declared in which other unit.
+    pub fn add_with(
+        &self,
+        world: &World<'_, '_>,
+        shared: &Shared,
+        number: u32,
+        parts: &[u32],
+    ) -> (UnitSummary, Vec<(u32, Variable)>) {
+        let Some(unit) = world.unit(number) else {
+            return (UnitSummary::default(), Vec::new());
+        };
+        let mut merger = Merger::new(self, Units::World(world), number, &world.named_by_typedef);
+        merger.shared = Some(shared);
+        let mut summary = merger.definitions(number, unit);
+        for part in parts {
+            let definitions = shared.definitions.get(part);
+            summary.classes.extend(definitions.into_iter().flatten());
+        }
+        let mut elsewhere = Vec::new();
+        for variable in &unit.variables {
+            if variable.declaration == VOID {
+                summary
+                    .variables
+                    .extend(merger.variable(number, variable, number, variable));
+                continue;
+            }
+            match world.declaration(number, variable.declaration) {
+                Some((home, declaration)) => {
+                    let Some(variable) = merger.variable(number, variable, home, declaration)
+                    else {
+                        continue;
+                    };
+                    // What dwz moved is still of this source file; what the linker moved is of the other.
+                    let is_source = |unit: &ParsedUnit<'_>| unit.kind == UnitKind::Compile;
+                    if world.unit(home).is_some_and(is_source) {
+                        elsewhere.push((home, variable));
+                    } else {
+                        summary.variables.push(variable);
+                    }
+                }
+                None => count(&self.dangling),
+            }
+        }
+        (summary, elsewhere)
     }
 
     /// Resolves pointers' targets by name and puts everything in an order that depends on the input only.
@@ -250,34 +276,192 @@ impl Depth {
     }
 }
 
+/// What units that others share turned out to define.
+pub struct Shared {
+    classes: HashMap<At, Class>,
+    /// By unit: the classes of the tags that it defines.
+    definitions: HashMap<u32, Vec<u32>>,
+}
+
+/// Where the types are that a unit mentions.
+#[derive(Clone, Copy)]
+enum Units<'u, 'd> {
+    /// All in the unit, whose number is 0.
+    One(&'u ParsedUnit<'d>),
+    World(&'u World<'u, 'd>),
+}
+
 struct Merger<'c, 'u, 'd> {
     context: &'c Context,
-    unit: &'u ParsedUnit<'d>,
+    units: Units<'u, 'd>,
     /// What is left of [`MAX_MENTIONS`] for the key or the tree that is being made.
     mentions_left: u32,
+    /// The unit whose turn it is, and its classes.
+    home: u32,
     classes: Vec<Class>,
+    /// Classes of other units' definitions.
+    others: HashMap<At, Class>,
+    shared: Option<&'u Shared>,
     /// For a nameless struct, union or enum: the typedef that names it.
-    named_by_typedef: HashMap<usize, &'d [u8]>,
+    named_by_typedef: &'u HashMap<At, &'d [u8]>,
 }
 
 /// The first typedef of each nameless struct, union or enum.
-fn typedef_names<'d>(unit: &ParsedUnit<'d>) -> HashMap<usize, &'d [u8]> {
+fn typedef_names<'d>(unit: &ParsedUnit<'d>) -> HashMap<At, &'d [u8]> {
     let mut names = HashMap::new();
     for node in &unit.nodes {
         if let Node::Typedef { name, target, .. } = node
-            && let Some(index) = unit.node(*target)
-            && let Node::Item { name: b"", .. } = unit.nodes[index]
+            && let Some(node) = unit.node(*target)
+            && let Node::Item { name: b"", .. } = unit.nodes[node]
         {
-            names.entry(index).or_insert(*name);
+            let node = node as u32;
+            names.entry(At { unit: 0, node }).or_insert(*name);
         }
     }
     names
 }
 
-impl Merger<'_, '_, '_> {
+impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
+    fn new(
+        context: &'c Context,
+        units: Units<'u, 'd>,
+        home: u32,
+        named_by_typedef: &'u HashMap<At, &'d [u8]>,
+    ) -> Self {
+        let nodes = match units {
+            Units::One(unit) => unit.nodes.len(),
+            Units::World(world) => world.unit(home).map_or(0, |unit| unit.nodes.len()),
+        };
+        Merger {
+            context,
+            units,
+            mentions_left: MAX_MENTIONS,
+            home,
+            classes: vec![Class::Unknown; nodes],
+            others: HashMap::new(),
+            shared: None,
+            named_by_typedef,
+        }
+    }
+
+    /// Adds the structs, unions, enums and typedefs of a unit.
+    fn definitions(&mut self, number: u32, unit: &ParsedUnit<'_>) -> UnitSummary {
+        let mut summary = UnitSummary {
+            name: unit.name.clone(),
+            ..UnitSummary::default()
+        };
+        let mut key = Vec::new();
+        for (node, item) in unit.nodes.iter().enumerate() {
+            match item {
+                Node::Item {
+                    name,
+                    size: Some(_),
+                    ..
+                } => {
+                    let at = At {
+                        unit: number,
+                        node: node as u32,
+                    };
+                    if let Some(class) = self.class(at, 0)
+                        && !name.is_empty()
+                    {
+                        summary.classes.push(class);
+                    }
+                }
+                Node::Typedef {
+                    name,
+                    target,
+                    place,
+                } => {
+                    key.clear();
+                    text(&mut key, name);
+                    self.mentions_left = MAX_MENTIONS;
+                    self.encode(&mut key, number, *target, Depth::VALUE);
+                    self.typedef(&key, name, number, *target, *place);
+                }
+                _ => {}
+            }
+        }
+        summary
+    }
+
+    /// A variable of a unit, whose name and type may stand in a declaration of another.
+    fn variable(
+        &mut self,
+        of: u32,
+        variable: &RawVariable<'_>,
+        unit: u32,
+        declaration: &RawVariable<'_>,
+    ) -> Option<Variable> {
+        let name = if variable.name.is_empty() {
+            declaration.name
+        } else {
+            variable.name
+        };
+        if name.is_empty() {
+            return None;
+        }
+        let address = variable.address;
+        let per_cpu = self
+            .context
+            .per_cpu
+            .iter()
+            .any(|range| range.contains(&address));
+        let name = owned(name);
+        // Before 2.6.33 a per-CPU variable carried its nature in its name.
+        let name = match name.strip_prefix("per_cpu__") {
+            Some(short) if per_cpu => Arc::from(short),
+            _ => name,
+        };
+        self.mentions_left = MAX_MENTIONS;
+        Some(Variable {
+            name,
+            // A declaration may leave open how long an array is.
+            ty: if variable.ty == VOID {
+                self.tree(unit, declaration.ty, Depth::VALUE)
+            } else {
+                self.tree(of, variable.ty, Depth::VALUE)
+            },
+            address,
+            per_cpu,
+            external: variable.external || declaration.external,
+            // The declaration's place is in the terms of its own unit.
+            place: if variable.place.line != 0 {
+                self.place(of, variable.place)
+            } else {
+                self.place(unit, declaration.place)
+            },
+        })
+    }
+
+    fn unit(&self, number: u32) -> Option<&'u ParsedUnit<'d>> {
+        match self.units {
+            Units::One(unit) => Some(unit),
+            Units::World(world) => world.unit(number),
+        }
+    }
+
+    /// What is known of a definition's class.
+    fn known(&self, at: At) -> Class {
+        if at.unit == self.home {
+            return self.classes[at.node as usize];
+        }
+        let shared = self.shared.and_then(|shared| shared.classes.get(&at));
+        let known = shared.or_else(|| self.others.get(&at));
+        known.copied().unwrap_or(Class::Unknown)
+    }
+
+    fn set(&mut self, at: At, class: Class) {
+        if at.unit == self.home {
+            self.classes[at.node as usize] = class;
+        } else {
+            self.others.insert(at, class);
+        }
+    }
+
     /// The class of a definition.
-    fn class(&mut self, index: usize, level: u32) -> Option<u32> {
-        match self.classes[index] {
+    fn class(&mut self, at: At, level: u32) -> Option<u32> {
+        match self.known(at) {
             Class::Known(class) => return Some(class),
             Class::Open => {
                 count(&self.context.recursive);
@@ -289,21 +473,23 @@ impl Merger<'_, '_, '_> {
             count(&self.context.recursive);
             return None;
         }
+        let unit = self.unit(at.unit)?;
         let Node::Item {
             kind,
             name,
             size: Some(size),
             ref parts,
             place,
-        } = self.unit.nodes[index]
+            ..
+        } = unit.nodes[at.node as usize]
         else {
             return None;
         };
-        self.classes[index] = Class::Open;
+        self.set(at, Class::Open);
         // The definition may be met within that of another, whose own count goes on behind it.
         let outer = std::mem::replace(&mut self.mentions_left, MAX_MENTIONS);
-        let place = self.place(place);
-        let typedef = self.named_by_typedef.get(&index).copied();
+        let place = self.place(at.unit, place);
+        let typedef = self.named_by_typedef.get(&at).copied();
         let mut key = Vec::with_capacity(512);
         key.push(kind as u8);
         key.extend_from_slice(&size.to_le_bytes());
@@ -317,13 +503,13 @@ impl Merger<'_, '_, '_> {
         let range = parts.start as usize..parts.end as usize;
         let mut layouts = Vec::new();
         if kind == Kind::Enum {
-            for (name, value) in &self.unit.enumerators[range.clone()] {
+            for (name, value) in &unit.enumerators[range.clone()] {
                 text(&mut key, name);
                 key.extend_from_slice(&value.to_le_bytes());
             }
         } else {
-            for member in &self.unit.members[range.clone()] {
-                let (offset, bits) = self.layout(member);
+            for member in &unit.members[range.clone()] {
+                let (offset, bits) = self.layout(at.unit, member);
                 layouts.push((offset, bits));
                 text(&mut key, member.name);
                 key.extend_from_slice(&offset.to_le_bytes());
@@ -336,7 +522,7 @@ impl Merger<'_, '_, '_> {
                     level: level + 1,
                     by_value: true,
                 };
-                self.encode(&mut key, member.ty, depth);
+                self.encode(&mut key, at.unit, member.ty, depth);
             }
         }
         let class = self.intern(key, &place, |this| Item {
@@ -348,10 +534,10 @@ impl Merger<'_, '_, '_> {
             members: if kind == Kind::Enum {
                 Vec::new()
             } else {
-                this.members(&this.unit.members[range.clone()], &layouts, size)
+                this.members(at.unit, &unit.members[range.clone()], &layouts, size)
             },
             enumerators: if kind == Kind::Enum {
-                this.unit.enumerators[range.clone()]
+                unit.enumerators[range.clone()]
                     .iter()
                     .map(|(name, value)| Enumerator {
                         name: owned(name),
@@ -363,12 +549,13 @@ impl Merger<'_, '_, '_> {
             },
         });
         self.mentions_left = outer;
-        self.classes[index] = Class::Known(class);
+        self.set(at, Class::Known(class));
         Some(class)
     }
 
     fn members(
         &mut self,
+        unit: u32,
         raw: &[RawMember<'_>],
         layouts: &[(u64, Option<Bits>)],
         size: u64,
@@ -379,7 +566,7 @@ impl Merger<'_, '_, '_> {
         for (raw, (offset, bits)) in raw.iter().zip(layouts) {
             let end = match bits {
                 Some(bits) => bits.offset.saturating_add(bits.size).div_ceil(8),
-                None => offset.saturating_add(self.size_of(raw.ty, 0).unwrap_or(0)),
+                None => offset.saturating_add(self.size_of(unit, raw.ty, 0).unwrap_or(0)),
             };
             if end > size {
                 count(&self.context.outside);
@@ -387,7 +574,7 @@ impl Merger<'_, '_, '_> {
             }
             members.push(Member {
                 name: owned(raw.name),
-                ty: self.tree(raw.ty, Depth::VALUE),
+                ty: self.tree(unit, raw.ty, Depth::VALUE),
                 offset: *offset,
                 bits: *bits,
             });
@@ -424,8 +611,8 @@ impl Merger<'_, '_, '_> {
         class
     }
 
-    fn typedef(&mut self, key: &[u8], name: &[u8], target: Ref, place: RawPlace) {
-        let place = self.place(place);
+    fn typedef(&mut self, key: &[u8], name: &[u8], unit: u32, target: Ref, place: RawPlace) {
+        let place = self.place(unit, place);
         if let Some(old) = lock(&self.context.typedefs).get_mut(key) {
             if place_rank(&place) < place_rank(&old.place) {
                 old.place = place;
@@ -433,7 +620,7 @@ impl Merger<'_, '_, '_> {
             return;
         }
         self.mentions_left = MAX_MENTIONS;
-        let target = self.tree(target, Depth::VALUE);
+        let target = self.tree(unit, target, Depth::VALUE);
         lock(&self.context.typedefs)
             .entry(key.into())
             .and_modify(|old| {
@@ -459,15 +646,16 @@ impl Merger<'_, '_, '_> {
     }
 
     /// Writes a type into a key.
-    fn encode(&mut self, key: &mut Vec<u8>, at: Ref, depth: Depth) {
+    fn encode(&mut self, key: &mut Vec<u8>, unit: u32, at: Ref, depth: Depth) {
         if !self.may_mention(depth) {
             return;
         }
-        let Some(index) = self.resolve(at) else {
+        let Some((at, home)) = self.resolve(unit, at) else {
             key.push(b'v');
             return;
         };
-        match self.unit.nodes[index] {
+        let unit = at.unit;
+        match home.nodes[at.node as usize] {
             Node::Base {
                 name,
                 size,
@@ -480,20 +668,23 @@ impl Merger<'_, '_, '_> {
             }
             Node::Pointer(target) => {
                 key.push(b'p');
-                self.encode(key, target, depth.behind_pointer());
+                self.encode(key, unit, target, depth.behind_pointer());
             }
             Node::Qualified(qualifier, target) => {
-                key.push(qualifier.as_bytes()[0]);
-                self.encode(key, target, depth.deeper());
+                let (qualifiers, unit, target) = self.qualifiers(qualifier, unit, target);
+                for qualifier in qualifiers {
+                    key.push(qualifier.as_bytes()[0]);
+                }
+                self.encode(key, unit, target, depth.deeper());
             }
             Node::Typedef { name, target, .. } => {
                 key.push(b't');
                 text(key, name);
-                self.encode(key, target, depth.deeper());
+                self.encode(key, unit, target, depth.deeper());
             }
             Node::Item {
                 kind, name, size, ..
-            } => match self.class_here(index, name, size, depth) {
+            } => match self.class_here(at, name, size, depth) {
                 Some(class) => {
                     key.push(b'i');
                     key.extend_from_slice(&class.to_le_bytes());
@@ -510,11 +701,11 @@ impl Merger<'_, '_, '_> {
             } => {
                 key.push(b'a');
                 let dimensions = dimensions.start as usize..dimensions.end as usize;
-                for dimension in &self.unit.dimensions[dimensions] {
+                for dimension in &home.dimensions[dimensions] {
                     key.extend_from_slice(&dimension.unwrap_or(0).to_le_bytes());
                 }
                 key.push(b']');
-                self.encode(key, element, depth.deeper());
+                self.encode(key, unit, element, depth.deeper());
             }
             Node::Function {
                 result,
@@ -524,25 +715,53 @@ impl Merger<'_, '_, '_> {
                 key.push(b'f');
                 key.push(u8::from(variadic));
                 let parameters = parameters.start as usize..parameters.end as usize;
-                self.encode(key, result, depth.behind_pointer());
+                self.encode(key, unit, result, depth.behind_pointer());
                 for parameter in parameters {
                     key.push(b',');
-                    self.encode(key, self.unit.parameters[parameter], depth.behind_pointer());
+                    self.encode(
+                        key,
+                        unit,
+                        home.parameters[parameter],
+                        depth.behind_pointer(),
+                    );
                 }
                 key.push(b')');
             }
         }
     }
 
+    /// All qualifiers of a type, given the first, and what they qualify. C doesn't order them and compilers do so in
+    /// different ways, so here they are sorted.
+    fn qualifiers(
+        &self,
+        first: &'static str,
+        mut unit: u32,
+        mut target: Ref,
+    ) -> (BTreeSet<&'static str>, u32, Ref) {
+        let mut qualifiers = BTreeSet::from([first]);
+        for _ in 0..MAX_DEPTH {
+            let Some((at, home)) = self.definition(unit, target) else {
+                break;
+            };
+            let Node::Qualified(next, inner) = home.nodes[at.node as usize] else {
+                break;
+            };
+            qualifiers.insert(next);
+            (unit, target) = (at.unit, inner);
+        }
+        (qualifiers, unit, target)
+    }
+
     /// A type as a tree that outlives the unit.
-    fn tree(&mut self, at: Ref, depth: Depth) -> Type {
+    fn tree(&mut self, unit: u32, at: Ref, depth: Depth) -> Type {
         if !self.may_mention(depth) {
             return Type::Void;
         }
-        let Some(index) = self.resolve(at) else {
+        let Some((at, home)) = self.resolve(unit, at) else {
             return Type::Void;
         };
-        match self.unit.nodes[index] {
+        let unit = at.unit;
+        match home.nodes[at.node as usize] {
             Node::Base {
                 name,
                 size,
@@ -553,17 +772,22 @@ impl Merger<'_, '_, '_> {
                 encoding: base_encoding(name, encoding),
             },
             Node::Pointer(target) => {
-                Type::Pointer(Box::new(self.tree(target, depth.behind_pointer())))
+                Type::Pointer(Box::new(self.tree(unit, target, depth.behind_pointer())))
             }
             Node::Qualified(qualifier, target) => {
-                Type::Qualified(qualifier, Box::new(self.tree(target, depth.deeper())))
+                let (qualifiers, unit, target) = self.qualifiers(qualifier, unit, target);
+                let inner = self.tree(unit, target, depth.deeper());
+                qualifiers.into_iter().fold(inner, |inner, qualifier| {
+                    Type::Qualified(qualifier, Box::new(inner))
+                })
             }
-            Node::Typedef { name, target, .. } => {
-                Type::Typedef(owned(name), Box::new(self.tree(target, depth.deeper())))
-            }
+            Node::Typedef { name, target, .. } => Type::Typedef(
+                owned(name),
+                Box::new(self.tree(unit, target, depth.deeper())),
+            ),
             Node::Item {
                 kind, name, size, ..
-            } => match self.class_here(index, name, size, depth) {
+            } => match self.class_here(at, name, size, depth) {
                 Some(class) => Type::Item(ItemId(class)),
                 None => Type::Opaque(kind, owned(name)),
             },
@@ -572,8 +796,8 @@ impl Merger<'_, '_, '_> {
                 ref dimensions,
             } => {
                 let dimensions = dimensions.start as usize..dimensions.end as usize;
-                let element = self.tree(element, depth.deeper());
-                let counts = &self.unit.dimensions[dimensions];
+                let element = self.tree(unit, element, depth.deeper());
+                let counts = &home.dimensions[dimensions];
                 let wrap = |element, count: &Option<u64>| Type::Array(Box::new(element), *count);
                 match counts {
                     [] => wrap(element, &None),
@@ -586,9 +810,9 @@ impl Merger<'_, '_, '_> {
                 variadic,
             } => {
                 let parameters = parameters.start as usize..parameters.end as usize;
-                let result = self.tree(result, depth.behind_pointer());
+                let result = self.tree(unit, result, depth.behind_pointer());
                 let parameters = parameters
-                    .map(|index| self.tree(self.unit.parameters[index], depth.behind_pointer()))
+                    .map(|index| self.tree(unit, home.parameters[index], depth.behind_pointer()))
                     .collect();
                 Type::Function(Box::new(Prototype {
                     result,
@@ -600,38 +824,61 @@ impl Merger<'_, '_, '_> {
     }
 
     /// The class that a mention of a struct means, or `None` if it is only meant by its name.
-    fn class_here(
-        &mut self,
-        index: usize,
-        name: &[u8],
-        size: Option<u64>,
-        depth: Depth,
-    ) -> Option<u32> {
+    fn class_here(&mut self, at: At, name: &[u8], size: Option<u64>, depth: Depth) -> Option<u32> {
         if size.is_some() && (depth.by_value || name.is_empty()) {
-            self.class(index, depth.level)
+            self.class(at, depth.level)
         } else {
             None
         }
     }
 
-    fn resolve(&self, at: Ref) -> Option<usize> {
-        match at {
-            VOID => None,
-            FOREIGN => {
-                count(&self.context.dangling);
-                None
+    /// The type that a reference means, and the unit that it is in; counts it if it leads nowhere.
+    fn resolve(&self, unit: u32, at: Ref) -> Option<(At, &'u ParsedUnit<'d>)> {
+        if at == VOID {
+            return None;
+        }
+        let found = self.definition(unit, at);
+        let missing = match found {
+            None => true,
+            Some((at, home)) => matches!(
+                home.nodes[at.node as usize],
+                Node::Item { size: None, definition, .. } if definition != VOID
+            ),
+        };
+        if missing {
+            count(&self.context.dangling);
+        }
+        found
+    }
+
+    /// The type that a reference means. For a declaration that says where the definition is, that.
+    fn definition(&self, unit: u32, at: Ref) -> Option<(At, &'u ParsedUnit<'d>)> {
+        let (at, home) = self.find(unit, at)?;
+        match home.nodes[at.node as usize] {
+            Node::Item {
+                size: None,
+                definition,
+                ..
+            } if definition != VOID => self.find(at.unit, definition).or(Some((at, home))),
+            _ => Some((at, home)),
+        }
+    }
+
+    fn find(&self, unit: u32, at: Ref) -> Option<(At, &'u ParsedUnit<'d>)> {
+        match self.units {
+            Units::One(home) if at & FOREIGN == 0 => {
+                let node = home.node(at)? as u32;
+                Some((At { unit, node }, home))
             }
-            at => {
-                let node = self.unit.node(at);
-                if node.is_none() {
-                    count(&self.context.dangling);
-                }
-                node
+            Units::One(_) => None,
+            Units::World(world) => {
+                let at = world.node(unit, at)?;
+                Some((at, world.unit(at.unit)?))
             }
         }
     }
 
-    fn layout(&self, member: &RawMember<'_>) -> (u64, Option<Bits>) {
+    fn layout(&self, unit: u32, member: &RawMember<'_>) -> (u64, Option<Bits>) {
         let bits = match member.location {
             Location::Bytes(bytes) => return (bytes, None),
             Location::Bits { offset, size } => Bits { offset, size },
@@ -641,9 +888,11 @@ impl Merger<'_, '_, '_> {
                 from_top,
                 size,
             } => {
-                let storage = storage.or_else(|| self.size_of(member.ty, 0)).unwrap_or(0);
+                let storage = storage
+                    .or_else(|| self.size_of(unit, member.ty, 0))
+                    .unwrap_or(0);
                 let start = i128::from(bytes) * 8;
-                let offset = if self.unit.big_endian {
+                let offset = if self.unit(unit).is_some_and(|unit| unit.big_endian) {
                     start + i128::from(from_top)
                 } else {
                     start + i128::from(storage) * 8 - i128::from(size) - i128::from(from_top)
@@ -660,15 +909,17 @@ impl Merger<'_, '_, '_> {
         (bits.offset / 8, Some(bits))
     }
 
-    fn size_of(&self, at: Ref, level: u32) -> Option<u64> {
+    fn size_of(&self, unit: u32, at: Ref, level: u32) -> Option<u64> {
         if level > MAX_DEPTH {
             return None;
         }
-        match self.unit.nodes[self.unit.node(at)?] {
+        let (at, home) = self.definition(unit, at)?;
+        let unit = at.unit;
+        match home.nodes[at.node as usize] {
             Node::Base { size, .. } => Some(size),
-            Node::Pointer(_) => Some(u64::from(self.unit.address_size)),
+            Node::Pointer(_) => Some(u64::from(home.address_size)),
             Node::Qualified(_, target) | Node::Typedef { target, .. } => {
-                self.size_of(target, level + 1)
+                self.size_of(unit, target, level + 1)
             }
             Node::Item { size, .. } => size,
             Node::Array {
@@ -676,8 +927,8 @@ impl Merger<'_, '_, '_> {
                 ref dimensions,
             } => {
                 let dimensions = dimensions.start as usize..dimensions.end as usize;
-                let element = self.size_of(element, level + 1)?;
-                let counts = &self.unit.dimensions[dimensions];
+                let element = self.size_of(unit, element, level + 1)?;
+                let counts = &home.dimensions[dimensions];
                 if counts.is_empty() {
                     return Some(0);
                 }
@@ -689,9 +940,10 @@ impl Merger<'_, '_, '_> {
         }
     }
 
-    fn place(&self, place: RawPlace) -> Place {
+    fn place(&self, unit: u32, place: RawPlace) -> Place {
+        let file = self.unit(unit).map(|unit| unit.file(place.file));
         Place {
-            file: self.unit.file(place.file),
+            file: file.unwrap_or_default(),
             line: place.line,
         }
     }

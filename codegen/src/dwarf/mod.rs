@@ -7,16 +7,18 @@ mod merge;
 pub(crate) mod order;
 mod targets;
 mod unit;
+mod world;
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gimli::{EndianSlice, RunTimeEndian, Section as _};
+use gimli::{EndianSlice, RunTimeEndian, SectionId};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::image::Image;
+use crate::debuglink::Companions;
+use crate::image::{Elf, Image};
 use crate::model::Model;
 use crate::passes;
 
@@ -43,10 +45,14 @@ pub fn read(
     modules: &[Image],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Model, Error> {
-    let elf = kernel.parse()?;
+    let companions = Companions::find(kernel)?;
+    let mut elf = kernel.parse()?;
+    if let Some(debug) = &companions.debug {
+        elf = elf.with_symbols_of(debug)?;
+    }
     let identity = elf.kernel()?;
     let context = merge::Context::new(elf.per_cpu_ranges());
-    let mut summaries = read_image(kernel, &context, progress)?;
+    let mut summaries = read_image(kernel, &companions, &context, progress)?;
     for module in modules {
         let machine = module.parse()?.kernel()?;
         if (machine.machine, machine.pointer_size, machine.big_endian)
@@ -57,7 +63,8 @@ pub fn read(
                 what: format!("it is for another machine than {}", kernel.path().display()),
             });
         }
-        for mut summary in read_image(module, &context, &|_| ())? {
+        let companions = Companions::find(module)?;
+        for mut summary in read_image(module, &companions, &context, &|_| ())? {
             summary.forget_variables();
             summaries.push(summary);
         }
@@ -74,6 +81,11 @@ pub fn read(
     Ok(model)
 }
 
+/// Whether a file has debug information, itself or in a separate debug file that is found.
+pub fn is_in(image: &Image) -> bool {
+    Companions::find(image).is_ok()
+}
+
 /// A module's name from the name of its file: `veth` from `veth.ko.debug`. Names have `_` where files may have `-`.
 pub fn module_name(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -82,59 +94,94 @@ pub fn module_name(path: &Path) -> String {
 
 fn read_image(
     image: &Image,
+    companions: &Companions,
     context: &merge::Context,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<merge::UnitSummary>, Error> {
+    let image = companions.debug.as_ref().unwrap_or(image);
     let elf = image.parse()?;
     let endian = if elf.big_endian() {
         RunTimeEndian::Big
     } else {
         RunTimeEndian::Little
     };
-    let sections = gimli::DwarfSections::load(|id| elf.section(id.name()))?;
-    let dwarf = sections.borrow(|section: &Cow<[u8]>| EndianSlice::new(section, endian));
-    if dwarf.debug_info.reader().is_empty() {
-        return Err(Error::NoDebugInfo {
-            path: image.path().to_owned(),
-        });
-    }
-    if !dwarf.debug_types.reader().is_empty() {
-        return Err(Error::Unsupported {
-            path: image.path().to_owned(),
-            what: "DWARF type units (.debug_types)",
-        });
-    }
-    let at = |unit: u64| {
-        move |what: gimli::Error| Error::Dwarf {
-            path: image.path().to_owned(),
-            unit,
-            what: what.to_string(),
+    let sections = gimli::DwarfSections::load(|id| load(&elf, id))?;
+    let alternate = match &companions.alternate {
+        None => None,
+        Some(alternate) => {
+            let elf = alternate.parse()?;
+            Some(gimli::DwarfSections::load(|id| load(&elf, id))?)
         }
     };
+    let dwarf = sections.borrow_with_sup(alternate.as_ref(), |section: &Cow<[u8]>| {
+        EndianSlice::new(section, endian)
+    });
+    read_dwarf(image.path(), &dwarf, context, progress)
+}
 
-    let mut headers = Vec::new();
-    let mut units = dwarf.units();
-    let mut offset = 0;
-    while let Some(header) = units.next().map_err(at(offset))? {
-        offset = header.offset().0 as u64;
-        headers.push(header);
+/// A section, if it is one of those that types are in: to decompress and relocate the others takes long.
+fn load<'d>(elf: &Elf<'d>, id: SectionId) -> Result<Cow<'d, [u8]>, Error> {
+    match id {
+        SectionId::DebugAbbrev
+        | SectionId::DebugAddr
+        | SectionId::DebugInfo
+        | SectionId::DebugLine
+        | SectionId::DebugLineStr
+        | SectionId::DebugStr
+        | SectionId::DebugStrOffsets
+        | SectionId::DebugTypes => elf.section(id.name()),
+        _ => Ok(Cow::Borrowed(&[])),
     }
+}
 
+/// Units that can be understood by themselves, which in an ordinary kernel are all, are added and forgotten as they come.
+/// The others are read once more, together with what they refer to.
+fn read_dwarf(
+    path: &Path,
+    dwarf: &Dwarf<'_>,
+    context: &merge::Context,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<merge::UnitSummary>, Error> {
+    let malformed = |unit: u64, what: gimli::Error| Error::Dwarf {
+        path: path.to_owned(),
+        unit,
+        what: what.to_string(),
+    };
+    let unsupported = |what: &'static str| Error::Unsupported {
+        path: path.to_owned(),
+        what,
+    };
+    let directory = world::Directory::read(dwarf).map_err(|(unit, what)| malformed(unit, what))?;
+    // What the alternate file has is only read where this file refers to it.
+    let own = directory
+        .headers
+        .iter()
+        .filter(|(origin, _)| !origin.alternate)
+        .count();
+    let headers = &directory.headers[..own];
+
+    enum Unit {
+        Added(merge::UnitSummary),
+        /// To be read with others.
+        Source,
+        Type,
+        /// To be read if a source file needs it.
+        Part,
+    }
     let done = AtomicUsize::new(0);
     let step = headers.len() / 200 + 1;
-    headers
+    let units = headers
         .par_iter()
-        .map(|header| {
-            let offset = header.offset().0 as u64;
-            let summary = match unit::read(&dwarf, *header).map_err(at(offset))? {
-                unit::Parsed::Types(unit) => context.add(&unit),
-                unit::Parsed::OtherLanguage => merge::UnitSummary::default(),
-                unit::Parsed::Unsupported(what) => {
-                    return Err(Error::Unsupported {
-                        path: image.path().to_owned(),
-                        what,
-                    });
-                }
+        .map(|(origin, header)| {
+            let parsed =
+                unit::read(dwarf, *header, false).map_err(|what| malformed(origin.offset, what))?;
+            let unit = match parsed {
+                unit::Parsed::Types(unit) if unit.is_complete() => Unit::Added(context.add(&unit)),
+                unit::Parsed::Types(_) => Unit::Source,
+                unit::Parsed::Shared(unit::UnitKind::Type { .. }) => Unit::Type,
+                unit::Parsed::Shared(_) => Unit::Part,
+                unit::Parsed::OtherLanguage => Unit::Added(merge::UnitSummary::default()),
+                unit::Parsed::Unsupported(what) => return Err(unsupported(what)),
             };
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(step) || done == headers.len() {
@@ -144,7 +191,51 @@ fn read_image(
                     types: context.definitions(),
                 });
             }
-            Ok(summary)
+            Ok(unit)
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut summaries = Vec::with_capacity(units.len());
+    let (mut sources, mut roots) = (Vec::new(), Vec::new());
+    for (number, unit) in (0u32..).zip(units) {
+        match unit {
+            Unit::Source => sources.push(number),
+            Unit::Type => roots.push(number),
+            Unit::Part | Unit::Added(_) => {}
+        }
+        summaries.push(match unit {
+            Unit::Added(summary) => summary,
+            _ => merge::UnitSummary::default(),
+        });
+    }
+    roots.extend(&sources);
+    if roots.is_empty() {
+        return Ok(summaries);
+    }
+    let world_error = |error| match error {
+        world::WorldError::Malformed(unit, what) => malformed(unit, what),
+        world::WorldError::Unsupported(what) => unsupported(what),
+        world::WorldError::TooManyImports => unsupported("so many imports of units"),
+    };
+    let world = world::World::read(&directory, &roots).map_err(world_error)?;
+    let shared = context.add_shared(&world);
+    let parts = world.parts(&sources).map_err(world_error)?;
+    let added: Vec<_> = sources
+        .par_iter()
+        .zip(&parts)
+        .map(|(number, parts)| context.add_with(&world, &shared, *number, parts))
+        .collect();
+    for (number, (summary, elsewhere)) in sources.iter().zip(added) {
+        summaries[*number as usize].absorb(summary);
+        for (home, variable) in elsewhere {
+            // Of units in the alternate file there is no summary.
+            let home = if (home as usize) < summaries.len() {
+                home
+            } else {
+                *number
+            };
+            summaries[home as usize].take(variable);
+        }
+    }
+    Ok(summaries)
 }

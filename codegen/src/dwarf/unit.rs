@@ -2,6 +2,7 @@
 //!
 //! Functions are skipped as a whole: what is declared inside them has no place in bindings.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,22 +17,55 @@ use crate::model::Kind;
 /// C nests declarations a handful of levels; input that nests more is not C.
 const MAX_DEPTH: u32 = 64;
 
-/// A reference to a type: an offset in this unit. [`VOID`] and [`FOREIGN`] aren't offsets of any entry.
+/// A reference to a type: an offset in this unit, or with [`FOREIGN`] set an index into [`ParsedUnit::foreign`].
+/// [`VOID`] and [`DANGLING`] aren't offsets of any entry.
 pub type Ref = u32;
 /// No type: `void`.
 pub const VOID: Ref = 0;
-/// A type of another unit, which this reader can't follow.
-pub const FOREIGN: Ref = u32::MAX;
+/// The bit that tells references to other units apart. No unit is 2 GB long.
+pub const FOREIGN: Ref = 1 << 31;
+/// A reference to nothing.
+pub const DANGLING: Ref = u32::MAX;
+
+/// An entry of another unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Foreign {
+    /// At an offset in `.debug_info` of the same file.
+    Info(u64),
+    /// At an offset in `.debug_info` of the alternate file.
+    Alternate(u64),
+    /// The type of the type unit with this signature.
+    Signature(u64),
+}
+
+/// What units are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A source file.
+    Compile,
+    /// What several units share, put there by dwz. It counts for those who import it.
+    Partial,
+    /// One type, found by its signature.
+    Type {
+        /// Of what the type is made of.
+        signature: u64,
+        /// Where in the unit it stands.
+        at: Ref,
+    },
+}
 
 /// What a unit turned out to be.
 pub enum Parsed<'d> {
     Types(Box<ParsedUnit<'d>>),
+    /// A unit that is only read where others refer to it.
+    Shared(UnitKind),
     OtherLanguage,
     Unsupported(&'static str),
 }
 
 /// The types and variables of one unit.
 pub struct ParsedUnit<'d> {
+    pub kind: UnitKind,
     /// The source file's name, absolute where the compiler says so.
     pub name: String,
     pub address_size: u8,
@@ -43,6 +77,12 @@ pub struct ParsedUnit<'d> {
     pub dimensions: Vec<Option<u64>>,
     pub parameters: Vec<Ref>,
     pub variables: Vec<RawVariable<'d>>,
+    /// What [`Ref`]s with [`FOREIGN`] mean.
+    pub foreign: Vec<Foreign>,
+    /// The units that this one imports.
+    pub imports: Vec<Foreign>,
+    /// Variables without a location, by offset; only where other units may refer to them.
+    pub declarations: HashMap<Ref, RawVariable<'d>>,
     /// Paths by the unit's file number; `None` where nothing kept was declared.
     pub files: Vec<Option<Arc<str>>>,
     index: Vec<u32>,
@@ -55,6 +95,11 @@ impl<'d> ParsedUnit<'d> {
             None | Some(0) => None,
             Some(index) => Some(*index as usize - 1),
         }
+    }
+
+    /// Whether the unit can be understood by itself.
+    pub fn is_complete(&self) -> bool {
+        self.foreign.is_empty() && self.imports.is_empty()
     }
 
     /// The path of a file number.
@@ -93,6 +138,8 @@ pub enum Node<'d> {
         name: &'d [u8],
         /// `None` for a declaration.
         size: Option<u64>,
+        /// For a declaration, where the definition is if that is known; [`VOID`] otherwise.
+        definition: Ref,
         parts: Range<u32>,
         place: RawPlace,
     },
@@ -136,34 +183,48 @@ pub struct RawVariable<'d> {
     pub address: u64,
     pub external: bool,
     pub place: RawPlace,
+    /// The declaration in another unit that says the rest; [`VOID`] otherwise.
+    pub declaration: Ref,
 }
 
-/// Parses one unit.
+/// Parses one unit. With `shared`, units that are there for others are parsed too, and what others may refer to is kept.
 pub fn read<'d>(
     dwarf: &Dwarf<'d>,
     header: UnitHeader<Slice<'d>>,
+    shared: bool,
 ) -> Result<Parsed<'d>, gimli::Error> {
-    match header.type_() {
-        UnitType::Compilation => {}
-        UnitType::Type { .. } | UnitType::SplitType { .. } => {
-            return Ok(Parsed::Unsupported("DWARF type units"));
+    let mut kind = match header.type_() {
+        UnitType::Compilation => UnitKind::Compile,
+        UnitType::Type {
+            type_signature,
+            type_offset,
+        } => UnitKind::Type {
+            signature: type_signature.0,
+            at: u32::try_from(type_offset.0).unwrap_or(DANGLING),
+        },
+        UnitType::Partial => UnitKind::Partial,
+        UnitType::Skeleton(_) | UnitType::SplitCompilation(_) | UnitType::SplitType { .. } => {
+            return Ok(Parsed::Unsupported(SPLIT));
         }
-        UnitType::Partial => return Ok(Parsed::Unsupported("dwz's partial units")),
-        UnitType::Skeleton(_) | UnitType::SplitCompilation(_) => {
-            return Ok(Parsed::Unsupported("split DWARF (.dwo files)"));
-        }
+    };
+    if kind != UnitKind::Compile && !shared {
+        return Ok(Parsed::Shared(kind));
     }
     let unit = dwarf.unit(header)?;
     let mut entries = unit.entries_raw(None)?;
     let Some(root) = entries.read_abbreviation()? else {
         return Ok(Parsed::OtherLanguage);
     };
+    // Before DWARF 5 the header doesn't say it.
     if root.tag() == dw::DW_TAG_partial_unit {
-        return Ok(Parsed::Unsupported("dwz's partial units"));
+        kind = UnitKind::Partial;
+        if !shared {
+            return Ok(Parsed::Shared(kind));
+        }
     }
     let attributes = Attributes::read(&mut entries, root)?;
     if attributes.split {
-        return Ok(Parsed::Unsupported("split DWARF (.dwo files)"));
+        return Ok(Parsed::Unsupported(SPLIT));
     }
     if !attributes.language.is_none_or(is_c) {
         return Ok(Parsed::OtherLanguage);
@@ -173,8 +234,10 @@ pub fn read<'d>(
     let mut reader = Reader {
         dwarf,
         unit: &unit,
-        offset: header.offset().0,
+        offset: header.debug_info_offset().map(|offset| offset.0),
+        shared,
         out: ParsedUnit {
+            kind,
             name: String::new(),
             address_size: header.address_size(),
             big_endian: dwarf.debug_info.reader().endian() == gimli::RunTimeEndian::Big,
@@ -184,6 +247,9 @@ pub fn read<'d>(
             dimensions: Vec::new(),
             parameters: Vec::new(),
             variables: Vec::new(),
+            foreign: Vec::new(),
+            imports: Vec::new(),
+            declarations: HashMap::new(),
             files: Vec::new(),
             index: vec![0; length],
         },
@@ -196,6 +262,8 @@ pub fn read<'d>(
     reader.files()?;
     Ok(Parsed::Types(Box::new(reader.out)))
 }
+
+const SPLIT: &str = "split DWARF (.dwo files)";
 
 /// Assembly units have no types but are harmless; Rust and C++ describe types that aren't C's.
 fn is_c(language: gimli::DwLang) -> bool {
@@ -223,7 +291,10 @@ struct Attributes<'d> {
     location_in_parent: Option<u64>,
     encoding: Option<DwAte>,
     ty: Option<AttributeValue<Slice<'d>>>,
-    specification: Option<AttributeValue<Slice<'d>>>,
+    /// Of a variable, where the rest is said: `DW_AT_specification`, or `DW_AT_abstract_origin` after LTO.
+    origin: Option<AttributeValue<Slice<'d>>>,
+    import: Option<AttributeValue<Slice<'d>>>,
+    signature: Option<AttributeValue<Slice<'d>>>,
     sibling: Option<UnitOffset>,
     declaration: bool,
     external: bool,
@@ -262,7 +333,9 @@ impl<'d> Attributes<'d> {
                     }
                 }
                 dw::DW_AT_type => out.ty = Some(value),
-                dw::DW_AT_specification => out.specification = Some(value),
+                dw::DW_AT_specification | dw::DW_AT_abstract_origin => out.origin = Some(value),
+                dw::DW_AT_import => out.import = Some(value),
+                dw::DW_AT_signature => out.signature = Some(value),
                 dw::DW_AT_sibling => {
                     if let AttributeValue::UnitRef(offset) = value {
                         out.sibling = Some(offset);
@@ -295,6 +368,21 @@ impl<'d> Attributes<'d> {
         self.count
             .or(self.upper_bound.and_then(|bound| bound.checked_add(1)))
             .filter(|count| *count != 0)
+    }
+}
+
+/// The name of a base type as gcc spells it: clang spells the same types in another way.
+fn base_name(name: &[u8]) -> &[u8] {
+    match name {
+        b"short" => b"short int",
+        b"unsigned short" => b"short unsigned int",
+        b"long" => b"long int",
+        b"unsigned long" => b"long unsigned int",
+        b"long long" => b"long long int",
+        b"unsigned long long" => b"long long unsigned int",
+        b"bool" => b"_Bool",
+        b"__int128 unsigned" | b"unsigned __int128" => b"__int128 unsigned",
+        name => name,
     }
 }
 
@@ -359,8 +447,10 @@ fn plus_uconst(mut block: Slice<'_>) -> Option<u64> {
 struct Reader<'a, 'd> {
     dwarf: &'a Dwarf<'d>,
     unit: &'a Unit<Slice<'d>>,
-    /// Where the unit starts in `.debug_info`.
-    offset: usize,
+    /// Where the unit starts in `.debug_info`; `None` for one in `.debug_types`.
+    offset: Option<usize>,
+    /// Whether other units may refer to this one.
+    shared: bool,
     out: ParsedUnit<'d>,
 }
 
@@ -436,7 +526,7 @@ impl<'a, 'd> Reader<'a, 'd> {
         let target = self.reference(attributes.ty);
         let node = match abbreviation.tag() {
             dw::DW_TAG_base_type => Node::Base {
-                name: self.string(attributes.name)?,
+                name: base_name(self.string(attributes.name)?),
                 size: attributes.byte_size.unwrap_or(0),
                 encoding: attributes.encoding.unwrap_or(DwAte(0)),
             },
@@ -500,7 +590,13 @@ impl<'a, 'd> Reader<'a, 'd> {
                 return Ok(true);
             }
             dw::DW_TAG_variable => {
-                self.variable(attributes)?;
+                self.variable(offset, attributes)?;
+                return Ok(false);
+            }
+            dw::DW_TAG_imported_unit => {
+                if let Some(foreign) = attributes.import.and_then(foreign) {
+                    self.out.imports.push(foreign);
+                }
                 return Ok(false);
             }
             _ => return Ok(false),
@@ -524,10 +620,13 @@ impl<'a, 'd> Reader<'a, 'd> {
         } else {
             append(&mut self.out.members, parts.members)
         };
+        let definition = self.reference(attributes.signature);
+        let is_declaration = attributes.declaration || definition != VOID;
         let node = Node::Item {
             kind,
             name: self.string(attributes.name)?,
-            size: (!attributes.declaration).then_some(attributes.byte_size.unwrap_or(0)),
+            size: (!is_declaration).then_some(attributes.byte_size.unwrap_or(0)),
+            definition,
             parts,
             place: attributes.place,
         };
@@ -548,24 +647,31 @@ impl<'a, 'd> Reader<'a, 'd> {
         Ok(parts)
     }
 
-    /// Keeps a variable that has an address. Its name and type may stand in an earlier declaration.
-    fn variable(&mut self, attributes: &Attributes<'d>) -> Result<(), gimli::Error> {
-        let Some(address) = attributes.location.and_then(|value| self.address(value)) else {
+    /// Keeps a variable that has an address. Its name and type may stand in a declaration.
+    fn variable(
+        &mut self,
+        offset: UnitOffset,
+        attributes: &Attributes<'d>,
+    ) -> Result<(), gimli::Error> {
+        let address = attributes.location.and_then(|value| self.address(value));
+        if address.is_none() && !self.shared {
             return Ok(());
-        };
-        let declaration = match attributes.specification {
-            Some(AttributeValue::UnitRef(offset)) => {
-                let mut entries = self.unit.entries_raw(Some(offset))?;
-                match entries.read_abbreviation()? {
-                    Some(abbreviation) => Attributes::read(&mut entries, abbreviation)?,
-                    None => Attributes::default(),
-                }
+        }
+        let origin = self.reference(attributes.origin);
+        let declaration = if origin == VOID || origin & FOREIGN != 0 {
+            Attributes::default()
+        } else {
+            let at = UnitOffset(origin as usize);
+            let mut entries = self.unit.entries_raw(Some(at))?;
+            match entries.read_abbreviation()? {
+                Some(abbreviation) => Attributes::read(&mut entries, abbreviation)?,
+                None => Attributes::default(),
             }
-            _ => Attributes::default(),
         };
+        let is_foreign = origin & FOREIGN != 0 && origin != DANGLING;
         let name = self.string(attributes.name.or(declaration.name))?;
         let ty = attributes.ty.or(declaration.ty);
-        if name.is_empty() || ty.is_none() {
+        if !is_foreign && (name.is_empty() || ty.is_none()) {
             return Ok(());
         }
         let place = if attributes.place.line != 0 {
@@ -576,11 +682,17 @@ impl<'a, 'd> Reader<'a, 'd> {
         let variable = RawVariable {
             name,
             ty: self.reference(ty),
-            address,
+            address: address.unwrap_or(0),
             external: attributes.external || declaration.external,
             place,
+            declaration: if is_foreign { origin } else { VOID },
         };
-        self.out.variables.push(variable);
+        match address {
+            Some(_) => self.out.variables.push(variable),
+            None => {
+                self.out.declarations.insert(offset.0 as u32, variable);
+            }
+        }
         Ok(())
     }
 
@@ -608,17 +720,29 @@ impl<'a, 'd> Reader<'a, 'd> {
         self.out.index[offset.0] = self.out.nodes.len() as u32;
     }
 
-    fn reference(&self, value: Option<AttributeValue<Slice<'d>>>) -> Ref {
+    fn reference(&mut self, value: Option<AttributeValue<Slice<'d>>>) -> Ref {
         let offset = match value {
             None => return VOID,
             Some(AttributeValue::UnitRef(offset)) => Some(offset.0),
-            Some(AttributeValue::DebugInfoRef(offset)) => offset.0.checked_sub(self.offset),
+            Some(AttributeValue::DebugInfoRef(offset)) => self
+                .offset
+                .and_then(|start| offset.0.checked_sub(start))
+                .filter(|offset| *offset < self.out.index.len()),
             Some(_) => None,
         };
-        offset
-            .filter(|offset| *offset < self.out.index.len())
-            .and_then(|offset| u32::try_from(offset).ok())
-            .unwrap_or(FOREIGN)
+        if let Some(offset) = offset {
+            return u32::try_from(offset)
+                .ok()
+                .filter(|offset| *offset < FOREIGN && (*offset as usize) < self.out.index.len())
+                .unwrap_or(DANGLING);
+        }
+        match value.and_then(foreign) {
+            Some(foreign) if self.out.foreign.len() < (DANGLING ^ FOREIGN) as usize => {
+                self.out.foreign.push(foreign);
+                FOREIGN | (self.out.foreign.len() - 1) as u32
+            }
+            _ => DANGLING,
+        }
     }
 
     fn string(&self, value: Option<AttributeValue<Slice<'d>>>) -> Result<&'d [u8], gimli::Error> {
@@ -661,7 +785,10 @@ impl<'a, 'd> Reader<'a, 'd> {
         let header = program.header();
         let count = header.file_names().len() + 1;
         let mut wanted = vec![false; count];
-        let variables = self.out.variables.iter().map(|variable| variable.place);
+        let variables = self.out.variables.iter();
+        let variables = variables
+            .chain(self.out.declarations.values())
+            .map(|variable| variable.place);
         let nodes = self.out.nodes.iter().filter_map(|node| match node {
             Node::Typedef { place, .. } | Node::Item { place, .. } => Some(*place),
             _ => None,
@@ -733,6 +860,15 @@ fn append<T>(all: &mut Vec<T>, some: Vec<T>) -> Range<u32> {
     let start = all.len() as u32;
     all.extend(some);
     start..all.len() as u32
+}
+
+fn foreign(value: AttributeValue<Slice<'_>>) -> Option<Foreign> {
+    match value {
+        AttributeValue::DebugInfoRef(offset) => Some(Foreign::Info(offset.0 as u64)),
+        AttributeValue::DebugInfoRefSup(offset) => Some(Foreign::Alternate(offset.0 as u64)),
+        AttributeValue::DebugTypesRef(signature) => Some(Foreign::Signature(signature.0)),
+        _ => None,
+    }
 }
 
 fn member(attributes: &Attributes<'_>) -> Location {

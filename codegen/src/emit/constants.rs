@@ -32,6 +32,9 @@ pub fn module(context: &Context<'_>) -> TokenStream {
         .iter()
         .filter_map(|(name, found)| {
             let (value, id) = (*found)?;
+            if !context.has_name(name) {
+                return None;
+            }
             let ty = Type::Item(id);
             let Shape::Enum(_, number) = shape(context.model, &ty) else {
                 return None;

@@ -1,17 +1,19 @@
 //! Structs, unions and enums.
 
+use std::fmt::Write as _;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::types::{Shape, Writer, is_readable, runtime_imports, shape};
+use super::types::{Shape, Used, Writer, is_readable, shape};
 use super::{Context, ident};
 use crate::ctext;
 use crate::model::{Enumerator, Item, ItemId, Kind, Member, Place, Type};
 use crate::names;
 use crate::passes::flattened;
 
-/// A module of items.
-pub fn module(context: &Context<'_>, module: &str, items: &[ItemId]) -> TokenStream {
+/// Some items of a module, and what they use.
+pub fn items(context: &Context<'_>, items: &[ItemId]) -> (TokenStream, Used) {
     let mut writer = Writer::new(context, quote! { 'm });
     let items: Vec<TokenStream> = items
         .iter()
@@ -25,14 +27,7 @@ pub fn module(context: &Context<'_>, module: &str, items: &[ItemId]) -> TokenStr
             }
         })
         .collect();
-    let imports = writer.imports(module, &quote! { super:: });
-    let items = quote! { #(#items)* };
-    let runtime = runtime_imports(&items);
-    quote! {
-        #runtime
-        #imports
-        #items
-    }
+    (quote! { #(#items)* }, writer.used)
 }
 
 /// ` include/linux/sched.h:785`, or nothing.
@@ -88,13 +83,26 @@ fn aggregate(
     let members = flattened(model, item);
     let rust_names = names::members(members.iter().map(|member| &*member.name));
     let mut accessors = Vec::new();
-    let mut table = Vec::new();
+    let mut table = Table::default();
     for (member, rust) in members.iter().zip(&rust_names) {
+        table.add(context, member);
+        if !context.has_accessor(rust) {
+            continue;
+        }
         let Some((returns, body)) = accessor(context, writer, member) else {
             continue;
         };
         let doc = match member.bits {
-            None => format!(" `{}` at {}", ctext::member(model, member), member.offset),
+            None => format!(
+                " `{}` at {}{}",
+                ctext::member(model, member),
+                member.offset,
+                match model.size_of(&member.ty) {
+                    Some(1) => ", 1 byte".to_owned(),
+                    Some(size) => format!(", {size} bytes"),
+                    None => String::new(),
+                }
+            ),
             Some(bits) => format!(
                 " `{}` at {}, bit {}",
                 ctext::member(model, member),
@@ -112,7 +120,6 @@ fn aggregate(
                 #body
             }
         });
-        table.push(row(context, writer, member));
     }
     let accessors = (!accessors.is_empty()).then(|| {
         quote! {
@@ -121,6 +128,17 @@ fn aggregate(
             }
         }
     });
+    let rows = &table.rows;
+    let structs: Vec<TokenStream> = table
+        .structs
+        .iter()
+        .filter_map(|id| writer.item(*id))
+        .collect();
+    let enums: Vec<TokenStream> = table
+        .enums
+        .iter()
+        .filter_map(|id| writer.item(*id))
+        .collect();
     quote! {
         #[doc = #doc]
         #doc_alias
@@ -129,19 +147,20 @@ fn aggregate(
         pub struct #name<'m>(Raw<'m, #size>);
 
         impl<'m> View<'m> for #name<'m> {
-            type Raw = Raw<'m, #size>;
             const INFO: &'static StructInfo = &StructInfo {
                 name: #c_name,
                 size: #size,
-                members: &[#(#table),*],
+                members: #rows,
+                structs: &[#(<#structs<'static> as View<'static>>::INFO),*],
+                enums: &[#(#enums::INFO),*],
             };
             #[inline]
-            fn from_raw(raw: Self::Raw) -> Self {
-                Self(raw)
+            fn new(part: Part<'m>) -> Self {
+                Self(Raw::new(part))
             }
             #[inline]
-            fn raw(self) -> Self::Raw {
-                self.0
+            fn part(self) -> Part<'m> {
+                self.0.part()
             }
         }
 
@@ -182,22 +201,22 @@ fn accessor(
         let unsigned = ordered("bits");
         let signed = ordered("signed_bits");
         let body = match shape(model, &member.ty) {
-            Shape::Number("bool") => quote! { self.0.#unsigned::<#offset, #size>() != 0 },
+            Shape::Number("bool") => quote! { self.0.#unsigned(#offset, #size) != 0 },
             Shape::Number("u64") | Shape::Long32(false) => {
-                quote! { self.0.#unsigned::<#offset, #size>() }
+                quote! { self.0.#unsigned(#offset, #size) }
             }
             Shape::Number("i64") | Shape::Long32(true) => {
-                quote! { self.0.#signed::<#offset, #size>() }
+                quote! { self.0.#signed(#offset, #size) }
             }
             Shape::Number(name) if name.starts_with('i') => {
                 let name = ident(name);
-                quote! { self.0.#signed::<#offset, #size>() as #name }
+                quote! { self.0.#signed(#offset, #size) as #name }
             }
             Shape::Number(name) if name.starts_with('u') => {
                 let name = ident(name);
-                quote! { self.0.#unsigned::<#offset, #size>() as #name }
+                quote! { self.0.#unsigned(#offset, #size) as #name }
             }
-            Shape::Char => quote! { self.0.#unsigned::<#offset, #size>() as u8 },
+            Shape::Char => quote! { self.0.#unsigned(#offset, #size) as u8 },
             Shape::Enum(id, number) => {
                 let load = if number.starts_with('i') {
                     signed
@@ -206,8 +225,8 @@ fn accessor(
                 };
                 let number = ident(number);
                 match writer.item(id) {
-                    Some(name) => quote! { #name(self.0.#load::<#offset, #size>() as #number) },
-                    None => quote! { self.0.#load::<#offset, #size>() as #number },
+                    Some(name) => quote! { #name(self.0.#load(#offset, #size) as #number) },
+                    None => quote! { self.0.#load(#offset, #size) as #number },
                 }
             }
             _ => return None,
@@ -219,113 +238,140 @@ fn accessor(
         Shape::Void | Shape::Function | Shape::Opaque(_) => return None,
         Shape::Number(name) => {
             let load = ordered(name);
-            quote! { self.0.#load::<#offset>() }
+            quote! { self.0.#load(#offset) }
         }
-        Shape::Char => quote! { self.0.u8::<#offset>() },
+        Shape::Char => quote! { self.0.u8(#offset) },
         Shape::Long32(signed) => {
             let load = ordered(if signed { "long32" } else { "ulong32" });
-            quote! { self.0.#load::<#offset>() }
+            quote! { self.0.#load(#offset) }
         }
         Shape::Pointer(_) if big => {
             let target = writer.target(&member.ty);
-            quote! { self.0.value::<#offset, #target>() }
+            quote! { self.0.value::<#target>(#offset) }
         }
         Shape::Pointer(_) if model.kernel.pointer_size == 4 => {
-            quote! { self.0.ptr32::<#offset, _>() }
+            quote! { self.0.ptr32(#offset) }
         }
-        Shape::Pointer(_) => quote! { self.0.ptr::<#offset, _>() },
-        Shape::Array(_, None) => quote! { self.0.tail::<#offset, _>() },
+        Shape::Pointer(_) => quote! { self.0.ptr(#offset) },
+        Shape::Array(_, None) => quote! { self.0.tail(#offset) },
         Shape::Array(element, Some(count)) => {
             if !is_readable(model, element) {
                 return None;
             }
             let count = Literal::u64_unsuffixed(count);
             if matches!(shape(model, element), Shape::Char) {
-                quote! { self.0.chars::<#offset, #count>() }
+                quote! { self.0.chars(#offset, #count) }
             } else {
-                quote! { self.0.array::<#offset, #count, _>() }
+                quote! { self.0.array(#offset, #count) }
             }
         }
-        Shape::Aggregate(_) => quote! { self.0.sub::<#offset, _>() },
+        Shape::Aggregate(_) => quote! { self.0.sub(#offset) },
         Shape::Enum(id, number) => {
             let load = ordered(number);
             match writer.item(id) {
-                Some(name) => quote! { #name(self.0.#load::<#offset>()) },
-                None => quote! { self.0.#load::<#offset>() },
+                Some(name) => quote! { #name(self.0.#load(#offset)) },
+                None => quote! { self.0.#load(#offset) },
             }
         }
         Shape::Bytes(size) => {
             let size = Literal::u64_unsuffixed(size);
-            quote! { self.0.array::<#offset, #size, _>() }
+            quote! { self.0.array(#offset, #size) }
         }
     };
     Some((returns, body))
 }
 
-/// A member's row in the static table.
-fn row(context: &Context<'_>, writer: &mut Writer<'_>, member: &Member) -> TokenStream {
-    let model = context.model;
-    let name = &*member.name;
-    let offset = Literal::u64_unsuffixed(member.offset);
-    let size = Literal::u64_unsuffixed(match member.bits {
-        Some(bits) => (bits.offset % 8 + bits.size).div_ceil(8),
-        None => model.size_of(&member.ty).unwrap_or(0),
-    });
-    let ty = ctext::type_name(model, &member.ty);
-    let format = match member.bits {
-        Some(bits) => {
-            let (start, width) = (
-                Literal::u64_unsuffixed(bits.offset),
-                Literal::u64_unsuffixed(bits.size),
-            );
-            let signed = match shape(model, &member.ty) {
-                Shape::Number(name) => name.starts_with('i'),
-                Shape::Long32(signed) => signed,
-                _ => false,
-            };
-            quote! { Format::Bits(#start, #width, #signed) }
+/// The static table of a struct: its rows as text, and what they refer to. [`kstruct::table`] says what the text means.
+#[derive(Default)]
+struct Table {
+    rows: String,
+    structs: Vec<ItemId>,
+    enums: Vec<ItemId>,
+}
+
+impl Table {
+    fn add(&mut self, context: &Context<'_>, member: &Member) {
+        let model = context.model;
+        let size = match member.bits {
+            Some(bits) => (bits.offset % 8 + bits.size).div_ceil(8),
+            None => model.size_of(&member.ty).unwrap_or(0),
+        };
+        let format = match member.bits {
+            Some(bits) => {
+                let signed = match shape(model, &member.ty) {
+                    Shape::Number(name) => name.starts_with('i'),
+                    Shape::Long32(signed) => signed,
+                    _ => false,
+                };
+                let kind = if signed { 'I' } else { 'U' };
+                format!("{kind}{}:{}", bits.offset, bits.size)
+            }
+            None => self.format(context, &member.ty),
+        };
+        let ty = ctext::type_name(model, &member.ty);
+        let _ = write!(
+            self.rows,
+            "{} {} {size} {format} {};",
+            field(&member.name, ' '),
+            member.offset,
+            field(&ty, ';'),
+        );
+    }
+
+    fn format(&mut self, context: &Context<'_>, ty: &Type) -> String {
+        let model = context.model;
+        match shape(model, ty) {
+            Shape::Number("bool") => "b".into(),
+            Shape::Number("f32" | "f64") => "f".into(),
+            Shape::Number("u128" | "i128") => "x".into(),
+            Shape::Number(name) if name.starts_with('i') => "i".into(),
+            Shape::Number(_) | Shape::Char | Shape::Long32(false) => "u".into(),
+            Shape::Long32(true) => "i".into(),
+            Shape::Pointer(_) => "p".into(),
+            Shape::Array(element, Some(_)) => {
+                if matches!(shape(model, element), Shape::Char) {
+                    return "t".into();
+                }
+                let stride = model.size_of(element).unwrap_or(0);
+                format!("a{stride}:{}", self.format(context, element))
+            }
+            Shape::Aggregate(id) if context.is_emitted(id) => {
+                format!("s{}", number_of(&mut self.structs, id))
+            }
+            Shape::Enum(id, _) if context.is_emitted(id) => {
+                format!("e{}", number_of(&mut self.enums, id))
+            }
+            Shape::Enum(..) => "u".into(),
+            Shape::Aggregate(_)
+            | Shape::Void
+            | Shape::Function
+            | Shape::Opaque(_)
+            | Shape::Bytes(_)
+            | Shape::Array(_, None) => "x".into(),
         }
-        None => format(context, writer, &member.ty),
-    };
-    quote! {
-        MemberInfo(#name, #offset, #size, #ty, #format)
     }
 }
 
-fn format(context: &Context<'_>, writer: &mut Writer<'_>, ty: &Type) -> TokenStream {
-    let model = context.model;
-    match shape(model, ty) {
-        Shape::Number("bool") => quote! { Format::Bool },
-        Shape::Number("f32" | "f64") => quote! { Format::Float },
-        Shape::Number("u128" | "i128") => quote! { Format::Bytes },
-        Shape::Number(name) if name.starts_with('i') => quote! { Format::Signed },
-        Shape::Number(_) | Shape::Char | Shape::Long32(false) => quote! { Format::Unsigned },
-        Shape::Long32(true) => quote! { Format::Signed },
-        Shape::Pointer(_) => quote! { Format::Pointer },
-        Shape::Array(element, Some(_)) => {
-            if matches!(shape(model, element), Shape::Char) {
-                return quote! { Format::Text };
-            }
-            let size = Literal::u64_unsuffixed(model.size_of(element).unwrap_or(0));
-            let format = format(context, writer, element);
-            quote! { Format::Array(&#format, #size) }
-        }
-        Shape::Aggregate(id) => match writer.item(id) {
-            Some(name) => quote! { Format::Struct(<#name<'static> as View<'static>>::INFO) },
-            None => quote! { Format::Bytes },
-        },
-        Shape::Enum(id, _) => match writer.item(id) {
-            Some(name) => quote! { Format::Enum(#name::INFO) },
-            None => quote! { Format::Unsigned },
-        },
-        Shape::Void
-        | Shape::Function
-        | Shape::Opaque(_)
-        | Shape::Bytes(_)
-        | Shape::Array(_, None) => {
-            quote! { Format::Bytes }
-        }
-    }
+/// The number of an item in a list, to which it is added if it is new.
+fn number_of(list: &mut Vec<ItemId>, id: ItemId) -> usize {
+    list.iter()
+        .position(|known| *known == id)
+        .unwrap_or_else(|| {
+            list.push(id);
+            list.len() - 1
+        })
+}
+
+/// A text as a field of a table's row, in which nothing ends the field.
+fn field(text: &str, separator: char) -> String {
+    text.chars()
+        .take(300)
+        .map(|c| match c {
+            ';' | '=' => '_',
+            c if c == separator || c.is_control() => '_',
+            c => c,
+        })
+        .collect()
 }
 
 fn enumeration(context: &Context<'_>, id: ItemId, item: &Item, name: &str) -> TokenStream {
@@ -355,12 +401,15 @@ fn enumeration(context: &Context<'_>, id: ItemId, item: &Item, name: &str) -> To
             let value = value(enumerator, number);
             quote! { pub const #rust: Self = Self(#value); }
         });
-    let values = item.enumerators.iter().map(|enumerator| {
-        let name = &*enumerator.name;
-        // Values beyond i64 are those of unsigned 64-bit enums; the table keeps their bits.
-        let value = signed_literal(enumerator.value as i64);
-        quote! { (#name, #value) }
-    });
+    let mut values = String::new();
+    for enumerator in &item.enumerators {
+        let _ = write!(
+            values,
+            "{}={};",
+            field(&enumerator.name, ' '),
+            enumerator.value
+        );
+    }
     let number = ident(number);
     quote! {
         #[doc = #doc]
@@ -376,11 +425,11 @@ fn enumeration(context: &Context<'_>, id: ItemId, item: &Item, name: &str) -> To
 
         impl #name {
             /// Its name in C, and its constants.
-            pub const INFO: &'static EnumInfo = &EnumInfo { name: #c_name, values: &[#(#values),*] };
+            pub const INFO: &'static EnumInfo = &EnumInfo { name: #c_name, values: #values };
 
             /// The enumerator with this value; `None` for a value that the enum doesn't have.
             pub fn name(self) -> Option<&'static str> {
-                Self::INFO.name_of(self.0 as i64)
+                Self::INFO.name_of(self.0 as i128)
             }
         }
 
@@ -428,7 +477,14 @@ fn signed_literal(value: i64) -> TokenStream {
 
 /// The module of types that are only declared.
 pub fn opaque(context: &Context<'_>) -> TokenStream {
-    let types = context.names.opaque.iter().map(|(c_name, rust)| {
+    let wanted = || {
+        context
+            .names
+            .opaque
+            .iter()
+            .filter(|(_, rust)| context.has_name(rust))
+    };
+    let types = wanted().map(|(c_name, rust)| {
         let doc_alias = alias(c_name, rust);
         let name = ident(rust);
         quote! {
@@ -437,8 +493,10 @@ pub fn opaque(context: &Context<'_>) -> TokenStream {
             pub struct #name<'m>(PhantomData<&'m ()>);
         }
     });
-    let import =
-        (!context.names.opaque.is_empty()).then(|| quote! { use ::core::marker::PhantomData; });
+    let import = wanted()
+        .next()
+        .is_some()
+        .then(|| quote! { use ::core::marker::PhantomData; });
     quote! {
         #import
         #(#types)*

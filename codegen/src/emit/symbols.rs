@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::types::{Writer, runtime_imports};
+use super::types::{Used, Writer};
 use super::{Context, ident};
 use crate::ctext;
 use crate::model::Model;
@@ -31,7 +31,7 @@ fn is_noise(name: &str) -> bool {
 pub fn groups(context: &Context<'_>) -> BTreeMap<String, Vec<usize>> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, variable) in context.model.variables.iter().enumerate() {
-        if is_noise(&variable.name) {
+        if is_noise(&variable.name) || !context.has_name(&context.names.variables[index]) {
             continue;
         }
         let letter = context.names.variables[index]
@@ -57,8 +57,8 @@ pub fn root(groups: &BTreeMap<String, Vec<usize>>) -> TokenStream {
     }
 }
 
-/// One group.
-pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
+/// Some variables of a group, and what they use.
+pub fn constants(context: &Context<'_>, group: &[usize]) -> (TokenStream, Used) {
     let mut writer = Writer::qualified(context);
     let constants: Vec<TokenStream> = group
         .iter()
@@ -85,16 +85,7 @@ pub fn module(context: &Context<'_>, group: &[usize]) -> TokenStream {
             }
         })
         .collect();
-    let constants = quote! { #(#constants)* };
-    let runtime = runtime_imports(&constants);
-    let root = writer
-        .has_named_items()
-        .then(|| quote! { use super::super as t; });
-    quote! {
-        #runtime
-        #root
-        #constants
-    }
+    (quote! { #(#constants)* }, writer.used)
 }
 
 /// An address as a literal.

@@ -4,7 +4,7 @@
 //! lies in memory, as an argument of `Ptr<_>`, `Array<_>` and `Sym<_>`: on a 32-bit kernel the target of
 //! `unsigned long` is `ULong32`, and its value is a `u64`, so that one source serves kernels of both widths.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -121,14 +121,57 @@ fn integer(size: u64, signed: bool) -> Option<&'static str> {
     })
 }
 
-/// Writes types, and notes which items of other modules they name.
+/// The types that some text names.
+#[derive(Default)]
+pub struct Used {
+    items: BTreeSet<ItemId>,
+    /// By their Rust names.
+    opaque: BTreeSet<String>,
+}
+
+impl Used {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.opaque.is_empty()
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, other: Used) {
+        self.items.extend(other.items);
+        self.opaque.extend(other.opaque);
+    }
+
+    /// `use` items for them, but for what `module` itself declares.
+    pub fn imports(&self, context: &Context<'_>, module: &str) -> TokenStream {
+        let mut by_module: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for id in &self.items {
+            let from = context.modules[id.index()].as_str();
+            if from != module {
+                let name = context.names.items[id.index()].as_str();
+                by_module.entry(from).or_default().insert(name);
+            }
+        }
+        for name in &self.opaque {
+            by_module.entry("opaque_types").or_default().insert(name);
+        }
+        let uses = by_module.iter().map(|(from, names)| {
+            let from = ident(from);
+            let names = names.iter().map(|name| ident(name));
+            quote! { use super::#from::{#(#names),*}; }
+        });
+        quote! { #(#uses)* }
+    }
+}
+
+/// Writes types, and notes which ones they name.
 pub struct Writer<'c> {
     context: &'c Context<'c>,
     /// `'m` or `'static`.
     lifetime: TokenStream,
     /// Whether items are named by their path from the root, `t`, and not imported.
     qualified: bool,
-    used: BTreeSet<(String, String)>,
+    /// What was named.
+    pub used: Used,
 }
 
 impl<'c> Writer<'c> {
@@ -137,7 +180,7 @@ impl<'c> Writer<'c> {
             context,
             lifetime,
             qualified: false,
-            used: BTreeSet::new(),
+            used: Used::default(),
         }
     }
 
@@ -149,39 +192,17 @@ impl<'c> Writer<'c> {
         }
     }
 
-    /// `use` items for all that was named, but for what `module` itself declares. `up` leads to the root.
-    pub fn imports(&self, module: &str, up: &TokenStream) -> TokenStream {
-        let mut by_module: std::collections::BTreeMap<&str, Vec<&str>> = Default::default();
-        for (from, name) in &self.used {
-            if from != module {
-                by_module.entry(from).or_default().push(name);
-            }
-        }
-        let uses = by_module.iter().map(|(from, names)| {
-            let from = ident(from);
-            let names = names.iter().map(|name| ident(name));
-            quote! { use #up #from::{#(#names),*}; }
-        });
-        quote! { #(#uses)* }
-    }
-
-    /// Whether any item was named.
-    pub fn has_named_items(&self) -> bool {
-        !self.used.is_empty()
-    }
-
-    /// The Rust name of an item, which is then imported.
+    /// The Rust name of an item that is among the bindings.
     pub fn item(&mut self, id: ItemId) -> Option<TokenStream> {
-        let name = &self.context.names.items[id.index()];
-        if name.is_empty() {
+        if !self.context.is_emitted(id) {
             return None;
         }
-        Some(self.named(&self.context.modules[id.index()], name))
+        self.used.items.insert(id);
+        Some(self.path(&self.context.names.items[id.index()]))
     }
 
-    fn named(&mut self, module: &str, name: &str) -> TokenStream {
+    fn path(&self, name: &str) -> TokenStream {
         let rust = ident(name);
-        self.used.insert((module.to_owned(), name.to_owned()));
         if self.qualified {
             return quote! { t::#rust };
         }
@@ -190,12 +211,13 @@ impl<'c> Writer<'c> {
 
     fn opaque(&mut self, name: &str) -> TokenStream {
         match self.context.names.opaque.get(name) {
-            Some(rust) => {
-                let rust = self.named("opaque_types", rust);
+            Some(rust) if self.context.has_name(rust) => {
+                self.used.opaque.insert(rust.clone());
+                let rust = self.path(rust);
                 let lifetime = &self.lifetime;
                 quote! { #rust<#lifetime> }
             }
-            None => quote! { Void },
+            _ => quote! { Void },
         }
     }
 
@@ -332,7 +354,9 @@ pub fn typedefs(context: &Context<'_>) -> TokenStream {
     let mut writer = Writer::new(context, quote! { 'm });
     let mut aliases = Vec::new();
     for (typedef, name) in context.model.typedefs.iter().zip(&context.names.typedefs) {
-        let Some(name) = name else { continue };
+        let Some(name) = name.as_ref().filter(|name| context.has_name(name)) else {
+            continue;
+        };
         let Some(value) = writer.value(&typedef.target) else {
             continue;
         };
@@ -348,12 +372,13 @@ pub fn typedefs(context: &Context<'_>) -> TokenStream {
             pub type #name #lifetime = #value;
         });
     }
-    let imports = writer.imports("typedefs", &quote! { super:: });
-    let runtime = runtime_imports(&quote! { #(#aliases)* });
+    let imports = writer.used.imports(context, "typedefs");
+    let aliases = quote! { #(#aliases)* };
+    let runtime = runtime_imports(&runtime_names(&aliases));
     quote! {
         #runtime
         #imports
-        #(#aliases)*
+        #aliases
     }
 }
 
@@ -368,10 +393,7 @@ fn uses_lifetime(tokens: &TokenStream) -> bool {
 /// Names of the runtime that generated code may use, and where they are.
 const RUNTIME: &[(&str, &[&str])] = &[
     ("kstruct", &["Memory", "PerCpu", "Sym"]),
-    (
-        "kstruct::table",
-        &["EnumInfo", "Format", "MemberInfo", "StructInfo"],
-    ),
+    ("kstruct::table", &["EnumInfo", "StructInfo"]),
     (
         "kstruct::view",
         &[
@@ -384,6 +406,7 @@ const RUNTIME: &[(&str, &[&str])] = &[
             "FnPtr",
             "Function",
             "Long32",
+            "Part",
             "Ptr",
             "Ptr32",
             "Raw",
@@ -395,10 +418,15 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// `use` items for what some tokens need of the runtime.
-pub fn runtime_imports(tokens: &TokenStream) -> TokenStream {
+/// The names of the runtime that some tokens use.
+pub fn runtime_names(tokens: &TokenStream) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
     collect_idents(tokens, &mut found);
+    found
+}
+
+/// `use` items for names of the runtime.
+pub fn runtime_imports(found: &BTreeSet<&'static str>) -> TokenStream {
     let uses = RUNTIME.iter().filter_map(|(module, names)| {
         let names: Vec<_> = names
             .iter()
@@ -411,16 +439,13 @@ pub fn runtime_imports(tokens: &TokenStream) -> TokenStream {
     quote! { #(#uses)* }
 }
 
-fn collect_idents(tokens: &TokenStream, found: &mut BTreeSet<String>) {
+fn collect_idents(tokens: &TokenStream, found: &mut BTreeSet<&'static str>) {
     for token in tokens.clone() {
         match token {
             proc_macro2::TokenTree::Group(group) => collect_idents(&group.stream(), found),
-            // Only the runtime's own names are capitalised and of interest.
             proc_macro2::TokenTree::Ident(ident) => {
-                let name = ident.to_string();
-                if name.starts_with(|c: char| c.is_ascii_uppercase()) {
-                    found.insert(name);
-                }
+                let mut names = RUNTIME.iter().flat_map(|(_, names)| *names);
+                found.extend(names.find(|name| ident == **name));
             }
             _ => {}
         }

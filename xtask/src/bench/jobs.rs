@@ -294,7 +294,12 @@ impl<'l> Bench<'l> {
 
     /// Builds the analyzers, so that only what follows is measured.
     fn build(&self) -> anyhow::Result<()> {
-        build::compile(self.kernel, &["netdev".to_owned(), "ps".to_owned()])?;
+        build::compile(
+            self.kernel,
+            Some(&self.machine.vmlinux),
+            &["netdev".to_owned(), "ps".to_owned()],
+            false,
+        )?;
         Ok(())
     }
 

@@ -151,8 +151,7 @@ pub fn format_hardware_address(hardware_type: u32, bytes: &[u8]) -> String {
 pub fn state_names(device: net_device<'_>) -> Vec<String> {
     let state = device.state();
     kernel::netdev_state_t::INFO
-        .values
-        .iter()
+        .constants()
         .filter(|(_, bit)| (0..64).contains(bit) && state >> bit & 1 != 0)
         .map(|(name, _)| name.trim_start_matches("__LINK_STATE_").to_owned())
         .collect()
