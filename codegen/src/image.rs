@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use object::{
@@ -14,7 +15,7 @@ use object::{
 use crate::model::{Function, Kernel};
 use crate::{Error, compress, relocate};
 
-/// An ELF file, mapped; or in memory, if it was compressed as a whole.
+/// A file, mapped; or in memory, if it was compressed as a whole or can't be mapped.
 pub struct Image {
     path: PathBuf,
     bytes: Bytes,
@@ -22,8 +23,11 @@ pub struct Image {
 
 enum Bytes {
     Mapped(Mmap),
-    Decompressed(Vec<u8>),
+    InMemory(Vec<u8>),
 }
+
+/// ENODEV, which mmap(2) gives for a file that can't be mapped.
+const NO_SUCH_DEVICE: i32 = 19;
 
 impl Image {
     /// Maps a file, or decompresses it if it is one that xz, zstd or gzip made. The file must not change while it is in use.
@@ -41,10 +45,20 @@ impl Image {
         let file = File::open(path).map_err(io)?;
         // SAFETY: the map is read-only and private to this process. A file that another process cuts short while it is
         // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = match unsafe { Mmap::map(&file) } {
+            Ok(map) => map,
+            // Most kernels can't map their BTF in /sys.
+            Err(error) if error.raw_os_error() == Some(NO_SUCH_DEVICE) => {
+                return Ok(Image {
+                    path: path.to_owned(),
+                    bytes: Bytes::InMemory(std::fs::read(path).map_err(io)?),
+                });
+            }
+            Err(error) => return Err(io(error)),
+        };
         let bytes = match compress::file(&map) {
             None => Bytes::Mapped(map),
-            Some(Ok(bytes)) => Bytes::Decompressed(bytes),
+            Some(Ok(bytes)) => Bytes::InMemory(bytes),
             Some(Err(what)) => {
                 return Err(Error::Elf {
                     path: path.to_owned(),
@@ -62,7 +76,7 @@ impl Image {
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map) => map,
-            Bytes::Decompressed(bytes) => bytes,
+            Bytes::InMemory(bytes) => bytes,
         }
     }
 
@@ -109,8 +123,17 @@ pub struct Elf<'d> {
     file: object::File<'d>,
     /// The file that has the symbols, if it is another.
     symbols: Option<object::File<'d>>,
-    /// Where a section starts that is one of several of its name, if not at 0.
+    /// In a module: see [`Elf::bases`].
     bases: HashMap<SectionIndex, u64>,
+}
+
+/// A section of a module that is in memory when the module is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleSection {
+    /// Such as `.data`.
+    pub name: Arc<str>,
+    /// The addresses that debug information, as [`Elf::section`] gives it, has for what lies in the section.
+    pub range: std::ops::Range<u64>,
 }
 
 impl<'d> Elf<'d> {
@@ -222,11 +245,13 @@ impl<'d> Elf<'d> {
         })
     }
 
-    /// Where sections start that share their name with others: type units are each in a section of its own until they are
-    /// linked.
+    /// Where sections start. Those that share their name with others are read as one: type units are each in a section of its
+    /// own until they are linked. Those of a module that will be in memory each get a range of addresses of its own, so that
+    /// an address in debug information says in which section it is; the ranges fit 32 bits if the module does.
     fn bases(&self) -> HashMap<SectionIndex, u64> {
         let mut bases = HashMap::new();
         let mut ends: HashMap<&str, u64> = HashMap::new();
+        let mut next = SECTION_GAP;
         for section in self.file.sections() {
             if let Ok(name) = section.name()
                 && name.starts_with(".debug_")
@@ -239,6 +264,14 @@ impl<'d> Elf<'d> {
                     bases.insert(section.index(), *end);
                 }
                 *end = end.saturating_add(size);
+            } else if is_allocated(&section) {
+                bases.insert(section.index(), next);
+                // Symbols at the end of a section, or a little behind it, must not seem to be in the next one.
+                next = next
+                    .saturating_add(section.size())
+                    .checked_next_multiple_of(SECTION_GAP)
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(SECTION_GAP);
             }
         }
         bases
@@ -247,6 +280,21 @@ impl<'d> Elf<'d> {
     /// Whether this is a module (ET_REL), whose debug information is complete only after relocation.
     pub fn is_relocatable(&self) -> bool {
         self.file.kind() == object::ObjectKind::Relocatable
+    }
+
+    /// The sections of a module that are in memory when it is loaded, and where they are here; none for a kernel.
+    pub fn module_sections(&self) -> Vec<ModuleSection> {
+        self.file
+            .sections()
+            .filter_map(|section| {
+                let base = *self.bases.get(&section.index())?;
+                let name = section.name().ok().filter(|name| is_printable(name))?;
+                (is_allocated(&section) && section.size() != 0).then(|| ModuleSection {
+                    name: Arc::from(name),
+                    range: base..base.saturating_add(section.size()),
+                })
+            })
+            .collect()
     }
 
     /// Functions by address, from the symbol table.
@@ -313,12 +361,7 @@ impl<'d> Elf<'d> {
     pub fn per_cpu_ranges(&self) -> Vec<std::ops::Range<u64>> {
         self.file
             .sections()
-            .filter(|section| {
-                is_allocated(section)
-                    && section.name().is_ok_and(|name| {
-                        name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
-                    })
-            })
+            .filter(|section| is_allocated(section) && section.name().is_ok_and(is_per_cpu))
             .map(|section| section.address()..section.address().saturating_add(section.size()))
             .collect()
     }
@@ -403,6 +446,14 @@ fn is_object(symbol: &object::Symbol<'_, '_>, without_address: &HashSet<SectionI
         && symbol
             .section_index()
             .is_none_or(|section| !without_address.contains(&section))
+}
+
+/// How far apart the sections of a module are laid out here.
+const SECTION_GAP: u64 = 0x1000;
+
+/// Whether a section of this name holds the template of the per-CPU area; before 2.6.33 it had one dot less.
+pub fn is_per_cpu(name: &str) -> bool {
+    name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
 }
 
 fn is_allocated(section: &object::Section<'_, '_>) -> bool {

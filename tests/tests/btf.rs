@@ -207,12 +207,14 @@ fn a_module_merges_where_it_is_the_same() {
         let names = ["one", "two"];
         let modules = order.map(|index| Module {
             name: names[index],
+            build_id: &[],
             data: &blobs[index],
         });
         btf::read(&data(&base), &modules, kernel(), Symbols::default()).expect("sound")
     };
     let model = read([0, 1]);
-    assert_eq!(model.modules, ["one", "two"]);
+    let modules: Vec<&str> = model.modules.iter().map(|module| &*module.name).collect();
+    assert_eq!(modules, ["one", "two"]);
     // One of each that is the same, also where both modules brought it; two of what differs.
     let shared = item(&model, "shared");
     assert_eq!(shared.members.len(), 2);

@@ -221,6 +221,7 @@ static KERNEL: KernelInfo = KernelInfo {
     page_offset_base: None,
     per_cpu_offset: None,
     functions: Functions(""),
+    module_section: None,
 };
 
 /// A struct in bytes that are not in the memory: those of another machine.

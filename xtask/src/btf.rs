@@ -1,13 +1,12 @@
-//! `cargo xtask gen --btf`: where BTF comes from, and what it doesn't say: which kernel it is of, and addresses.
+//! Where BTF comes from, and what it doesn't say: which kernel it is of, and addresses.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
 use kstruct_codegen::btf::{self, Symbols};
-use kstruct_codegen::dwarf::module_name;
 use kstruct_codegen::image::Image;
-use kstruct_codegen::model::{Kernel, Model};
+use kstruct_codegen::model::{AskedBtf, Kernel, Model, Type};
 
 /// The running kernel's BTF.
 const RUNNING: &str = "/sys/kernel/btf/vmlinux";
@@ -18,120 +17,121 @@ pub struct Args {
     /// Read BTF and not DWARF: from /sys/kernel/btf/vmlinux, a copy of it, or an ELF file with a .BTF section. A module
     /// (--module) is then a file in /sys/kernel/btf, a copy of one, or a .ko
     #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
+    btf: Option<PathBuf>,
     /// Take addresses from this list, which must be of the kernel as it was linked (System.map)
     #[arg(long, value_name = "FILE", requires = "btf")]
     system_map: Option<PathBuf>,
-    /// Take the kernel's release, build id, banner and machine from this dump
-    #[arg(long, value_name = "DUMP", requires = "btf")]
-    core: Option<PathBuf>,
 }
 
-/// Reads BTF. Gives the model and the name for the bindings: `name`, or the kernel's release.
-pub fn read(
-    args: &Args,
-    source: &Path,
-    name: Option<&str>,
-    modules: &[String],
-) -> anyhow::Result<(Model, String)> {
-    let scratch = tempfile::tempdir()?;
-    let image = open(source, scratch.path())?;
-    let own = btf::identity(&image)?.filter(|(kernel, _)| !kernel.release.is_empty());
-    let (mut kernel, own_symbols) = match (own, &args.core) {
+impl Args {
+    /// What is asked for, as paths that mean the same from any folder.
+    pub fn asked(&self, core: Option<&Path>) -> anyhow::Result<Option<AskedBtf>> {
+        let full = |path: &Path| {
+            path.canonicalize()
+                .with_context(|| path.display().to_string())
+        };
+        let Some(file) = &self.btf else {
+            return Ok(None);
+        };
+        Ok(Some(AskedBtf {
+            file: full(file)?,
+            system_map: self.system_map.as_deref().map(full).transpose()?,
+            core: core.map(full).transpose()?,
+        }))
+    }
+}
+
+/// What BTF doesn't say of a kernel.
+pub struct Identity {
+    /// Which it is.
+    pub kernel: Kernel,
+    /// The symbols of the file that the BTF is in, if it is ELF.
+    symbols: Option<Symbols>,
+}
+
+/// Which kernel BTF is of: as its file says, or the dump that was given, or this machine.
+pub fn identity(asked: &AskedBtf) -> anyhow::Result<Identity> {
+    identity_of(asked, &Image::open(&asked.file)?)
+}
+
+fn identity_of(asked: &AskedBtf, image: &Image) -> anyhow::Result<Identity> {
+    let own = btf::identity(image)?.filter(|(kernel, _)| !kernel.release.is_empty());
+    let (kernel, symbols) = match (own, &asked.core) {
         (Some((kernel, symbols)), _) => (kernel, Some(symbols)),
         (None, Some(core)) => (of_dump(core)?, None),
-        (None, None) if source == Path::new(RUNNING) => (of_this_machine()?, None),
+        (None, None) if asked.file == Path::new(RUNNING) => (of_this_machine()?, None),
         (None, None) => bail!(
             "{}: BTF doesn't say which kernel it is of; give a dump of that kernel: --core DUMP",
-            source.display()
+            asked.file.display()
         ),
     };
-    let symbols = match (&args.system_map, own_symbols) {
-        (Some(path), _) => {
-            let list = std::fs::read(path).with_context(|| path.display().to_string())?;
-            Symbols::from_list(&String::from_utf8_lossy(&list))
-        }
-        (None, Some(symbols)) => symbols,
-        // The running kernel's own list holds run-time addresses: without KASLR's offset they are of no use for a dump.
-        (None, None) => Symbols::default(),
+    Ok(Identity { kernel, symbols })
+}
+
+/// Reads the BTF of a kernel and of modules: what was asked for, or that of a vmlinux without DWARF.
+pub fn read(
+    asked: Option<&AskedBtf>,
+    image: &Image,
+    modules: &[Image],
+    others: &[Image],
+) -> anyhow::Result<Model> {
+    if let Some(other) = others.first() {
+        bail!(
+            "{}: types can't be added to those of BTF, which is all that {} has",
+            other.path().display(),
+            image.path().display()
+        );
+    }
+    let own = AskedBtf {
+        file: image.path().to_owned(),
+        ..AskedBtf::default()
     };
+    if asked.is_none() {
+        eprintln!(
+            "{}: there is no DWARF in it; reading BTF",
+            image.path().display()
+        );
+    }
+    let asked = asked.unwrap_or(&own);
+    let identity = identity_of(asked, image)?;
+    let mut kernel = identity.kernel;
+    let symbols = addresses(asked, identity.symbols)?;
     if symbols.unique.is_empty() || symbols.are_hidden() {
         bail!(
-            "{}: BTF has no addresses, without which nothing is found in a dump; give the kernel's list of them: --system-map FILE (/boot/System.map-{})",
-            source.display(),
+            "{}: BTF has no addresses, without which nothing is found in a dump; give the kernel's list of them: cargo xtask gen --btf {} --system-map FILE (/boot/System.map-{})",
+            asked.file.display(),
+            asked.file.display(),
             kernel.release
         );
     }
     if kernel.banner_address.is_none() {
         kernel.banner_address = symbols.unique.get("linux_banner").copied();
     }
-    let modules = modules
-        .iter()
-        .map(|module| open(&module_file(source, module)?, scratch.path()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let name = name.map_or_else(|| kernel.release.clone(), str::to_owned);
-    let model = btf::read_files(&image, &modules, kernel, symbols)?;
-    say_what_is_missing(source, &model);
-    Ok((model, name))
+    let model = btf::read_files(image, modules, kernel, symbols)?;
+    say_what_is_missing(&asked.file, &model);
+    Ok(model)
 }
 
-/// Reads the BTF of a vmlinux without DWARF.
-pub fn from_image(image: &Image, modules: &[Image]) -> anyhow::Result<Model> {
-    let (kernel, symbols) = btf::identity(image)?.unwrap_or_default();
-    if symbols.unique.is_empty() {
-        bail!(
-            "{}: it has BTF, no DWARF and no symbol table; give the kernel's list of addresses: cargo xtask gen --btf {} --system-map FILE",
-            image.path().display(),
-            image.path().display()
-        );
+/// Where things are: by the list that was given, or the file's own symbols.
+fn addresses(asked: &AskedBtf, own: Option<Symbols>) -> anyhow::Result<Symbols> {
+    if let Some(path) = &asked.system_map {
+        let list = std::fs::read(path).with_context(|| path.display().to_string())?;
+        return Ok(Symbols::from_list(&String::from_utf8_lossy(&list)));
     }
-    eprintln!(
-        "{}: there is no DWARF in it; reading BTF",
-        image.path().display()
-    );
-    let model = btf::read_files(image, modules, kernel, symbols)?;
-    say_what_is_missing(image.path(), &model);
-    Ok(model)
+    Ok(own.unwrap_or_default())
 }
 
 fn say_what_is_missing(source: &Path, model: &Model) {
     let typed = model
         .variables
         .iter()
-        .filter(|variable| variable.ty != kstruct_codegen::model::Type::Void)
+        .filter(|variable| variable.ty != Type::Void)
         .count();
     eprintln!(
         "{}: BTF doesn't say where things are declared, nor of what type variables are: {typed} of {} have one (per-CPU variables, and well-known ones that kstruct knows)",
         source.display(),
         model.variables.len()
     );
-}
-
-/// Opens a file. Those in /sys can't be mapped in all kernels, and are copied first.
-fn open(path: &Path, scratch: &Path) -> anyhow::Result<Image> {
-    if !path.starts_with("/sys") {
-        return Ok(Image::open(path)?);
-    }
-    let copy = scratch.join(path.file_name().unwrap_or_default());
-    let data = std::fs::read(path).with_context(|| path.display().to_string())?;
-    std::fs::write(&copy, data).with_context(|| copy.display().to_string())?;
-    Ok(Image::open(&copy)?)
-}
-
-fn module_file(source: &Path, wanted: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(wanted);
-    let beside = source.with_file_name(wanted);
-    if path.is_file() {
-        return Ok(path.to_owned());
-    }
-    if beside.is_file() {
-        return Ok(beside);
-    }
-    bail!(
-        "there is no BTF of module {}: neither {wanted} nor {} is a file",
-        module_name(path),
-        beside.display()
-    )
 }
 
 /// What a dump says of its kernel.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
-use kstruct_codegen::index::Identity;
+use kstruct_codegen::index::{Identity, Wishes};
 
 use crate::{find, generate, paths, seed, selected, workspace};
 
@@ -85,6 +85,13 @@ fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     Ok((kernel.to_owned(), None))
 }
 
+/// The name of a kernel, of which all bindings are generated if there are none yet.
+pub fn with_all_bindings(name: &str) -> anyhow::Result<String> {
+    let (kernel, vmlinux) = resolve(name)?;
+    generate::ensure(&kernel, vmlinux.as_deref())?;
+    Ok(kernel)
+}
+
 /// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
 pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
     let dump = Dump::open(core)?;
@@ -151,11 +158,19 @@ pub fn identity(kernel: &str) -> Option<Identity> {
 
 /// What the bindings in a folder say of themselves.
 pub fn identity_in(directory: &Path) -> Option<Identity> {
+    Identity::parse(&first_line(directory)?)
+}
+
+/// What a kernel's bindings, of whatever version, were asked for.
+pub fn wishes(kernel: &str) -> Option<Wishes> {
+    Wishes::parse(&first_line(&paths::bindings(kernel))?)
+}
+
+fn first_line(directory: &Path) -> Option<String> {
     use std::io::{BufRead as _, BufReader};
 
     let file = File::open(directory.join("index.json")).ok()?;
-    let line = BufReader::new(file).lines().next()?.ok()?;
-    Identity::parse(&line)
+    BufReader::new(file).lines().next()?.ok()
 }
 
 /// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where

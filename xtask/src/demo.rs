@@ -16,8 +16,7 @@ pub fn demo() -> anyhow::Result<u8> {
     generate::generate(
         &vmlinux,
         &kernel,
-        &[],
-        &[],
+        &generate::Extras::default(),
         &paths::bindings(&kernel),
         false,
     )?;
@@ -79,6 +78,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             "lab",
             "--test",
             "lab",
+            "--test",
+            "lab_modules",
         ])
         // How much was compared is part of the result.
         .args(["--", "--show-output"])

@@ -4,25 +4,40 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
-use kstruct_codegen::model::Model;
-use kstruct_codegen::{dwarf, emit, names, output, select};
+use kstruct_codegen::index::Wishes;
+use kstruct_codegen::model::{Asked, Model};
+use kstruct_codegen::{btf as btf_reader, dwarf, emit, names, output, select};
 
-use crate::{build, find, paths};
+use crate::{btf, build, find, loaded, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
-    vmlinux: String,
+    ///
+    /// With --btf: the name of the bindings, if it is not to be the kernel's release
+    #[arg(required_unless_present = "btf")]
+    vmlinux: Option<String>,
+    #[command(flatten)]
+    btf: btf::Args,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
     /// Take only these types, and what they embed or point to
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     only: Vec<String>,
+    /// Take all modules of which there is debug information, or those that a dump (--core) says were loaded
+    #[arg(long, value_name = "WHICH")]
+    modules: Option<Modules>,
+    /// The dump for --modules loaded; for --btf a dump that says which kernel it is, and where its variables are
+    #[arg(long, value_name = "DUMP", required_if_eq("modules", "loaded"))]
+    core: Option<PathBuf>,
+    /// Add the types of this file, which the vmlinux lacks: any ELF file with DWARF for the same machine
+    #[arg(long, value_name = "FILE", conflicts_with = "btf")]
+    with: Vec<PathBuf>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
@@ -31,18 +46,50 @@ pub struct Args {
     into: Option<PathBuf>,
 }
 
+/// What `--modules` takes.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Modules {
+    /// All that are found beside the vmlinux, or where debug packages put them
+    All,
+    /// Those that were loaded when the dump was made
+    Loaded,
+}
+
+/// What is read with a vmlinux.
+#[derive(Default)]
+pub struct Extras {
+    /// By name.
+    modules: BTreeMap<String, PathBuf>,
+    asked: Asked,
+    /// Only these types and what they lead to, if there are any.
+    only: Vec<String>,
+}
+
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
-    let vmlinux = find::vmlinux(&args.vmlinux)?;
-    let kernel = find::kernel_name(&vmlinux)?;
-    let modules = modules(&vmlinux, &kernel, &args.module)?;
+    let mut asked = Asked::default();
+    let (vmlinux, kernel) = match (args.btf.asked(args.core.as_deref())?, &args.vmlinux) {
+        (Some(btf), name) => {
+            let kernel = match name {
+                Some(name) => name.clone(),
+                None => btf::identity(&btf)?.kernel.release,
+            };
+            let file = btf.file.clone();
+            asked.btf = Some(btf);
+            (file, kernel)
+        }
+        (None, name) => {
+            let vmlinux = find::vmlinux(name.as_deref().unwrap_or_default())?;
+            let kernel = find::kernel_name(&vmlinux)?;
+            (vmlinux, kernel)
+        }
+    };
+    let extras = extras(args, asked, &vmlinux, &kernel)?;
     let directory = args
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = generate(
-        &vmlinux, &kernel, &modules, &args.only, &directory, args.check,
-    )?;
+    let done = generate(&vmlinux, &kernel, &extras, &directory, args.check)?;
     if !args.check || done.is_fresh() {
         return Ok(true);
     }
@@ -59,82 +106,234 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
 /// need not.
-fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = BTreeMap::new();
-    for module in asked {
-        match find::module(vmlinux, kernel, module) {
-            Some(path) => found.insert(dwarf::module_name(&path), path),
+fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Result<Extras> {
+    let mut extras = Extras {
+        asked,
+        ..Extras::default()
+    };
+    for module in &args.module {
+        match find::module(extras.types(vmlinux), vmlinux, kernel, module) {
+            Some(path) => extras.add(module, path)?,
             None => bail!("there is no debug information of module {module} for kernel {kernel}"),
-        };
-    }
-    for module in crate::workspace::wanted_modules()? {
-        if let Some(path) = find::module(vmlinux, kernel, &module) {
-            found.entry(module).or_insert(path);
         }
     }
-    Ok(found.into_values().collect())
-}
-
-/// The debug files of modules, those that analyzers ask for among them, that are there.
-pub fn modules_there(
-    vmlinux: &Path,
-    kernel: &str,
-    asked: &[String],
-) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = modules(vmlinux, kernel, &[])?;
-    for module in asked {
-        found.extend(find::module(vmlinux, kernel, module));
+    if extras.asked.btf.is_some() && args.modules == Some(Modules::Loaded) {
+        bail!("--modules loaded needs DWARF; name the modules (--module) or take --modules all");
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    match (args.modules, &args.core) {
+        (Some(Modules::All), _) => {
+            extras.asked.all_modules = true;
+            extras.add_all(vmlinux, kernel)?;
+        }
+        (Some(Modules::Loaded), Some(core)) => {
+            let mut missing = Vec::new();
+            for module in loaded::modules(vmlinux, core)? {
+                match find::module(extras.types(vmlinux), vmlinux, kernel, &module) {
+                    Some(path) => extras.add(&module, path)?,
+                    None => missing.push(module),
+                }
+            }
+            if !missing.is_empty() {
+                eprintln!(
+                    "{kernel}: loaded, but without debug information: {}",
+                    missing.join(", ")
+                );
+            }
+        }
+        (Some(Modules::Loaded), None) => bail!("--modules loaded needs --core DUMP"),
+        (None, _) => {}
+    }
+    for file in &args.with {
+        let path = file
+            .canonicalize()
+            .with_context(|| file.display().to_string())?;
+        extras.asked.with.push(path);
+    }
+    extras.add_wanted(vmlinux, kernel)?;
+    extras.only.clone_from(&args.only);
+    Ok(extras)
 }
 
-/// Reads a kernel and modules, shows how far it is, and says what could not be understood.
-pub fn read(vmlinux: &Path, modules: &[PathBuf]) -> anyhow::Result<Model> {
+impl Extras {
+    /// What analyzers ask for, and what older bindings were asked for by hand.
+    pub fn again(vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
+        let mut extras = Extras::default();
+        if let Some(wishes) = build::wishes(kernel) {
+            extras.add_again(wishes, vmlinux, kernel)?;
+        }
+        extras.add_wanted(vmlinux, kernel)?;
+        Ok(extras)
+    }
+
+    /// The files that are read besides the vmlinux.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let btf = self.asked.btf.iter();
+        let btf = btf.flat_map(|btf| btf.system_map.iter().chain(&btf.core));
+        self.modules.values().chain(&self.asked.with).chain(btf)
+    }
+
+    /// What describes this kernel's types.
+    fn types(&self, vmlinux: &Path) -> find::Types {
+        let has_only_btf =
+            || Image::open(vmlinux).is_ok_and(|image| btf_reader::has_only_btf(&image));
+        if self.asked.btf.is_some() || has_only_btf() {
+            find::Types::Btf
+        } else {
+            find::Types::Dwarf
+        }
+    }
+
+    fn add(&mut self, asked: &str, path: PathBuf) -> anyhow::Result<()> {
+        // What was named by a path is not found by its name again.
+        if Path::new(asked).is_file() {
+            let path = path
+                .canonicalize()
+                .with_context(|| path.display().to_string())?;
+            self.asked.module_files.push(path);
+        }
+        self.modules.insert(dwarf::module_name(&path), path);
+        Ok(())
+    }
+
+    fn add_all(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        let mut bare = 0;
+        for path in find::modules(self.types(vmlinux), vmlinux, kernel) {
+            let name = dwarf::module_name(&path);
+            if self.modules.contains_key(&name) {
+                continue;
+            }
+            if self.types(vmlinux).are_in(&Image::open(&path)?) {
+                self.modules.insert(name, path);
+            } else {
+                bare += 1;
+            }
+        }
+        if self.modules.is_empty() {
+            bail!(
+                "there is no debug information of any module of kernel {kernel}{}",
+                if bare > 0 {
+                    "; the modules found were stripped of it"
+                } else {
+                    ""
+                }
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds what analyzers ask for, where it is found.
+    fn add_wanted(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        for module in crate::workspace::wanted_modules()? {
+            if !self.modules.contains_key(&module)
+                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, &module)
+            {
+                self.modules.insert(module, path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what older bindings were asked for, as far as it is still there.
+    fn add_again(&mut self, wishes: Wishes, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        // A vmlinux that was given since takes its place.
+        self.asked.btf = wishes.asked.btf.filter(|btf| btf.file == vmlinux);
+        for path in wishes.asked.module_files {
+            if path.is_file() {
+                self.add(&path.to_string_lossy(), path.clone())?;
+            }
+        }
+        if wishes.asked.all_modules {
+            self.asked.all_modules = true;
+            self.add_all(vmlinux, kernel)?;
+        }
+        for module in &wishes.modules {
+            if !self.modules.contains_key(module)
+                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, module)
+            {
+                self.modules.insert(module.clone(), path);
+            }
+        }
+        for path in wishes.asked.with {
+            if path.is_file() {
+                self.asked.with.push(path);
+            } else {
+                eprintln!("{kernel}: {} is there no more", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a kernel's bindings are made from: a vmlinux, or the BTF that they were made from by hand.
+pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = vmlinux {
+        return Ok(path.to_owned());
+    }
+    match build::wishes(kernel).and_then(|wishes| wishes.asked.btf) {
+        Some(btf) if btf.file.is_file() => Ok(btf.file),
+        Some(btf) => bail!("{} is there no more", btf.file.display()),
+        None => find::vmlinux(kernel),
+    }
+}
+
+/// Reads a kernel with its extras, shows how far it is, and says what could not be understood.
+pub fn read(vmlinux: &Path, extras: &Extras) -> anyhow::Result<Model> {
     let image = Image::open(vmlinux)?;
-    let module_images = modules
-        .iter()
-        .map(|module| Image::open(module))
-        .collect::<Result<Vec<_>, _>>()?;
+    let open = |path: &PathBuf| Image::open(path);
+    let modules = extras.modules.values().map(open);
+    let modules = modules.collect::<Result<Vec<_>, _>>()?;
+    let others = extras.asked.with.iter().map(open);
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    if extras.asked.btf.is_some() || btf_reader::has_only_btf(&image) {
+        let mut model = btf::read(extras.asked.btf.as_ref(), &image, &modules, &others)?;
+        model.asked = extras.asked.clone();
+        check_sound(&model, vmlinux)?;
+        return Ok(model);
+    }
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
-    let model = dwarf::read(&image, &module_images, &|progress| {
+    let mut model = dwarf::read_with(&image, &modules, &others, &|progress| {
         bar.set_length(progress.of as u64);
         bar.set_position(progress.units as u64);
         bar.set_message(progress.types.to_string());
     })?;
     bar.finish_and_clear();
+    model.asked = extras.asked.clone();
+    check_sound(&model, vmlinux)?;
+    Ok(model)
+}
+
+/// Refuses what is no kernel, and says what could not be understood.
+fn check_sound(model: &Model, source: &Path) -> anyhow::Result<()> {
     if model.kernel.release.is_empty() {
         bail!(
             "{}: it is not a Linux kernel: there is no linux_banner in it",
-            vmlinux.display()
+            source.display()
         );
     }
     if model.problems.total() != 0 {
         eprintln!(
-            "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
-            vmlinux.display(),
+            "warning: in the debug information of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
+            source.display(),
             model.problems.dangling,
             model.problems.recursive,
             model.problems.outside
         );
     }
-    Ok(model)
+    Ok(())
 }
 
 /// Generates the bindings of a kernel, or checks them.
 pub fn generate(
     vmlinux: &Path,
     kernel: &str,
-    modules: &[PathBuf],
-    only: &[String],
+    extras: &Extras,
     directory: &Path,
     check: bool,
 ) -> anyhow::Result<output::Written> {
     let start = Instant::now();
-    let model = read(vmlinux, modules)?;
+    let model = read(vmlinux, extras)?;
     let read = start.elapsed();
     if let Some(identity) = build::identity_in(directory)
         && identity.banner != model.kernel.banner
@@ -147,6 +346,7 @@ pub fn generate(
     }
     let mut command = format!("cargo xtask gen {kernel}");
     let item_names = names::assign(&model);
+    let only = &extras.only;
     let selection = if only.is_empty() {
         None
     } else {
@@ -163,11 +363,8 @@ pub fn generate(
     };
     let files = emit::selected(&model, &item_names, selection.as_ref(), &command)?;
     let written = output::write(directory, &files, check)?;
-    let names: Vec<String> = modules
-        .iter()
-        .map(|module| dwarf::module_name(module))
-        .collect();
-    if !names.is_empty() {
+    if !extras.modules.is_empty() {
+        let names: Vec<&str> = extras.modules.keys().map(String::as_str).collect();
         eprintln!("{kernel}: with modules {}", names.join(", "));
     }
     eprintln!(
@@ -189,11 +386,7 @@ pub fn generate(
 /// module that they lack and that is there. Without a path the kernel's vmlinux is looked for.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
     let identity = build::identity(kernel);
-    let vmlinux = match vmlinux {
-        Some(path) => Ok(path.to_owned()),
-        None => find::vmlinux(kernel),
-    };
-    let vmlinux = match (vmlinux, &identity) {
+    let vmlinux = match (source(kernel, vmlinux), &identity) {
         (Ok(vmlinux), _) => vmlinux,
         // There is nothing to make better ones from.
         (Err(_), Some(_)) => return Ok(()),
@@ -203,28 +396,17 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
             )));
         }
     };
-    let mut modules = modules(&vmlinux, kernel, &[])?;
     if let Some(identity) = identity {
-        if modules
-            .iter()
-            .all(|module| identity.modules.contains(&dwarf::module_name(module)))
-        {
+        let mut wanted = Extras::default();
+        wanted.asked.btf.clone_from(&identity.asked.btf);
+        wanted.add_wanted(&vmlinux, kernel)?;
+        let mut wanted = wanted.modules.keys();
+        if wanted.all(|module| identity.modules.contains(module)) {
             return Ok(());
         }
-        // Keep those that were asked for by hand.
-        for module in &identity.modules {
-            modules.extend(find::module(&vmlinux, kernel, module));
-        }
-        modules.sort();
-        modules.dedup();
     }
-    generate(
-        &vmlinux,
-        kernel,
-        &modules,
-        &[],
-        &paths::bindings(kernel),
-        false,
-    )?;
+    // What was asked for by hand is kept, also from bindings of another version.
+    let extras = Extras::again(&vmlinux, kernel)?;
+    generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use kstruct_codegen::{emit, names, output, select};
 use serde::{Deserialize, Serialize};
 
-use crate::{build, find, generate, paths, workspace};
+use crate::{build, generate, paths, workspace};
 
 /// What a selection was made from. If all of this is the same, so are the bindings.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
@@ -20,7 +20,8 @@ struct Stamp {
     /// The program that made it: a newer one may write other code.
     generator: FileState,
     vmlinux: FileState,
-    modules: Vec<FileState>,
+    /// Modules and other files whose types are there too.
+    extras: Vec<FileState>,
     identifiers: BTreeSet<String>,
 }
 
@@ -67,7 +68,7 @@ pub fn ensure(
         (Some(path), _) => Ok(path.to_owned()),
         // It may have been given as a path the last time.
         (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path.clone()),
-        (None, _) => find::vmlinux(kernel),
+        (None, _) => generate::source(kernel, None),
     };
     let vmlinux = match found {
         Ok(vmlinux) => vmlinux,
@@ -79,14 +80,13 @@ pub fn ensure(
             )));
         }
     };
-    let asked = build::identity(kernel).map_or_else(Vec::new, |identity| identity.modules);
-    let modules = generate::modules_there(&vmlinux, kernel, &asked)?;
+    let extras = generate::Extras::again(&vmlinux, kernel)?;
     let mut new = Stamp {
         generator: FileState::of(&std::env::current_exe()?)?,
         vmlinux: FileState::of(&vmlinux)?,
-        modules: modules
-            .iter()
-            .map(|module| FileState::of(module))
+        extras: extras
+            .files()
+            .map(|file| FileState::of(file))
             .collect::<anyhow::Result<_>>()?,
         identifiers: BTreeSet::new(),
     };
@@ -103,7 +103,7 @@ pub fn ensure(
     new.identifiers.extend(identifiers);
 
     let start = Instant::now();
-    let model = generate::read(&vmlinux, &modules)?;
+    let model = generate::read(&vmlinux, &extras)?;
     let names = names::assign(&model);
     let selection = select::used_by(&model, &names, &new.identifiers);
     let command = format!("cargo xtask build --kernel {kernel}");

@@ -48,15 +48,37 @@ pub fn read_files(
         .map(|module| crate::dwarf::module_name(module.path()))
         .collect();
     let data = modules.iter().map(section).collect::<Result<Vec<_>, _>>()?;
+    // A raw file has none.
+    let build_ids: Vec<Vec<u8>> = modules
+        .iter()
+        .map(|module| {
+            let elf = module.parse().ok();
+            elf.and_then(|elf| elf.build_id().map(<[u8]>::to_owned))
+                .unwrap_or_default()
+        })
+        .collect();
     let modules: Vec<Module<'_>> = names
         .iter()
         .zip(&data)
-        .map(|(name, data)| Module { name, data })
+        .zip(&build_ids)
+        .map(|((name, data), build_id)| Module {
+            name,
+            build_id,
+            data,
+        })
         .collect();
     super::read(&base, &modules, kernel, symbols).map_err(|error| Error::Btf {
         path: image.path().to_owned(),
         error,
     })
+}
+
+/// Whether a file has BTF: it is ELF and has a section of it, or is nothing else.
+pub fn is_in(image: &Image) -> bool {
+    match image.parse() {
+        Ok(elf) => elf.has_section(".BTF"),
+        Err(_) => matches!(image.bytes(), [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..]),
+    }
 }
 
 /// Whether a file is ELF with BTF, and without DWARF either in itself or in a separate debug file that is found.

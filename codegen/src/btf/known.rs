@@ -53,6 +53,7 @@ pub fn add(model: &mut Model, symbols: &Symbols) {
             name: (*name).into(),
             ty,
             address,
+            module: None,
             per_cpu: false,
             external: true,
             place: Place::default(),

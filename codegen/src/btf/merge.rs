@@ -567,6 +567,7 @@ impl<'b, 'd> Merger<'b, 'd> {
                     name,
                     ty: self.tree(0, *ty, 0),
                     address,
+                    module: None,
                     per_cpu,
                     external: *external,
                     place: Place::default(),

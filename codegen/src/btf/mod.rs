@@ -14,7 +14,7 @@ mod merge;
 mod raw;
 mod symbols;
 
-pub use files::{has_only_btf, identity, read_files, section};
+pub use files::{has_only_btf, identity, is_in, read_files, section};
 pub use symbols::Symbols;
 
 use crate::model::{Kernel, Model};
@@ -63,6 +63,8 @@ pub enum Malformed {
 pub struct Module<'d> {
     /// The module's name.
     pub name: &'d str,
+    /// The contents of its GNU build-id note; empty if that isn't known.
+    pub build_id: &'d [u8],
     /// Its BTF, split from the kernel's.
     pub data: &'d [u8],
 }
@@ -109,7 +111,13 @@ pub fn read(
         big_endian: base.big_endian,
         ..kernel
     };
-    model.modules = sorted.iter().map(|module| module.name.to_owned()).collect();
+    model.modules = sorted
+        .iter()
+        .map(|module| crate::model::Module {
+            name: module.name.to_owned(),
+            build_id: module.build_id.to_owned(),
+        })
+        .collect();
     symbols.add_to(&mut model);
     Ok(model)
 }

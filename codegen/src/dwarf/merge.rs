@@ -69,9 +69,11 @@ impl UnitSummary {
         self.variables.push(variable);
     }
 
-    /// Drops what has no address: the variables of a module.
-    pub fn forget_variables(&mut self) {
-        self.variables = Vec::new();
+    /// Makes it a summary of a file beside the kernel: `place` says of each variable where it really lies, or drops it. Where
+    /// such a file was compiled says nothing of where the kernel's source tree is.
+    pub fn beside(&mut self, place: impl FnMut(&mut Variable) -> bool) {
+        self.variables.retain_mut(place);
+        self.name.clear();
     }
 }
 
@@ -423,6 +425,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 self.tree(of, variable.ty, Depth::VALUE)
             },
             address,
+            module: None,
             per_cpu,
             external: variable.external || declaration.external,
             // The declaration's place is in the terms of its own unit.
