@@ -13,6 +13,11 @@ pub fn lab() -> PathBuf {
     root().join("target/lab")
 }
 
+/// Where `cargo xtask test --kernels` keeps the kernels that it downloads: `target/kernels-debug`.
+pub fn kernels_debug() -> PathBuf {
+    root().join("target/kernels-debug")
+}
+
 /// What the lab's guest is made from: its shell scripts, its C program, its firewall rules.
 pub fn lab_guest() -> PathBuf {
     root().join("xtask/lab/guest")

@@ -219,8 +219,13 @@ impl Context {
             }
         }
         for (class, item) in items.iter_mut().enumerate() {
+            let (kind, name, by_typedef) = (item.kind, item.name.clone(), item.by_typedef);
             for member in &mut item.members {
                 targets.resolve(&mut member.ty, &|key| {
+                    // Inside a struct its tag means itself, also inside one that no unit's other types can mean.
+                    if !by_typedef && key.0 == kind && key.1 == name {
+                        return Some(class as u32);
+                    }
                     targets.votes.get(&(class as u32, key.clone())).copied()
                 });
             }
@@ -358,14 +363,20 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 Node::Item {
                     name,
                     size: Some(_),
+                    local,
                     ..
                 } => {
+                    // Nothing can mean it but what it is declared in: `READ_ONCE` has a union in each function.
+                    if *local && name.is_empty() {
+                        continue;
+                    }
                     let at = At {
                         unit: number,
                         node: node as u32,
                     };
                     if let Some(class) = self.class(at, 0)
                         && !name.is_empty()
+                        && !local
                     {
                         summary.classes.push(class);
                     }

@@ -1,6 +1,6 @@
 //! One compilation unit, parsed into a flat table of its types and the variables that it defines.
 //!
-//! Functions are skipped as a whole: what is declared inside them has no place in bindings.
+//! Of functions only the types are taken that are declared inside them: a debugger may meet these on lists, too.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -142,6 +142,8 @@ pub enum Node<'d> {
         definition: Ref,
         parts: Range<u32>,
         place: RawPlace,
+        /// Whether it is declared inside a function, so that its name means nothing to the rest of the unit.
+        local: bool,
     },
     Array {
         element: Ref,
@@ -236,6 +238,7 @@ pub fn read<'d>(
         unit: &unit,
         offset: header.debug_info_offset().map(|offset| offset.0),
         shared,
+        in_function: false,
         out: ParsedUnit {
             kind,
             name: String::new(),
@@ -451,6 +454,8 @@ struct Reader<'a, 'd> {
     offset: Option<usize>,
     /// Whether other units may refer to this one.
     shared: bool,
+    /// Whether the entries that are being read are a function's.
+    in_function: bool,
     out: ParsedUnit<'d>,
 }
 
@@ -589,6 +594,10 @@ impl<'a, 'd> Reader<'a, 'd> {
                 );
                 return Ok(true);
             }
+            dw::DW_TAG_subprogram if abbreviation.has_children() => {
+                self.function(entries, depth)?;
+                return Ok(true);
+            }
             dw::DW_TAG_variable => {
                 self.variable(offset, attributes)?;
                 return Ok(false);
@@ -629,9 +638,43 @@ impl<'a, 'd> Reader<'a, 'd> {
             definition,
             parts,
             place: attributes.place,
+            local: self.in_function,
         };
         self.add(offset, node);
         Ok(true)
+    }
+
+    /// Takes the types that are declared inside a function, whose children follow. Nothing else of it is of interest.
+    fn function(
+        &mut self,
+        entries: &mut EntriesRaw<'a, Slice<'d>>,
+        depth: u32,
+    ) -> Result<(), gimli::Error> {
+        self.in_function = true;
+        let mut level = 1u32;
+        while level > 0 && !entries.is_empty() {
+            let offset = entries.next_offset();
+            let Some(abbreviation) = entries.read_abbreviation()? else {
+                level -= 1;
+                continue;
+            };
+            let tag = abbreviation.tag();
+            // What was inlined or is called here is declared elsewhere.
+            let is_copy = tag == dw::DW_TAG_inlined_subroutine || tag == dw::DW_TAG_call_site;
+            if is_type(tag) || (is_copy && abbreviation.has_children()) {
+                let attributes = Attributes::read(entries, abbreviation)?;
+                let is_taken =
+                    !is_copy && self.entry(entries, offset, abbreviation, &attributes, depth)?;
+                if !is_taken && abbreviation.has_children() {
+                    self.skip_children(entries, &attributes)?;
+                }
+            } else {
+                entries.skip_attributes(abbreviation.attributes())?;
+                level += u32::from(abbreviation.has_children());
+            }
+        }
+        self.in_function = false;
+        Ok(())
     }
 
     fn parts(
@@ -843,6 +886,27 @@ impl<'a, 'd> Reader<'a, 'd> {
         path.push_str(name);
         Ok(normalised(&path))
     }
+}
+
+/// Whether an entry is a type that C can declare anywhere.
+fn is_type(tag: DwTag) -> bool {
+    matches!(
+        tag,
+        dw::DW_TAG_base_type
+            | dw::DW_TAG_pointer_type
+            | dw::DW_TAG_const_type
+            | dw::DW_TAG_volatile_type
+            | dw::DW_TAG_restrict_type
+            | dw::DW_TAG_atomic_type
+            | dw::DW_TAG_immutable_type
+            | dw::DW_TAG_typedef
+            | dw::DW_TAG_structure_type
+            | dw::DW_TAG_class_type
+            | dw::DW_TAG_union_type
+            | dw::DW_TAG_enumeration_type
+            | dw::DW_TAG_array_type
+            | dw::DW_TAG_subroutine_type
+    )
 }
 
 /// What entries collect from their children.
