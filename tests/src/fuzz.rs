@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kstruct_codegen::image::Image;
 use kstruct_codegen::model::{Kernel, Model};
-use kstruct_codegen::{dwarf, emit};
+use kstruct_codegen::{btf, dwarf, emit};
 
 use crate::generated;
 
@@ -59,6 +59,10 @@ pub fn elf(bytes: &[u8]) {
     assert!(functions.is_sorted());
     let objects = elf.objects();
     assert!(objects.is_sorted());
+    let _ = elf.module_sections();
+    let _ = elf.addresses();
+    let _ = btf::section(&image);
+    let _ = btf::identity(&image);
     if let Ok(elf) = elf.with_symbols_of(&image) {
         assert_eq!(elf.functions(), functions);
     }
@@ -82,6 +86,30 @@ pub fn dwarf<'d>(bytes: &'d [u8]) {
     let has_alternate = parts.len() > SECTIONS.len();
     let model = dwarf::read_sections(path(), kernel, &own, has_alternate.then_some(alternate));
     if let Ok(model) = model {
+        emit(&model);
+    }
+}
+
+/// Reads BTF, and emits what it says. The parts of an input: the kernel's BTF, a list of symbols, and the BTF of modules.
+pub fn btf(bytes: &[u8]) {
+    let Some((kernel, parts)) = parts(bytes) else {
+        return;
+    };
+    let base = parts.first().copied().unwrap_or_default();
+    let list = parts.get(1).copied().unwrap_or_default();
+    let split = parts.get(2..).unwrap_or_default();
+    let symbols = btf::Symbols::from_list(&String::from_utf8_lossy(list));
+    let names: Vec<String> = (0..split.len()).map(|index| format!("m{index}")).collect();
+    let modules: Vec<btf::Module<'_>> = names
+        .iter()
+        .zip(split)
+        .map(|(name, data)| btf::Module {
+            name,
+            data,
+            build_id: &[],
+        })
+        .collect();
+    if let Ok(model) = btf::read(base, &modules, kernel, symbols) {
         emit(&model);
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod btf;
 mod build;
 mod demo;
 mod diff;
