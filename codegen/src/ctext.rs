@@ -102,7 +102,13 @@ fn named(out: &mut String, name: &str, inner: &str) {
     }
 }
 
-fn printable(c: char) -> char {
+/// A name as text on one line, of bounded length, and in the order in which its characters stand.
+pub(crate) fn one_line(name: &str) -> String {
+    name.chars().take(300).map(printable).collect()
+}
+
+/// What is no text in documentation, and what rustc refuses in it and in literals, is an underscore.
+pub(crate) fn printable(c: char) -> char {
     if c.is_control()
         || c == '`'
         || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -35,23 +35,13 @@ pub fn place(place: &Place) -> String {
     if place.file.is_empty() {
         return String::new();
     }
-    let file: String = place
-        .file
-        .chars()
-        .take(300)
-        .map(|c| if c.is_control() || c == '`' { '_' } else { c })
-        .collect();
+    let file = ctext::one_line(&place.file);
     format!(" {file}:{}", place.line)
 }
 
 fn documentation(item: &Item) -> String {
     let plural = if item.size == 1 { "" } else { "s" };
-    let name: String = item
-        .c_name()
-        .chars()
-        .take(300)
-        .map(|c| if c.is_control() || c == '`' { '_' } else { c })
-        .collect();
+    let name = ctext::one_line(&item.c_name());
     format!(
         " `{name}`: {} byte{plural}.{}",
         item.size,
@@ -78,7 +68,7 @@ fn aggregate(
     let doc_alias = alias(&item.name, name);
     let name = ident(name);
     let size = Literal::u64_unsuffixed(item.size);
-    let c_name = item.c_name();
+    let c_name = ctext::one_line(&item.c_name());
 
     let members = flattened(model, item);
     let rust_names = names::members(members.iter().map(|member| &*member.name));
@@ -368,8 +358,8 @@ fn field(text: &str, separator: char) -> String {
         .take(300)
         .map(|c| match c {
             ';' | '=' => '_',
-            c if c == separator || c.is_control() => '_',
-            c => c,
+            c if c == separator => '_',
+            c => ctext::printable(c),
         })
         .collect()
 }
@@ -381,7 +371,7 @@ fn enumeration(context: &Context<'_>, id: ItemId, item: &Item, name: &str) -> To
     };
     let doc = documentation(item);
     let doc_alias = alias(&item.name, name);
-    let c_name = item.c_name();
+    let c_name = ctext::one_line(&item.c_name());
     let name = ident(name);
     let target = if context.model.kernel.big_endian && item.size > 1 {
         let number = ident(number);
