@@ -207,3 +207,62 @@ pub(crate) fn sort_variables(variables: &mut [Variable]) {
     }
     variables.sort_by(|a, b| key(a).cmp(&key(b)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ItemId, Kind};
+
+    /// Item 0 has a member; item n up to `levels` has the one before it twice, without name; the rest have the last of those.
+    fn sharing(levels: u32, rest: u32) -> Model {
+        let member = |name: &str, ty| Member {
+            name: name.into(),
+            ty,
+            offset: 0,
+            bits: None,
+        };
+        let item = |number: u32| {
+            let inner = || member("", Type::Item(ItemId(number.min(levels + 1) - 1)));
+            Item {
+                kind: Kind::Union,
+                name: format!("u{number}").into(),
+                by_typedef: false,
+                size: 4,
+                place: Place::default(),
+                members: match number {
+                    0 => vec![member("x", Type::Void)],
+                    number if number <= levels => vec![inner(), inner()],
+                    _ => vec![inner()],
+                },
+                enumerators: Vec::new(),
+            }
+        };
+        Model {
+            items: (0..=levels + rest).map(item).collect(),
+            ..Model::default()
+        }
+    }
+
+    fn all(model: &Model) -> usize {
+        model
+            .items
+            .iter()
+            .map(|item| flattened(model, item).len())
+            .sum()
+    }
+
+    #[test]
+    fn anonymous_members_of_sound_structs_stay() {
+        let mut model = sharing(4, 10);
+        let before = all(&model);
+        assert_eq!(bound_flattened(&mut model), 0);
+        assert_eq!((before, all(&model)), (31 + 160, 31 + 160));
+    }
+
+    #[test]
+    fn anonymous_members_that_a_thousand_structs_share_are_left_out() {
+        let mut model = sharing(14, 1000);
+        assert!(bound_flattened(&mut model) > 900);
+        assert!(all(&model) < 200_000, "{}", all(&model));
+    }
+}

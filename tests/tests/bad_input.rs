@@ -394,6 +394,58 @@ fn function_types_that_double_do_not_explode() {
     generate_from_c(&source).expect("what can be said is said");
 }
 
+/// More dimensions than anyone has a use for: the type is as deep.
+#[test]
+fn arrays_of_thousands_of_dimensions_do_not_overflow_the_stack() {
+    let dimensions = "[1]".repeat(20_000);
+    let source =
+        format!("struct s {{ int x{dimensions}; int y; }} variable; int other{dimensions};");
+    generate_from_c(&source).expect("what can be said is said");
+}
+
+/// A name is copied wherever it is mentioned.
+#[test]
+fn long_names_that_are_mentioned_often_do_not_explode() {
+    let name = "n".repeat(1 << 20);
+    let parameters = "n0,".repeat(100);
+    let mut source =
+        format!("typedef int {name};\ntypedef {name} n0;\ntypedef void f({parameters} int);\n");
+    for n in 0..1000 {
+        source += &format!("struct s{n} {{ f *pointer; }} v{n};\n");
+    }
+    generate_from_c(&source).expect("what can be said is said");
+}
+
+/// Nameless unions in nameless unions, where it is their names that are looked for.
+#[test]
+fn nameless_unions_that_double_do_not_explode() {
+    let union = |number: u32| Item {
+        kind: Kind::Union,
+        name: if number == 39 { "u" } else { "" }.into(),
+        by_typedef: false,
+        size: 0,
+        place: Place::default(),
+        members: vec![
+            Member {
+                name: "".into(),
+                ty: Type::Item(ItemId(number.saturating_sub(1))),
+                offset: 0,
+                bits: None,
+            };
+            if number == 0 { 0 } else { 2 }
+        ],
+        enumerators: Vec::new(),
+    };
+    let model = Model {
+        items: (0..40).map(union).collect(),
+        ..Model::default()
+    };
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(emit::files(&model, "a test")));
+    let files = receiver.recv_timeout(SOON).expect("it ends soon");
+    files.expect("it is Rust");
+}
+
 /// Unions without name in unions without name: each doubles the number of paths to the innermost.
 #[test]
 fn anonymous_members_that_double_do_not_explode() {
