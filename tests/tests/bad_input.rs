@@ -397,7 +397,7 @@ fn function_types_that_double_do_not_explode() {
 /// More dimensions than anyone has a use for: the type is as deep.
 #[test]
 fn arrays_of_thousands_of_dimensions_do_not_overflow_the_stack() {
-    let dimensions = "[1]".repeat(20_000);
+    let dimensions = "[1]".repeat(4_000);
     let source =
         format!("struct s {{ int x{dimensions}; int y; }} variable; int other{dimensions};");
     generate_from_c(&source).expect("what can be said is said");
