@@ -314,29 +314,6 @@ fn the_labs_kernels_have_the_same_layouts_in_both() {
 #[cfg(feature = "lab")]
 const MODULES: &[&str] = &["nf_tables", "nf_conntrack", "veth", "bridge", "bonding"];
 
-/// Declared within functions, where pahole looks and the reader of DWARF doesn't: nothing outside can name them.
-#[cfg(feature = "lab")]
-const LOCAL: &[&str] = &[
-    "__arch_relative_insn",
-    "acpi_cdat_sslbis_table",
-    "bpf_struct_ops_bpf_dummy_ops",
-    "bpf_struct_ops_tcp_congestion_ops",
-    "bts_record",
-    "cpumask_rcuhead",
-    "cxl_get_security_output",
-    "h_misc",
-    "id_bitmap",
-    "list_lru_memcg_table",
-    "mafield",
-    "mapinfo",
-    "msr_enumeration",
-    "numa_stat",
-    "perf_aux_event",
-    "s",
-    "sg",
-    "syscall_tp_t",
-];
-
 #[cfg(feature = "lab")]
 fn compare_kernel(folder: &Path) -> Vec<String> {
     let vmlinux = Image::open(&folder.join("vmlinux")).expect("a vmlinux");
@@ -369,15 +346,11 @@ fn compare_kernel(folder: &Path) -> Vec<String> {
     assert_eq!(btf.problems.total(), 0);
     let (ours, theirs) = (layouts(&btf), layouts(&dwarf));
     let mut wrong = Vec::new();
-    let (mut structs, mut members, mut local) = (0, 0, 0);
+    let (mut structs, mut members) = (0, 0);
     for (tag, found) in &ours {
         for (size, flat) in found {
             structs += 1;
             members += flat.len();
-            if LOCAL.contains(&tag.1.as_str()) && !theirs.contains_key(tag) {
-                local += 1;
-                continue;
-            }
             let same = theirs
                 .get(tag)
                 .is_some_and(|known| known.contains(&(*size, flat.clone())));
@@ -392,7 +365,7 @@ fn compare_kernel(folder: &Path) -> Vec<String> {
         }
     }
     println!(
-        "{}: {structs} structs and unions with {members} members; {} differ; {local} are local to functions; {} modules",
+        "{}: {structs} structs and unions with {members} members; {} differ; {} modules",
         btf.kernel.release,
         wrong.len(),
         split.len()
