@@ -4,7 +4,7 @@
 //! up in a table of all definitions seen so far (`merge`), and kept if it is new.
 
 mod merge;
-mod order;
+pub(crate) mod order;
 mod targets;
 mod unit;
 mod world;
