@@ -363,3 +363,104 @@ fn compare_kernel(folder: &Path) -> Vec<String> {
     assert!(structs > 5000);
     wrong
 }
+
+/// An analyzer that is built from BTF and a dump alone prints what one that is built from DWARF prints, and the addresses
+/// which the dump's own list of symbols gives are those of System.map.
+#[cfg(feature = "lab")]
+#[test]
+fn analyzers_from_btf_and_a_dump_say_what_those_from_dwarf_say() {
+    let machines =
+        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
+    // What BTF knows of addresses comes from VMCOREINFO's kallsyms symbols, which are there since 6.0.
+    let folder = machines.split(':').next_back().expect("a machine");
+    let lab = tests::read_json(&Path::new(folder).join("lab.json"));
+    let lab_root = Path::new(folder).join("../..");
+    let package = lab_root
+        .join(tests::text(&lab["vmlinux"]))
+        .parent()
+        .expect("it lies in a folder")
+        .canonicalize()
+        .expect("the lab has it");
+    let core = Path::new(folder).join("vmcore").display().to_string();
+
+    // Raw BTF, as /sys/kernel/btf/vmlinux has it, beside the modules' files.
+    let scratch = TempDir::with_prefix("kstruct-btf").expect("there is room");
+    let image = Image::open(&package.join("vmlinux")).expect("the lab has it");
+    let raw = scratch.path().join("vmlinux.btf");
+    std::fs::write(&raw, btf::section(&image).expect("it has BTF")).expect("it can be written");
+    std::os::unix::fs::symlink(package.join("lib"), scratch.path().join("lib")).expect("a link");
+    let raw = raw.to_str().expect("paths here are UTF-8");
+
+    let made = tests::xtask(&["gen", "--btf", raw, "--core", &core, "lab-btf"]);
+    assert!(made.status.success(), "{}", tests::shown(&made));
+    let functions = std::fs::read_to_string(tests::root().join("generated/lab-btf/functions.txt"))
+        .expect("it was made");
+    let known: BTreeSet<String> = std::fs::read_to_string(package.join("System.map"))
+        .expect("the lab has it")
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
+            matches!(kind, "t" | "T" | "w" | "W").then(|| format!("{address} {name}"))
+        })
+        .collect();
+    let strange: Vec<&str> = functions
+        .lines()
+        .filter(|line| !known.contains(*line))
+        .collect();
+    let count = functions.lines().count();
+    assert!(
+        strange.is_empty(),
+        "{} of {count}: {:?}",
+        strange.len(),
+        &strange[..strange.len().min(10)]
+    );
+    assert!(
+        count > 50_000 && count * 100 >= known.len() * 98,
+        "{count} of {}",
+        known.len()
+    );
+    println!(
+        "{count} functions from the dump's kallsyms: 0 differ from System.map's {}",
+        known.len()
+    );
+
+    for (analyzer, options) in [("ps", &["-T"][..]), ("netdev", &[])] {
+        let run = |kernel: &[&str]| {
+            let args = [
+                &["run", analyzer, "--core", &core],
+                kernel,
+                &["--"],
+                options,
+            ]
+            .concat();
+            let output = tests::xtask(&args);
+            assert!(output.status.success(), "{}", tests::shown(&output));
+            output.stdout
+        };
+        let (btf, dwarf) = (
+            run(&["--kernel", "lab-btf"]),
+            run(&["--kernel", &tests::text(&lab["release"])]),
+        );
+        assert!(btf.len() > 1000);
+        assert!(
+            btf == dwarf,
+            "{analyzer}: from BTF\n{}\nfrom DWARF\n{}",
+            String::from_utf8_lossy(&btf),
+            String::from_utf8_lossy(&dwarf)
+        );
+        println!(
+            "{analyzer}: {} lines, 0 differ",
+            btf.iter().filter(|byte| **byte == b'\n').count()
+        );
+    }
+    // What the machine's own folders keep of it would be taken for another kernel's.
+    for folder in [
+        "generated",
+        "target/selected",
+        "target/kernels",
+        "target/analyzers",
+    ] {
+        let _ = std::fs::remove_dir_all(tests::root().join(folder).join("lab-btf"));
+    }
+}
