@@ -26,9 +26,6 @@ enum Bytes {
     InMemory(Vec<u8>),
 }
 
-/// ENODEV, which mmap(2) gives for a file that can't be mapped.
-const NO_SUCH_DEVICE: i32 = 19;
-
 impl Image {
     /// Maps a file, or decompresses it if it is one that xz, zstd or gzip made. The file must not change while it is in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
@@ -47,14 +44,13 @@ impl Image {
         // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
         let map = match unsafe { Mmap::map(&file) } {
             Ok(map) => map,
-            // Most kernels can't map their BTF in /sys.
-            Err(error) if error.raw_os_error() == Some(NO_SUCH_DEVICE) => {
+            // BTF in /sys can't be mapped in most kernels, and in others only as a private map.
+            Err(_) => {
                 return Ok(Image {
                     path: path.to_owned(),
                     bytes: Bytes::InMemory(std::fs::read(path).map_err(io)?),
                 });
             }
-            Err(error) => return Err(io(error)),
         };
         let bytes = match compress::file(&map) {
             None => Bytes::Mapped(map),

@@ -25,7 +25,7 @@ impl<'m> View<'m> for irq_info__arch_i386_pci_irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__arch_i386_pci_irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__arch_i386_pci_irq<'m> {
@@ -78,7 +78,7 @@ impl<'m> View<'m> for irq_info__irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__irq<'m> {

@@ -71,7 +71,7 @@ impl<'m> View<'m> for e1000_buffer<'m> {
 }
 impl ::core::fmt::Debug for e1000_buffer<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_buffer<'m> {
@@ -124,7 +124,7 @@ impl<'m> View<'m> for e1000_desc_ring<'m> {
 }
 impl ::core::fmt::Debug for e1000_desc_ring<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_desc_ring<'m> {
@@ -194,7 +194,7 @@ impl<'m> View<'m> for e1000_adapter<'m> {
 }
 impl ::core::fmt::Debug for e1000_adapter<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_adapter<'m> {

@@ -27,7 +27,7 @@ impl<'m> View<'m> for irq_info__drivers_serial_8250<'m> {
 }
 impl ::core::fmt::Debug for irq_info__drivers_serial_8250<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__drivers_serial_8250<'m> {

@@ -26,7 +26,7 @@ impl<'m> View<'m> for atomic_t<'m> {
 }
 impl ::core::fmt::Debug for atomic_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> atomic_t<'m> {
@@ -59,7 +59,7 @@ impl<'m> View<'m> for pgd_t<'m> {
 }
 impl ::core::fmt::Debug for pgd_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> pgd_t<'m> {
@@ -92,7 +92,7 @@ impl<'m> View<'m> for desc_struct<'m> {
 }
 impl ::core::fmt::Debug for desc_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> desc_struct<'m> {
@@ -130,7 +130,7 @@ impl<'m> View<'m> for i387_fsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_fsave_struct<'m> {
@@ -203,7 +203,7 @@ impl<'m> View<'m> for i387_fxsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fxsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_fxsave_struct<'m> {
@@ -296,7 +296,7 @@ impl<'m> View<'m> for i387_soft_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_soft_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_soft_struct<'m> {
@@ -408,7 +408,7 @@ impl<'m> View<'m> for i387_union<'m> {
 }
 impl ::core::fmt::Debug for i387_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_union<'m> {
@@ -451,7 +451,7 @@ impl<'m> View<'m> for mm_segment_t<'m> {
 }
 impl ::core::fmt::Debug for mm_segment_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_segment_t<'m> {
@@ -487,7 +487,7 @@ impl<'m> View<'m> for thread_struct<'m> {
 }
 impl ::core::fmt::Debug for thread_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_struct<'m> {
@@ -625,7 +625,7 @@ impl<'m> View<'m> for spinlock_t<'m> {
 }
 impl ::core::fmt::Debug for spinlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> spinlock_t<'m> {
@@ -663,7 +663,7 @@ impl<'m> View<'m> for rwlock_t<'m> {
 }
 impl ::core::fmt::Debug for rwlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rwlock_t<'m> {
@@ -701,7 +701,7 @@ impl<'m> View<'m> for restart_block<'m> {
 }
 impl ::core::fmt::Debug for restart_block<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> restart_block<'m> {
@@ -758,7 +758,7 @@ impl<'m> View<'m> for thread_info<'m> {
 }
 impl ::core::fmt::Debug for thread_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_info<'m> {

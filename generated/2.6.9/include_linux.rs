@@ -40,7 +40,7 @@ impl<'m> View<'m> for aio_ring_info<'m> {
 }
 impl ::core::fmt::Debug for aio_ring_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> aio_ring_info<'m> {
@@ -115,7 +115,7 @@ impl<'m> View<'m> for kioctx<'m> {
 }
 impl ::core::fmt::Debug for kioctx<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kioctx<'m> {
@@ -208,7 +208,7 @@ impl<'m> View<'m> for kref<'m> {
 }
 impl ::core::fmt::Debug for kref<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kref<'m> {
@@ -244,7 +244,7 @@ impl<'m> View<'m> for kobject<'m> {
 }
 impl ::core::fmt::Debug for kobject<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kobject<'m> {
@@ -315,7 +315,7 @@ impl<'m> View<'m> for class_device<'m> {
 }
 impl ::core::fmt::Debug for class_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> class_device<'m> {
@@ -373,7 +373,7 @@ impl<'m> View<'m> for ifmap<'m> {
 }
 impl ::core::fmt::Debug for ifmap<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ifmap<'m> {
@@ -431,7 +431,7 @@ impl<'m> View<'m> for in6_addr<'m> {
 }
 impl ::core::fmt::Debug for in6_addr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in6_addr<'m> {
@@ -464,7 +464,7 @@ impl<'m> View<'m> for in6_addr__in6_u<'m> {
 }
 impl ::core::fmt::Debug for in6_addr__in6_u<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in6_addr__in6_u<'m> {
@@ -507,7 +507,7 @@ impl<'m> View<'m> for ipv4_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv4_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv4_devconf<'m> {
@@ -642,7 +642,7 @@ impl<'m> View<'m> for in_device<'m> {
 }
 impl ::core::fmt::Debug for in_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in_device<'m> {
@@ -765,7 +765,7 @@ impl<'m> View<'m> for in_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for in_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in_ifaddr<'m> {
@@ -853,7 +853,7 @@ impl<'m> View<'m> for ipv6_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6_devconf<'m> {
@@ -971,7 +971,7 @@ impl<'m> View<'m> for ipv6hdr<'m> {
 }
 impl ::core::fmt::Debug for ipv6hdr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6hdr<'m> {
@@ -1039,7 +1039,7 @@ impl<'m> View<'m> for list_head<'m> {
 }
 impl ::core::fmt::Debug for list_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> list_head<'m> {
@@ -1077,7 +1077,7 @@ impl<'m> View<'m> for hlist_head<'m> {
 }
 impl ::core::fmt::Debug for hlist_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hlist_head<'m> {
@@ -1110,7 +1110,7 @@ impl<'m> View<'m> for hlist_node<'m> {
 }
 impl ::core::fmt::Debug for hlist_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hlist_node<'m> {
@@ -1148,7 +1148,7 @@ impl<'m> View<'m> for mempolicy<'m> {
 }
 impl ::core::fmt::Debug for mempolicy<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 /// `struct net_device_stats`: 92 bytes. include/linux/netdevice.h:31
@@ -1174,7 +1174,7 @@ impl<'m> View<'m> for net_device_stats<'m> {
 }
 impl ::core::fmt::Debug for net_device_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> net_device_stats<'m> {
@@ -1317,7 +1317,7 @@ impl<'m> View<'m> for netif_rx_stats<'m> {
 }
 impl ::core::fmt::Debug for netif_rx_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> netif_rx_stats<'m> {
@@ -1395,7 +1395,7 @@ impl<'m> View<'m> for dev_mc_list<'m> {
 }
 impl ::core::fmt::Debug for dev_mc_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> dev_mc_list<'m> {
@@ -1451,7 +1451,7 @@ impl<'m> View<'m> for hh_cache<'m> {
 }
 impl ::core::fmt::Debug for hh_cache<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hh_cache<'m> {
@@ -1562,7 +1562,7 @@ impl<'m> View<'m> for net_device<'m> {
 }
 impl ::core::fmt::Debug for net_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> net_device<'m> {
@@ -2077,7 +2077,7 @@ impl<'m> View<'m> for packet_type<'m> {
 }
 impl ::core::fmt::Debug for packet_type<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> packet_type<'m> {
@@ -2135,7 +2135,7 @@ impl<'m> View<'m> for softnet_data<'m> {
 }
 impl ::core::fmt::Debug for softnet_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> softnet_data<'m> {
@@ -2245,7 +2245,7 @@ impl<'m> View<'m> for pid<'m> {
 }
 impl ::core::fmt::Debug for pid<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> pid<'m> {
@@ -2288,7 +2288,7 @@ impl<'m> View<'m> for tc_stats<'m> {
 }
 impl ::core::fmt::Debug for tc_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> tc_stats<'m> {
@@ -2356,7 +2356,7 @@ impl<'m> View<'m> for rcu_head<'m> {
 }
 impl ::core::fmt::Debug for rcu_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rcu_head<'m> {
@@ -2394,7 +2394,7 @@ impl<'m> View<'m> for rb_node<'m> {
 }
 impl ::core::fmt::Debug for rb_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rb_node<'m> {
@@ -2442,7 +2442,7 @@ impl<'m> View<'m> for rb_root<'m> {
 }
 impl ::core::fmt::Debug for rb_root<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rb_root<'m> {
@@ -2478,7 +2478,7 @@ impl<'m> View<'m> for mm_context_t<'m> {
 }
 impl ::core::fmt::Debug for mm_context_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_context_t<'m> {
@@ -2542,7 +2542,7 @@ impl<'m> View<'m> for mm_struct<'m> {
 }
 impl ::core::fmt::Debug for mm_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_struct<'m> {
@@ -2805,7 +2805,7 @@ impl<'m> View<'m> for sigset_t<'m> {
 }
 impl ::core::fmt::Debug for sigset_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sigset_t<'m> {
@@ -2841,7 +2841,7 @@ impl<'m> View<'m> for sigpending<'m> {
 }
 impl ::core::fmt::Debug for sigpending<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sigpending<'m> {
@@ -2883,7 +2883,7 @@ impl<'m> View<'m> for signal_struct<'m> {
 }
 impl ::core::fmt::Debug for signal_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> signal_struct<'m> {
@@ -3049,7 +3049,7 @@ impl<'m> View<'m> for user_struct<'m> {
 }
 impl ::core::fmt::Debug for user_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> user_struct<'m> {
@@ -3127,7 +3127,7 @@ impl<'m> View<'m> for group_info<'m> {
 }
 impl ::core::fmt::Debug for group_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> group_info<'m> {
@@ -3180,7 +3180,7 @@ impl<'m> View<'m> for rlimit<'m> {
 }
 impl ::core::fmt::Debug for rlimit<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rlimit<'m> {
@@ -3218,7 +3218,7 @@ impl<'m> View<'m> for sysv_sem<'m> {
 }
 impl ::core::fmt::Debug for sysv_sem<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sysv_sem<'m> {
@@ -3265,7 +3265,7 @@ impl<'m> View<'m> for task_struct<'m> {
 }
 impl ::core::fmt::Debug for task_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> task_struct<'m> {
@@ -3838,7 +3838,7 @@ impl<'m> View<'m> for thread_union<'m> {
 }
 impl ::core::fmt::Debug for thread_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_union<'m> {
@@ -3876,7 +3876,7 @@ impl<'m> View<'m> for nf_conntrack<'m> {
 }
 impl ::core::fmt::Debug for nf_conntrack<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> nf_conntrack<'m> {
@@ -3915,7 +3915,7 @@ impl<'m> View<'m> for sk_buff_head<'m> {
 }
 impl ::core::fmt::Debug for sk_buff_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff_head<'m> {
@@ -3963,7 +3963,7 @@ impl<'m> View<'m> for skb_frag_struct<'m> {
 }
 impl ::core::fmt::Debug for skb_frag_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> skb_frag_struct<'m> {
@@ -4009,7 +4009,7 @@ impl<'m> View<'m> for skb_shared_info<'m> {
 }
 impl ::core::fmt::Debug for skb_shared_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> skb_shared_info<'m> {
@@ -4073,7 +4073,7 @@ impl<'m> View<'m> for sk_buff<'m> {
 }
 impl ::core::fmt::Debug for sk_buff<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff<'m> {
@@ -4291,7 +4291,7 @@ impl<'m> View<'m> for sk_buff__h<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__h<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__h<'m> {
@@ -4354,7 +4354,7 @@ impl<'m> View<'m> for sk_buff__nh<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__nh<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__nh<'m> {
@@ -4402,7 +4402,7 @@ impl<'m> View<'m> for sk_buff__mac<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__mac<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__mac<'m> {
@@ -4435,7 +4435,7 @@ impl<'m> View<'m> for cpumask_t<'m> {
 }
 impl ::core::fmt::Debug for cpumask_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> cpumask_t<'m> {
@@ -4468,7 +4468,7 @@ impl<'m> View<'m> for timespec<'m> {
 }
 impl ::core::fmt::Debug for timespec<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timespec<'m> {
@@ -4506,7 +4506,7 @@ impl<'m> View<'m> for timeval<'m> {
 }
 impl ::core::fmt::Debug for timeval<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timeval<'m> {
@@ -4547,7 +4547,7 @@ impl<'m> View<'m> for timer_list<'m> {
 }
 impl ::core::fmt::Debug for timer_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timer_list<'m> {
@@ -4613,7 +4613,7 @@ impl<'m> View<'m> for work_struct<'m> {
 }
 impl ::core::fmt::Debug for work_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> work_struct<'m> {
@@ -4671,7 +4671,7 @@ impl<'m> View<'m> for new_utsname<'m> {
 }
 impl ::core::fmt::Debug for new_utsname<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> new_utsname<'m> {
@@ -4729,7 +4729,7 @@ impl<'m> View<'m> for __wait_queue<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> __wait_queue<'m> {
@@ -4780,7 +4780,7 @@ impl<'m> View<'m> for __wait_queue_head<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> __wait_queue_head<'m> {
@@ -4818,7 +4818,7 @@ impl<'m> View<'m> for completion<'m> {
 }
 impl ::core::fmt::Debug for completion<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> completion<'m> {
@@ -4859,7 +4859,7 @@ impl<'m> View<'m> for semaphore<'m> {
 }
 impl ::core::fmt::Debug for semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> semaphore<'m> {
@@ -4905,7 +4905,7 @@ impl<'m> View<'m> for rw_semaphore<'m> {
 }
 impl ::core::fmt::Debug for rw_semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rw_semaphore<'m> {

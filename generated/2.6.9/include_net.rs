@@ -39,7 +39,7 @@ impl<'m> View<'m> for dst_entry<'m> {
 }
 impl ::core::fmt::Debug for dst_entry<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> dst_entry<'m> {
@@ -197,7 +197,7 @@ impl<'m> View<'m> for inet6_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for inet6_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> inet6_ifaddr<'m> {
@@ -326,7 +326,7 @@ impl<'m> View<'m> for ipv6_devstat<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devstat<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6_devstat<'m> {
@@ -370,7 +370,7 @@ impl<'m> View<'m> for inet6_dev<'m> {
 }
 impl ::core::fmt::Debug for inet6_dev<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> inet6_dev<'m> {
@@ -541,7 +541,7 @@ impl<'m> View<'m> for neigh_parms<'m> {
 }
 impl ::core::fmt::Debug for neigh_parms<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> neigh_parms<'m> {
@@ -685,7 +685,7 @@ impl<'m> View<'m> for neighbour<'m> {
 }
 impl ::core::fmt::Debug for neighbour<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> neighbour<'m> {
@@ -819,7 +819,7 @@ impl<'m> View<'m> for qdisc_walker<'m> {
 }
 impl ::core::fmt::Debug for qdisc_walker<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> qdisc_walker<'m> {
@@ -868,7 +868,7 @@ impl<'m> View<'m> for Qdisc_class_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_class_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc_class_ops<'m> {
@@ -951,7 +951,7 @@ impl<'m> View<'m> for Qdisc_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc_ops<'m> {
@@ -1055,7 +1055,7 @@ impl<'m> View<'m> for Qdisc<'m> {
 }
 impl ::core::fmt::Debug for Qdisc<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc<'m> {
@@ -1163,7 +1163,7 @@ impl<'m> View<'m> for prio_sched_data<'m> {
 }
 impl ::core::fmt::Debug for prio_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> prio_sched_data<'m> {
@@ -1211,7 +1211,7 @@ impl<'m> View<'m> for fifo_sched_data<'m> {
 }
 impl ::core::fmt::Debug for fifo_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> fifo_sched_data<'m> {
@@ -1247,7 +1247,7 @@ impl<'m> View<'m> for socket_lock_t<'m> {
 }
 impl ::core::fmt::Debug for socket_lock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> socket_lock_t<'m> {
@@ -1290,7 +1290,7 @@ impl<'m> View<'m> for ucred<'m> {
 }
 impl ::core::fmt::Debug for ucred<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ucred<'m> {
@@ -1336,7 +1336,7 @@ impl<'m> View<'m> for sock_common<'m> {
 }
 impl ::core::fmt::Debug for sock_common<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock_common<'m> {
@@ -1409,7 +1409,7 @@ impl<'m> View<'m> for sock<'m> {
 }
 impl ::core::fmt::Debug for sock<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock<'m> {
@@ -1762,7 +1762,7 @@ impl<'m> View<'m> for sock__sk_backlog<'m> {
 }
 impl ::core::fmt::Debug for sock__sk_backlog<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock__sk_backlog<'m> {

@@ -27,7 +27,7 @@ impl<'m> View<'m> for prio_array<'m> {
 }
 impl ::core::fmt::Debug for prio_array<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> prio_array<'m> {
@@ -75,7 +75,7 @@ impl<'m> View<'m> for runqueue<'m> {
 }
 impl ::core::fmt::Debug for runqueue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> runqueue<'m> {

@@ -101,7 +101,7 @@ impl<'m> View<'m> for shape_packed_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_packed_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_packed_bits<'m> {
@@ -144,7 +144,7 @@ impl<'m> View<'m> for shape_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_bits<'m> {
@@ -192,7 +192,7 @@ impl<'m> View<'m> for shape_anonymous<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_anonymous<'m> {
@@ -250,7 +250,7 @@ impl<'m> View<'m> for shape_anonymous__named<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous__named<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_anonymous__named<'m> {
@@ -288,7 +288,7 @@ impl<'m> View<'m> for shape_tail<'m> {
 }
 impl ::core::fmt::Debug for shape_tail<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_tail<'m> {
@@ -326,7 +326,7 @@ impl<'m> View<'m> for shape_tail__entries<'m> {
 }
 impl ::core::fmt::Debug for shape_tail__entries<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_tail__entries<'m> {
@@ -364,7 +364,7 @@ impl<'m> View<'m> for shape_packed<'m> {
 }
 impl ::core::fmt::Debug for shape_packed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_packed<'m> {
@@ -407,7 +407,7 @@ impl<'m> View<'m> for shape_keywords<'m> {
 }
 impl ::core::fmt::Debug for shape_keywords<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_keywords<'m> {
@@ -513,7 +513,7 @@ impl<'m> View<'m> for shape_everything<'m> {
 }
 impl ::core::fmt::Debug for shape_everything<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_everything<'m> {

@@ -8,8 +8,17 @@ use kstruct_codegen::btf::{self, Symbols};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::model::{AskedBtf, Kernel, Model, Type};
 
+use crate::kallsyms;
+
 /// The running kernel's BTF.
 const RUNNING: &str = "/sys/kernel/btf/vmlinux";
+
+const RUNNING_SYMBOLS: &str = "/proc/kallsyms";
+/// ELF's number of x86_64.
+const X86_64: u16 = 62;
+/// Where `_text` of x86_64 is linked: `__START_KERNEL_map` and `CONFIG_PHYSICAL_START`, which nobody changes. Where somebody
+/// did, the banner is not where these bindings expect it, and they refuse the dump.
+const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
 
 /// Options of `cargo xtask gen` that are for BTF.
 #[derive(clap::Args)]
@@ -95,7 +104,7 @@ pub fn read(
     let asked = asked.unwrap_or(&own);
     let identity = identity_of(asked, image)?;
     let mut kernel = identity.kernel;
-    let symbols = addresses(asked, identity.symbols)?;
+    let symbols = addresses(asked, identity.symbols, &kernel)?;
     if symbols.unique.is_empty() || symbols.are_hidden() {
         bail!(
             "{}: BTF has no addresses, without which nothing is found in a dump; give the kernel's list of them: cargo xtask gen --btf {} --system-map FILE (/boot/System.map-{})",
@@ -112,13 +121,44 @@ pub fn read(
     Ok(model)
 }
 
-/// Where things are: by the list that was given, or the file's own symbols.
-fn addresses(asked: &AskedBtf, own: Option<Symbols>) -> anyhow::Result<Symbols> {
+/// Where things are: by the list that was given, the file's own symbols, the dump's list, or that of this machine.
+fn addresses(asked: &AskedBtf, own: Option<Symbols>, kernel: &Kernel) -> anyhow::Result<Symbols> {
     if let Some(path) = &asked.system_map {
         let list = std::fs::read(path).with_context(|| path.display().to_string())?;
         return Ok(Symbols::from_list(&String::from_utf8_lossy(&list)));
     }
-    Ok(own.unwrap_or_default())
+    if let Some(own) = own.filter(|symbols| !symbols.unique.is_empty()) {
+        return Ok(own);
+    }
+    if let Some(core) = &asked.core {
+        return Ok(kallsyms::of_dump(core, kernel)?.unwrap_or_default());
+    }
+    if asked.file == Path::new(RUNNING) {
+        let list = std::fs::read_to_string(RUNNING_SYMBOLS).context(RUNNING_SYMBOLS)?;
+        return symbols_of_this_machine(&list, kernel);
+    }
+    Ok(Symbols::default())
+}
+
+/// This machine's symbols where they were linked. Only for x86_64 is it known from where KASLR moved them.
+fn symbols_of_this_machine(list: &str, kernel: &Kernel) -> anyhow::Result<Symbols> {
+    let running = Symbols::from_list(list);
+    if running.are_hidden() {
+        bail!(
+            "{RUNNING_SYMBOLS} hides the addresses from users without CAP_SYSLOG; run this as root, or give the kernel's own list: --system-map /boot/System.map-{}",
+            kernel.release
+        );
+    }
+    let mut text = running.functions.iter();
+    let start = match text.find(|function| function.name == "_text") {
+        Some(start) if kernel.machine == X86_64 => start.address,
+        _ => return Ok(Symbols::default()),
+    };
+    Ok(Symbols::from_running(
+        list,
+        start,
+        start.wrapping_sub(X86_64_TEXT),
+    ))
 }
 
 fn say_what_is_missing(source: &Path, model: &Model) {

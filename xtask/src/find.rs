@@ -128,9 +128,9 @@ fn module_roots(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
     }
     roots.push(Path::new("/usr/lib/debug/lib/modules").join(kernel));
     if types == Types::Btf {
-        // A debug file has no BTF, the module itself has.
+        // A debug file has no BTF, the module itself has. The bindings may have any name, and the folder only one kernel.
         if let Some(folder) = real.as_deref().and_then(Path::parent) {
-            roots.push(folder.join("lib/modules").join(kernel));
+            roots.push(folder.join("lib/modules"));
         }
         roots.push(Path::new("/lib/modules").join(kernel));
     }

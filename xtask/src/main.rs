@@ -10,6 +10,7 @@ mod find;
 mod fixture;
 mod generate;
 mod index;
+mod kallsyms;
 mod kernels;
 mod lab;
 mod loaded;

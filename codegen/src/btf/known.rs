@@ -29,6 +29,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ("init_net", Is::Struct("net"), "net/core/net_namespace.c"),
     ("init_task", Is::Struct("task_struct"), "init/init_task.c"),
     ("jiffies_64", Is::Typedef("u64"), "kernel/time/timer.c"),
+    ("modules", Is::Struct("list_head"), "kernel/module/main.c"),
     (
         "net_namespace_list",
         Is::Struct("list_head"),

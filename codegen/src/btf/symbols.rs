@@ -20,38 +20,35 @@ impl Symbols {
     /// Reads lines of address, type and name, as of System.map. Lines of modules (`[nf_tables]`) and lines that are none are
     /// left out.
     pub fn from_list(list: &str) -> Self {
+        Self::from_entries(entries(list))
+    }
+
+    /// As [`Symbols::from_list`], of the kernel that is running: `list` is /proc/kallsyms, with addresses at which the kernel
+    /// runs, and `offset` is how far those of its image are from where it was linked.
+    pub fn from_running(list: &str, start: u64, offset: u64) -> Self {
+        // What lies below the image is absolute: per-CPU variables, in most kernels.
+        let moved = |address: u64| match address >= start {
+            true => address.wrapping_sub(offset),
+            false => address,
+        };
+        let entries = entries(list).map(|(address, letter, name)| (moved(address), letter, name));
+        Self::from_entries(entries)
+    }
+
+    /// From addresses, the letters of nm for what is there, and names.
+    pub fn from_entries(entries: impl IntoIterator<Item = (u64, char, String)>) -> Self {
         let mut functions = Vec::new();
         let mut objects = Vec::new();
-        for line in list.lines() {
-            let mut words = line.split_ascii_whitespace();
-            let (Some(address), Some(letter), Some(name), None) =
-                (words.next(), words.next(), words.next(), words.next())
-            else {
-                continue;
-            };
-            let Ok(address) = u64::from_str_radix(address, 16) else {
-                continue;
-            };
-            if !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        for (address, letter, name) in entries {
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
                 continue;
             }
             match letter {
-                "t" | "T" | "w" | "W" => functions.push(Function {
-                    address,
-                    name: name.to_owned(),
-                }),
-                letter => objects.push((name.to_owned(), address, letter)),
+                't' | 'T' | 'w' | 'W' => functions.push(Function { address, name }),
+                letter => objects.push((name, address, letter.is_ascii_uppercase())),
             }
         }
-        Self::new(
-            functions,
-            objects
-                .into_iter()
-                .map(|(name, address, letter)| {
-                    (name, address, letter != letter.to_ascii_lowercase())
-                })
-                .collect(),
-        )
+        Self::new(functions, objects)
     }
 
     /// From functions, and from other symbols' names, addresses and whether other files can name them.
@@ -94,4 +91,18 @@ impl Symbols {
         model.functions = self.functions;
         passes::add_untyped(model, self.objects);
     }
+}
+
+/// The lines of a list that are of the kernel itself, taken apart.
+fn entries(list: &str) -> impl Iterator<Item = (u64, char, String)> {
+    list.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(address), Some(letter), Some(name), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return None;
+        };
+        let address = u64::from_str_radix(address, 16).ok()?;
+        Some((address, letter.chars().next()?, name.to_owned()))
+    })
 }

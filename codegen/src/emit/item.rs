@@ -156,7 +156,7 @@ fn aggregate(
 
         impl ::core::fmt::Debug for #name<'_> {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                ::kstruct::table::debug(Self::INFO, self.part(), f)
+                ::kstruct::table::debug(Self::INFO, View::part(*self), f)
             }
         }
 

@@ -57,7 +57,7 @@ impl<'m> View<'m> for packed<'m> {
 }
 impl ::core::fmt::Debug for packed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> packed<'m> {
@@ -105,7 +105,7 @@ impl<'m> View<'m> for aligned<'m> {
 }
 impl ::core::fmt::Debug for aligned<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> aligned<'m> {
@@ -141,7 +141,7 @@ impl<'m> View<'m> for mixed<'m> {
 }
 impl ::core::fmt::Debug for mixed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mixed<'m> {

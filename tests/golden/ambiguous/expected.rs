@@ -57,7 +57,7 @@ impl<'m> View<'m> for shared<'m> {
 }
 impl ::core::fmt::Debug for shared<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shared<'m> {
@@ -96,7 +96,7 @@ impl<'m> View<'m> for differs__input<'m> {
 }
 impl ::core::fmt::Debug for differs__input<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> differs__input<'m> {
@@ -129,7 +129,7 @@ impl<'m> View<'m> for uses<'m> {
 }
 impl ::core::fmt::Debug for uses<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> uses<'m> {
@@ -168,7 +168,7 @@ impl<'m> View<'m> for differs__other<'m> {
 }
 impl ::core::fmt::Debug for differs__other<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> differs__other<'m> {
@@ -206,7 +206,7 @@ impl<'m> View<'m> for other_uses<'m> {
 }
 impl ::core::fmt::Debug for other_uses<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> other_uses<'m> {

@@ -57,7 +57,7 @@ impl<'m> View<'m> for tagged<'m> {
 }
 impl ::core::fmt::Debug for tagged<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> tagged<'m> {
@@ -93,7 +93,7 @@ impl<'m> View<'m> for outer<'m> {
 }
 impl ::core::fmt::Debug for outer<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> outer<'m> {
@@ -181,7 +181,7 @@ impl<'m> View<'m> for outer__named<'m> {
 }
 impl ::core::fmt::Debug for outer__named<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> outer__named<'m> {
@@ -219,7 +219,7 @@ impl<'m> View<'m> for outer__pointed<'m> {
 }
 impl ::core::fmt::Debug for outer__pointed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> outer__pointed<'m> {
@@ -252,7 +252,7 @@ impl<'m> View<'m> for outer__list<'m> {
 }
 impl ::core::fmt::Debug for outer__list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> outer__list<'m> {

@@ -61,7 +61,7 @@ impl<'m> View<'m> for point<'m> {
 }
 impl ::core::fmt::Debug for point<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> point<'m> {
@@ -135,7 +135,7 @@ impl<'m> View<'m> for arrays<'m> {
 }
 impl ::core::fmt::Debug for arrays<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> arrays<'m> {

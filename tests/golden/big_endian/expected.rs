@@ -99,7 +99,7 @@ impl<'m> View<'m> for bits<'m> {
 }
 impl ::core::fmt::Debug for bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> bits<'m> {
@@ -157,7 +157,7 @@ impl<'m> View<'m> for crossing<'m> {
 }
 impl ::core::fmt::Debug for crossing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> crossing<'m> {
@@ -205,7 +205,7 @@ impl<'m> View<'m> for numbers<'m> {
 }
 impl ::core::fmt::Debug for numbers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> numbers<'m> {

@@ -137,7 +137,7 @@ impl<'m> View<'m> for bits<'m> {
 }
 impl ::core::fmt::Debug for bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> bits<'m> {
@@ -220,7 +220,7 @@ impl<'m> View<'m> for crossing<'m> {
 }
 impl ::core::fmt::Debug for crossing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> crossing<'m> {

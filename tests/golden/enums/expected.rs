@@ -297,7 +297,7 @@ impl<'m> View<'m> for enums<'m> {
 }
 impl ::core::fmt::Debug for enums<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> enums<'m> {

@@ -57,7 +57,7 @@ impl<'m> View<'m> for large<'m> {
 }
 impl ::core::fmt::Debug for large<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> large<'m> {
@@ -105,7 +105,7 @@ impl<'m> View<'m> for large__tables<'m> {
 }
 impl ::core::fmt::Debug for large__tables<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> large__tables<'m> {

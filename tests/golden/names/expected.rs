@@ -63,7 +63,7 @@ impl<'m> View<'m> for keywords<'m> {
 }
 impl ::core::fmt::Debug for keywords<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> keywords<'m> {
@@ -172,7 +172,7 @@ impl<'m> View<'m> for View_<'m> {
 }
 impl ::core::fmt::Debug for View_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> View_<'m> {
@@ -206,7 +206,7 @@ impl<'m> View<'m> for u32_<'m> {
 }
 impl ::core::fmt::Debug for u32_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> u32_<'m> {
@@ -240,7 +240,7 @@ impl<'m> View<'m> for str_<'m> {
 }
 impl ::core::fmt::Debug for str_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> str_<'m> {
@@ -274,7 +274,7 @@ impl<'m> View<'m> for async_<'m> {
 }
 impl ::core::fmt::Debug for async_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> async_<'m> {
@@ -313,7 +313,7 @@ impl<'m> View<'m> for Raw_<'m> {
 }
 impl ::core::fmt::Debug for Raw_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Raw_<'m> {
@@ -346,7 +346,7 @@ impl<'m> View<'m> for twice<'m> {
 }
 impl ::core::fmt::Debug for twice<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> twice<'m> {

@@ -61,7 +61,7 @@ impl<'m> View<'m> for node<'m> {
 }
 impl ::core::fmt::Debug for node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> node<'m> {
@@ -99,7 +99,7 @@ impl<'m> View<'m> for pointers<'m> {
 }
 impl ::core::fmt::Debug for pointers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> pointers<'m> {

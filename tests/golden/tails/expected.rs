@@ -57,7 +57,7 @@ impl<'m> View<'m> for element<'m> {
 }
 impl ::core::fmt::Debug for element<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> element<'m> {
@@ -90,7 +90,7 @@ impl<'m> View<'m> for flexible<'m> {
 }
 impl ::core::fmt::Debug for flexible<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> flexible<'m> {
@@ -128,7 +128,7 @@ impl<'m> View<'m> for old_style<'m> {
 }
 impl ::core::fmt::Debug for old_style<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> old_style<'m> {
@@ -166,7 +166,7 @@ impl<'m> View<'m> for nothing<'m> {
 }
 impl ::core::fmt::Debug for nothing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 /// `struct holder`: 16 bytes. input.c:16
@@ -192,7 +192,7 @@ impl<'m> View<'m> for holder<'m> {
 }
 impl ::core::fmt::Debug for holder<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> holder<'m> {

@@ -57,7 +57,7 @@ impl<'m> View<'m> for numbers<'m> {
 }
 impl ::core::fmt::Debug for numbers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, self.part(), f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> numbers<'m> {
