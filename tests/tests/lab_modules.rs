@@ -102,22 +102,27 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Builds the example `module_symbols` against bindings with all modules that were loaded. They lie apart from those that
-/// analyzers are built against, which have fewer.
+/// Builds the example `module_symbols` against what it names of a kernel with all modules that were loaded: the variables of
+/// modules that there are, which all bindings say.
 fn build(release: &str, vmcore: &Path) -> PathBuf {
     let folder = root().join("target/lab/with-modules").join(release);
-    let paths = [vmcore, &folder].map(|path| path.to_str().expect("paths here are UTF-8"));
-    let output = xtask(&[
-        "gen",
-        release,
-        "--modules",
-        "loaded",
-        "--core",
-        paths[0],
-        "--into",
-        paths[1],
-    ]);
-    assert!(output.status.success(), "{}", shown(&output));
+    let core = vmcore.to_str().expect("paths here are UTF-8");
+    let generate = |into: &Path, options: &[&str]| {
+        let into = into.to_str().expect("paths here are UTF-8");
+        let args = [
+            "gen",
+            release,
+            "--modules",
+            "loaded",
+            "--core",
+            core,
+            "--into",
+            into,
+        ];
+        let output = xtask(&[&args[..], options].concat());
+        assert!(output.status.success(), "{}", shown(&output));
+    };
+    generate(&folder, &[]);
 
     let index = read_json(&folder.join("index.json"));
     let constants = read_constants(&folder.join("sym"));
@@ -130,15 +135,23 @@ fn build(release: &str, vmcore: &Path) -> PathBuf {
         }
     }
     lines.push_str("}\n");
-    let list = folder.with_extension("symbols");
+    let list = root()
+        .join("target/lab/with-modules")
+        .join(format!("{release}.rs"));
     std::fs::write(&list, lines).expect("the lab's folder is writable");
+    let used = root()
+        .join("target/lab/with-modules")
+        .join(format!("{release}-used"));
+    let sources = [&list, &root().join("tests/examples/module_symbols.rs")];
+    let [list_path, example] = sources.map(|path| path.to_str().expect("paths here are UTF-8"));
+    generate(&used, &["--used-by", list_path, "--used-by", example]);
 
     let target = root()
         .join("target/kernels")
         .join(format!("{release}-with-modules"));
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
-        .env("KSTRUCT_KERNEL", &folder)
+        .env("KSTRUCT_KERNEL", &used)
         .env("KSTRUCT_MODULE_SYMBOLS", &list)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_INCREMENTAL", "0")

@@ -29,6 +29,9 @@ pub struct Args {
     /// Take only these types, and what they embed or point to
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     only: Vec<String>,
+    /// Take only what this source file names, or the sources in this folder: what `build` does for analyzers
+    #[arg(long, value_name = "PATH", conflicts_with = "only")]
+    used_by: Vec<PathBuf>,
     /// Take all modules of which there is debug information, or those that a dump (--core) says were loaded
     #[arg(long, value_name = "WHICH")]
     modules: Option<Modules>,
@@ -63,6 +66,8 @@ pub struct Extras {
     asked: Asked,
     /// Only these types and what they lead to, if there are any.
     only: Vec<String>,
+    /// Only what these sources name, if there are any.
+    used_by: Vec<PathBuf>,
 }
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
@@ -151,6 +156,7 @@ fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Re
     }
     extras.add_wanted(vmlinux, kernel)?;
     extras.only.clone_from(&args.only);
+    extras.used_by.clone_from(&args.used_by);
     Ok(extras)
 }
 
@@ -347,7 +353,12 @@ pub fn generate(
     let mut command = format!("cargo xtask gen {kernel}");
     let item_names = names::assign(&model);
     let only = &extras.only;
-    let selection = if only.is_empty() {
+    let selection = if !extras.used_by.is_empty() {
+        let mut sources = extras.used_by.clone();
+        sources.push(paths::generated_sources());
+        let identifiers = selected::identifiers_in(sources)?;
+        Some(select::used_by(&model, &item_names, &identifiers))
+    } else if only.is_empty() {
         None
     } else {
         command.push_str(&format!(" --only {}", only.join(",")));

@@ -28,6 +28,11 @@ pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)
 }
 
+/// What crate `kernel` has by hand.
+pub fn generated_sources() -> PathBuf {
+    root().join("generated/src")
+}
+
 /// The bindings of what analyzers use of a kernel: what they are compiled against.
 pub fn selected(kernel: &str) -> PathBuf {
     root().join("target/selected").join(kernel)

@@ -122,20 +122,24 @@ pub fn ensure(
 
 /// The identifiers in the sources of some analyzers, and of what they depend on in this workspace.
 fn identifiers(analyzers: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    identifiers_in(workspace::sources(analyzers)?)
+}
+
+/// The identifiers in source files, and in all those of folders.
+pub fn identifiers_in(mut pending: Vec<PathBuf>) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for folder in workspace::sources(analyzers)? {
-        let mut pending = vec![folder];
-        while let Some(folder) = pending.pop() {
-            for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+    while let Some(path) = pending.pop() {
+        let context = || path.display().to_string();
+        if path.is_dir() {
+            for entry in std::fs::read_dir(&path).with_context(context)? {
                 let path = entry?.path();
-                if path.is_dir() {
+                if path.is_dir() || path.extension().is_some_and(|extension| extension == "rs") {
                     pending.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = std::fs::read_to_string(&path)
-                        .with_context(|| path.display().to_string())?;
-                    select::identifiers(&text, &mut found);
                 }
             }
+        } else {
+            let text = std::fs::read_to_string(&path).with_context(context)?;
+            select::identifiers(&text, &mut found);
         }
     }
     Ok(found)
