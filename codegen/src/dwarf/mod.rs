@@ -3,8 +3,12 @@
 //! A unit is first parsed into a flat table of its types (`unit`); then each struct, union and enum of it is looked
 //! up in a table of all definitions seen so far (`merge`), and kept if it is new.
 
+mod attributes;
+mod memo;
 mod merge;
 mod order;
+mod paths;
+mod strings;
 mod targets;
 mod unit;
 mod world;
@@ -12,6 +16,7 @@ mod world;
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use gimli::{EndianSlice, RunTimeEndian, SectionId};
 use rayon::prelude::*;
@@ -134,6 +139,13 @@ fn load<'d>(elf: &Elf<'d>, id: SectionId) -> Result<Cow<'d, [u8]>, Error> {
     }
 }
 
+/// What one thread works with.
+#[derive(Default)]
+struct Worker<'d> {
+    scratch: unit::Scratch<'d>,
+    memo: memo::Memo<'d>,
+}
+
 /// Units that can be understood by themselves, which in an ordinary kernel are all, are added and forgotten as they come.
 /// The others are read once more, together with what they refer to.
 fn read_dwarf(
@@ -170,13 +182,22 @@ fn read_dwarf(
     }
     let done = AtomicUsize::new(0);
     let step = headers.len() / 200 + 1;
+    // What a thread has seen helps it with the next unit, so each takes up what another laid down.
+    let idle: Mutex<Vec<Worker<'_>>> = Mutex::default();
+    let take = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let units = headers
         .par_iter()
+        .with_max_len(1)
         .map(|(origin, header)| {
-            let parsed =
-                unit::read(dwarf, *header, false).map_err(|what| malformed(origin.offset, what))?;
+            let mut worker = take().unwrap_or_default();
+            let parsed = unit::read(dwarf, *header, false, &mut worker.scratch)
+                .map_err(|what| malformed(origin.offset, what))?;
             let unit = match parsed {
-                unit::Parsed::Types(unit) if unit.is_complete() => Unit::Added(context.add(&unit)),
+                unit::Parsed::Types(unit) if unit.is_complete() => {
+                    let summary = context.add(&unit, &mut worker.memo);
+                    worker.scratch.recycle(*unit);
+                    Unit::Added(summary)
+                }
                 unit::Parsed::Types(_) => Unit::Source,
                 unit::Parsed::Shared(unit::UnitKind::Type { .. }) => Unit::Type,
                 unit::Parsed::Shared(_) => Unit::Part,
@@ -191,9 +212,13 @@ fn read_dwarf(
                     types: context.definitions(),
                 });
             }
+            idle.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(worker);
             Ok(unit)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    drop(idle);
 
     let mut summaries = Vec::with_capacity(units.len());
     let (mut sources, mut roots) = (Vec::new(), Vec::new());
