@@ -273,13 +273,12 @@ impl<'a, 'd> Entries<'a, 'd> {
 
     /// Passes over the attributes of an entry.
     pub fn skip(&mut self, plan: Plan) -> Result<(), gimli::Error> {
-        self.read(plan).map(|_| ())
+        self.read(plan, &mut Attributes::default())
     }
 
-    /// Reads the attributes of an entry.
+    /// Reads the attributes of an entry; `out` has none yet.
     #[inline]
-    pub fn read(&mut self, plan: Plan) -> Result<Attributes<'d>, gimli::Error> {
-        let mut out = Attributes::default();
+    pub fn read(&mut self, plan: Plan, out: &mut Attributes<'d>) -> Result<(), gimli::Error> {
         let mut index = plan.start as usize;
         while index < plan.end as usize {
             let step = self.plans.steps[index];
@@ -335,15 +334,15 @@ impl<'a, 'd> Entries<'a, 'd> {
                     continue;
                 }
                 Form::Other(specification) => {
-                    self.other(&mut out, plan, step.attribute, specification)?;
+                    self.other(out, plan, step.attribute, specification)?;
                     continue;
                 }
             };
             if let Some(attribute) = step.attribute {
-                set(&mut out, attribute, step.form, number);
+                set(out, attribute, step.form, number);
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Reads an attribute of a rare form.

@@ -31,6 +31,12 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// A type that mentions no other.
+    pub const ONE: Shape = Shape {
+        height: 0,
+        mentions: 1,
+    };
+
     /// A type that mentions another.
     pub fn above(self, inner: Shape) -> Shape {
         Shape {
@@ -51,7 +57,13 @@ pub struct Known {
 
 /// Types and definitions that a thread has met, and what it knows of the unit in work.
 pub struct Memo<'d> {
-    types: Interner,
+    /// Types of three words, the others, and those that are found by another number.
+    types: HashMap<[u64; 3], u32>,
+    long_types: Interner,
+    long_numbers: Vec<u32>,
+    pointers: Vec<u32>,
+    classes: Vec<u32>,
+    /// Of types, by number.
     shapes: Vec<Shape>,
     /// Of typedefs, by their type: where they were seen.
     typedefs: Vec<Option<Place>>,
@@ -69,7 +81,11 @@ pub struct Memo<'d> {
 impl<'d> Default for Memo<'d> {
     fn default() -> Self {
         let mut memo = Memo {
-            types: Interner::default(),
+            types: HashMap::new(),
+            long_types: Interner::default(),
+            long_numbers: Vec::new(),
+            pointers: Vec::new(),
+            classes: Vec::new(),
             shapes: Vec::new(),
             typedefs: Vec::new(),
             definitions: Interner::default(),
@@ -79,12 +95,8 @@ impl<'d> Default for Memo<'d> {
             of_node: Vec::new(),
             definition_of: Vec::new(),
         };
-        for word in [UNKNOWN, NEVER, VOID_TYPE] {
-            let shape = Shape {
-                height: 0,
-                mentions: 1,
-            };
-            memo.ty(&[u64::from(word)], shape);
+        for _ in [UNKNOWN, NEVER, VOID_TYPE] {
+            memo.new_type(Shape::ONE);
         }
         memo
     }
@@ -115,22 +127,58 @@ impl<'d> Memo<'d> {
     }
 
     /// The number of a type.
-    pub fn ty(&mut self, words: &[u64], shape: Shape) -> u32 {
-        let (number, is_new) = self.types.intern(words);
-        if is_new {
-            self.shapes.push(shape);
-            self.typedefs.push(None);
+    pub fn ty(&mut self, words: [u64; 3], shape: Shape) -> u32 {
+        if let Some(number) = self.types.get(&words) {
+            return *number;
         }
+        let number = self.new_type(shape);
+        self.types.insert(words, number);
         number
     }
 
     /// The number of the type whose words are the last, from `start` on.
     pub fn ty_of_words(&mut self, start: usize, shape: Shape) -> u32 {
-        let words = std::mem::take(&mut self.words);
-        let number = self.ty(&words[start..], shape);
-        self.words = words;
+        let (index, is_new) = self.long_types.intern(&self.words[start..]);
         self.words.truncate(start);
-        number
+        if is_new {
+            let number = self.new_type(shape);
+            self.long_numbers.push(number);
+        }
+        self.long_numbers[index as usize]
+    }
+
+    /// The number of the type of pointers to a type.
+    pub fn pointer_to(&mut self, target: u32) -> u32 {
+        match self.pointers[target as usize] {
+            0 => {
+                let number = self.new_type(Shape::ONE.above(self.shape(target)));
+                self.pointers[target as usize] = number;
+                number
+            }
+            number => number,
+        }
+    }
+
+    /// The number of the type of a class.
+    pub fn class(&mut self, class: u32, shape: Shape) -> u32 {
+        if self.classes.len() <= class as usize {
+            self.classes.resize(class as usize + 1, 0);
+        }
+        match self.classes[class as usize] {
+            0 => {
+                let number = self.new_type(shape);
+                self.classes[class as usize] = number;
+                number
+            }
+            number => number,
+        }
+    }
+
+    fn new_type(&mut self, shape: Shape) -> u32 {
+        self.shapes.push(shape);
+        self.typedefs.push(None);
+        self.pointers.push(0);
+        self.shapes.len() as u32 - 1
     }
 
     /// The number of the definition whose words are the last, from `start` on.
@@ -162,8 +210,8 @@ impl<'d> Memo<'d> {
 struct Interner {
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    hashes: Vec<u64>,
-    ends: Vec<usize>,
+    /// Hashes, and where the words are.
+    entries: Vec<(u64, usize, usize)>,
     words: Vec<u64>,
 }
 
@@ -171,23 +219,22 @@ impl Interner {
     /// The number of these words, and whether they are new.
     fn intern(&mut self, new: &[u64]) -> (u32, bool) {
         let hash = self.hasher.hash_one(new);
-        let (ends, words, hashes) = (&self.ends, &self.words, &self.hashes);
+        let (entries, words) = (&self.entries, &self.words);
         let is_same = |number: &u32| {
-            let number = *number as usize;
-            let start = number.checked_sub(1).map_or(0, |before| ends[before]);
-            hashes[number] == hash && words[start..ends[number]] == *new
+            let (known, start, end) = entries[*number as usize];
+            known == hash && words[start..end] == *new
         };
-        match self
+        let entry = self
             .table
-            .entry(hash, is_same, |number| hashes[*number as usize])
-        {
+            .entry(hash, is_same, |number| entries[*number as usize].0);
+        match entry {
             Entry::Occupied(entry) => (*entry.get(), false),
             Entry::Vacant(entry) => {
-                let number = self.ends.len() as u32;
+                let number = self.entries.len() as u32;
                 entry.insert(number);
+                let start = self.words.len();
                 self.words.extend_from_slice(new);
-                self.ends.push(self.words.len());
-                self.hashes.push(hash);
+                self.entries.push((hash, start, self.words.len()));
                 (number, true)
             }
         }

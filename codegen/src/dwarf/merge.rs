@@ -19,7 +19,7 @@ use gimli::constants as dw;
 use super::memo::{self, Known, Memo, Shape};
 use super::order::order;
 use super::strings::Name;
-use super::targets::{Tag, Targets};
+use super::targets::Targets;
 use super::unit::{
     FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, RawVariable, Ref, UnitKind, VOID,
 };
@@ -215,14 +215,7 @@ impl Context {
         }
         let mut variables = Vec::new();
         for unit in units {
-            let own: HashMap<Tag, u32> = unit
-                .classes
-                .iter()
-                .map(|class| {
-                    let item = &items[*class as usize];
-                    ((item.kind, item.name.clone()), *class)
-                })
-                .collect();
+            let own = targets.of_unit(&items, &unit);
             for mut variable in unit.variables {
                 variable.place.file = relative(&variable.place.file, &root);
                 targets.resolve(&mut variable.ty, &|key| own.get(key).copied());
@@ -742,17 +735,12 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         by_value: bool,
     ) -> Option<u32> {
         const BASE: u64 = 16;
-        const POINTER: u64 = 17;
         const QUALIFIED: u64 = 18;
         const TYPEDEF: u64 = 19;
-        const CLASS: u64 = 20;
         const NAME: u64 = 21;
         const ARRAY: u64 = 22;
         const FUNCTION: u64 = 23;
-        let one = Shape {
-            height: 0,
-            mentions: 1,
-        };
+        let one = Shape::ONE;
         let (words, shape) = match unit.nodes[node] {
             Node::Base {
                 name,
@@ -764,8 +752,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             }
             Node::Pointer(target) => {
                 let target = self.type_at(unit, target, level + 1, false)?;
-                let shape = one.above(self.memo.as_deref()?.shape(target));
-                ([POINTER, target.into(), 0], shape)
+                return Some(self.memo.as_deref_mut()?.pointer_to(target));
             }
             Node::Qualified(qualifier, target) => {
                 let target = self.type_at(unit, target, level + 1, by_value)?;
@@ -803,7 +790,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                     height: known.shape.height,
                     mentions: 1,
                 };
-                ([CLASS, class.into(), 0], shape)
+                return Some(memo.class(class, shape));
             }
             Node::Array {
                 element,
@@ -815,6 +802,10 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 let shape = one.above(memo.shape(element));
                 let start = memo.words.len();
                 memo.words.extend_from_slice(&[ARRAY, element.into()]);
+                if let [count] = unit.dimensions[dimensions.clone()] {
+                    let words = [ARRAY, element.into(), count.unwrap_or(0)];
+                    return Some(memo.ty(words, shape));
+                }
                 let counts = unit.dimensions[dimensions].iter();
                 memo.words.extend(counts.map(|count| count.unwrap_or(0)));
                 return Some(memo.ty_of_words(start, shape));
@@ -842,7 +833,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 return Some(self.memo.as_deref_mut()?.ty_of_words(start, shape));
             }
         };
-        Some(self.memo.as_deref_mut()?.ty(&words, shape))
+        Some(self.memo.as_deref_mut()?.ty(words, shape))
     }
 
     fn members(

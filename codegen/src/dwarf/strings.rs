@@ -119,6 +119,16 @@ impl<'d> Strings<'d> {
         is_good.then_some(name)
     }
 
+    /// Whether the text is empty.
+    pub fn is_empty(&self, name: Name) -> bool {
+        let offset = (name.0 >> 8) as usize;
+        match name.0 & 0xff {
+            IN_STR => self.str.get(offset).is_none_or(|byte| *byte == 0),
+            IN_LINE_STR => self.line_str.get(offset).is_none_or(|byte| *byte == 0),
+            _ => self.text(name).is_empty(),
+        }
+    }
+
     /// The text; empty if there is none.
     pub fn text(&self, name: Name) -> Text<'d> {
         let offset = (name.0 >> 8) as usize;

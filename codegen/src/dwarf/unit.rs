@@ -379,7 +379,8 @@ impl<'d> Reader<'_, 'd> {
             let Some(plan) = self.entries.next()? else {
                 return Ok(());
             };
-            let attributes = self.entries.read(plan)?;
+            let mut attributes = Attributes::default();
+            self.entries.read(plan, &mut attributes)?;
             let is_part = has_parts && self.part(plan.tag, &attributes)?;
             if !is_part && self.entry(offset, plan, &attributes, depth)? {
                 continue;
@@ -538,7 +539,7 @@ impl<'d> Reader<'_, 'd> {
         let is_declaration = attributes.declaration || definition != VOID;
         self.out.nodes[node] = Node::Item {
             kind,
-            name: if self.entries.strings.text(name).is_empty() {
+            name: if self.entries.strings.is_empty(name) {
                 Name::EMPTY
             } else {
                 name
@@ -575,7 +576,7 @@ impl<'d> Reader<'_, 'd> {
         let is_foreign = origin & FOREIGN != 0 && origin != DANGLING;
         let name = self.name(attributes.name.or(declaration.name))?;
         let ty = attributes.ty.or(declaration.ty);
-        if !is_foreign && (self.entries.strings.text(name).is_empty() || ty.is_none()) {
+        if !is_foreign && (self.entries.strings.is_empty(name) || ty.is_none()) {
             return Ok(());
         }
         let variable = RawVariable {
@@ -603,10 +604,10 @@ impl<'d> Reader<'_, 'd> {
     fn attributes_at(&mut self, offset: usize) -> Result<Attributes<'d>, gimli::Error> {
         let back = self.entries.next_offset();
         self.entries.seek(offset)?;
-        let attributes = match self.entries.next()? {
-            Some(plan) => self.entries.read(plan)?,
-            None => Attributes::default(),
-        };
+        let mut attributes = Attributes::default();
+        if let Some(plan) = self.entries.next()? {
+            self.entries.read(plan, &mut attributes)?;
+        }
         self.entries.seek(back)?;
         Ok(attributes)
     }
