@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::model::{Item, Member, Model, Place, Type, Variable};
 
 /// Anonymous members nest no deeper than this in C that anyone writes.
@@ -102,7 +104,7 @@ pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
 
 /// By name; of one name, what other files can see comes first.
 pub(crate) fn sort_variables(variables: &mut [Variable]) {
-    variables.sort_by(|a, b| {
+    variables.par_sort_by(|a, b| {
         (&a.name, !a.external, &a.place, a.address).cmp(&(
             &b.name,
             !b.external,

@@ -99,9 +99,11 @@ enum Form {
     Implicit(i64),
     /// `DW_FORM_flag_present`
     Present,
-    /// An offset of 4 bytes in the unit.
+    /// An offset of 4 bytes in the unit; of a `DW_AT_type`, and of another attribute.
+    Type4,
     Ref4,
-    /// Offsets of 4 bytes in sections of strings.
+    /// Offsets of 4 bytes in sections of strings; of a `DW_AT_name` in `.debug_str`, and of others.
+    NameStrp,
     Strp,
     LineStrp,
     String,
@@ -262,8 +264,11 @@ impl<'a, 'd> Entries<'a, 'd> {
                 Form::Implicit(specification.implicit_const_value().unwrap_or(0))
             }
             dw::DW_FORM_flag_present => Form::Present,
+            dw::DW_FORM_ref4 if specification.name() == dw::DW_AT_type => Form::Type4,
             dw::DW_FORM_ref4 => Form::Ref4,
-            dw::DW_FORM_strp if !self.dwarf64 => Form::Strp,
+            dw::DW_FORM_strp if self.dwarf64 => Form::Other(index),
+            dw::DW_FORM_strp if specification.name() == dw::DW_AT_name => Form::NameStrp,
+            dw::DW_FORM_strp => Form::Strp,
             dw::DW_FORM_line_strp if !self.dwarf64 => Form::LineStrp,
             dw::DW_FORM_string => Form::String,
             dw::DW_FORM_exprloc | dw::DW_FORM_block => Form::Block,
@@ -296,13 +301,16 @@ impl<'a, 'd> Entries<'a, 'd> {
                         true => u16::from_be_bytes(bytes),
                     })
                 }
-                Form::Data4 | Form::Ref4 | Form::Strp | Form::LineStrp => {
-                    let bytes = self.array()?;
-                    u64::from(match self.big_endian {
-                        false => u32::from_le_bytes(bytes),
-                        true => u32::from_be_bytes(bytes),
-                    })
+                // What nearly every entry has. Where it isn't wanted, it has become a fixed length.
+                Form::NameStrp => {
+                    out.name = Name::in_str(self.data4()?);
+                    continue;
                 }
+                Form::Type4 => {
+                    out.ty = Reference::Local(self.data4()?);
+                    continue;
+                }
+                Form::Data4 | Form::Ref4 | Form::Strp | Form::LineStrp => self.data4()?,
                 Form::Data8 => {
                     let bytes = self.array()?;
                     match self.big_endian {
@@ -451,6 +459,15 @@ impl<'a, 'd> Entries<'a, 'd> {
     }
 
     #[inline]
+    fn data4(&mut self) -> Result<u64, gimli::Error> {
+        let bytes = self.array()?;
+        Ok(u64::from(match self.big_endian {
+            false => u32::from_le_bytes(bytes),
+            true => u32::from_be_bytes(bytes),
+        }))
+    }
+
+    #[inline]
     fn udata(&mut self) -> Result<u64, gimli::Error> {
         match self.bytes.get(self.at) {
             Some(byte) if *byte < 0x80 => {
@@ -543,11 +560,10 @@ fn is_wanted(tag: DwTag, has_children: bool, attribute: DwAt, form: Form) -> boo
 fn set(out: &mut Attributes<'_>, attribute: DwAt, form: Form, number: u64) {
     match attribute {
         dw::DW_AT_name => match form {
-            Form::Strp => out.name = Name::in_str(number),
             Form::LineStrp => out.name = Name::in_line_str(number),
             _ => out.name = Name::BAD,
         },
-        dw::DW_AT_type => out.ty = local(form, number),
+        dw::DW_AT_type => out.ty = Reference::Bad,
         dw::DW_AT_specification
         | dw::DW_AT_abstract_origin
         | dw::DW_AT_import

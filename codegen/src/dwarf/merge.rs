@@ -8,13 +8,14 @@
 //! The comparison is exact: a definition is written out as a key, and keys are compared byte by byte. Keys hold the
 //! numbers of embedded classes, which depend on the order of threads; nothing that leaves this module does.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gimli::constants as dw;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::memo::{self, Known, Memo, Shape};
 use super::order::order;
@@ -40,7 +41,7 @@ const MAX_MENTIONS: u32 = 1 << 16;
 /// and a pointer's target is [`Type::Opaque`].
 pub struct Context {
     shards: Vec<Mutex<HashMap<Box<[u8]>, u32>>>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     items: Mutex<Vec<Item>>,
     typedefs: Mutex<HashMap<Box<[u8]>, Typedef>>,
     per_cpu: Vec<Range<u64>>,
@@ -89,7 +90,7 @@ impl Context {
     pub fn new(per_cpu: Vec<Range<u64>>) -> Self {
         Context {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             items: Mutex::default(),
             typedefs: Mutex::default(),
             per_cpu,
@@ -387,17 +388,22 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                     let ty = self
                         .type_of(node, 0, true)
                         .filter(|ty| self.is_small(*ty, 0));
-                    let place = self.place(number, *place);
-                    if let (Some(ty), Some(memo)) = (ty, self.memo.as_deref_mut()) {
-                        let seen = memo.typedef(ty);
-                        if seen
-                            .as_ref()
-                            .is_some_and(|seen| !comes_before(&place, seen))
-                        {
-                            continue;
+                    let seen = match (ty, self.memo.as_deref_mut()) {
+                        (Some(ty), Some(memo)) => Some(memo.typedef(ty)),
+                        _ => None,
+                    };
+                    let place = match seen {
+                        Some(Some(seen)) if is_at(seen, unit, *place) => continue,
+                        Some(seen) => {
+                            let place = place_in(unit, *place);
+                            if seen.as_ref().is_some_and(|old| !comes_before(&place, old)) {
+                                continue;
+                            }
+                            *seen = Some(place.clone());
+                            place
                         }
-                        *seen = Some(place.clone());
-                    }
+                        None => place_in(unit, *place),
+                    };
                     let name = unit.text(*name);
                     key.clear();
                     text(&mut key, &name);
@@ -510,16 +516,16 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             return None;
         };
         self.set(at, Class::Open);
-        let place = self.place(at.unit, place);
-        let definition = self.definition_of(at, &place, level);
-        if let Some(definition) = definition
-            && let Some(class) = self.recall(definition, &place)
+        let definition = self.definition_of(at, level);
+        if let Some((definition, _)) = definition
+            && let Some(class) = self.recall(definition, unit, place)
         {
             self.set(at, Class::Known(class));
             return Some(class);
         }
         // The definition may be met within that of another, whose own count goes on behind it.
         let outer = std::mem::replace(&mut self.mentions_left, MAX_MENTIONS);
+        let place = place_in(unit, place);
         let name = unit.text(name);
         let typedef = self.named_by_typedef.get(&at);
         let typedef = typedef.and_then(|(unit, name)| Some(self.unit(*unit)?.text(*name)));
@@ -595,7 +601,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
 
     /// The number that the thread's memory has for a definition, and how much there is to it. `None` if it has to be worked
     /// out: it stands in several units, or there is something about it that must be counted.
-    fn definition_of(&mut self, at: At, place: &Place, level: u32) -> Option<(u32, Shape)> {
+    fn definition_of(&mut self, at: At, level: u32) -> Option<(u32, Shape)> {
         let Units::One(unit) = self.units else {
             return None;
         };
@@ -604,6 +610,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             name,
             size: Some(size),
             ref parts,
+            place,
             ..
         } = unit.nodes[at.node as usize]
         else {
@@ -618,11 +625,8 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             .extend_from_slice(&[kind as u64, size, name, typedef]);
         if name == Name::EMPTY.word() {
             // A path is made once, and lives as long as the memory.
-            let file = if place.file.is_empty() {
-                0
-            } else {
-                place.file.as_ptr() as u64
-            };
+            let file = unit.file(place.file);
+            let file = file.map_or(0, |path| path.as_ptr() as u64);
             memo.words.extend_from_slice(&[file, u64::from(place.line)]);
         }
         let range = parts.start as usize..parts.end as usize;
@@ -676,11 +680,14 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     }
 
     /// The class of a definition that the thread has seen before.
-    fn recall(&mut self, (definition, _): (u32, Shape), place: &Place) -> Option<u32> {
+    fn recall(&mut self, definition: u32, unit: &ParsedUnit<'d>, place: RawPlace) -> Option<u32> {
         let known = self.memo.as_deref_mut()?.known(definition).as_mut()?;
-        if comes_before(place, &known.place) {
-            known.place = place.clone();
-            self.context.found_at(known.class, place);
+        if !is_at(&known.place, unit, place) {
+            let place = place_in(unit, place);
+            if comes_before(&place, &known.place) {
+                self.context.found_at(known.class, &place);
+                known.place = place;
+            }
         }
         Some(known.class)
     }
@@ -1217,20 +1224,28 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     }
 
     fn place(&self, unit: u32, place: RawPlace) -> Place {
-        let file = self.unit(unit).map(|unit| unit.file(place.file));
-        Place {
-            file: file.unwrap_or_default(),
-            line: place.line,
+        match self.unit(unit) {
+            Some(unit) => place_in(unit, place),
+            None => Place::default(),
         }
     }
 }
 
+fn place_in(unit: &ParsedUnit<'_>, place: RawPlace) -> Place {
+    Place {
+        file: unit.file(place.file).cloned().unwrap_or_default(),
+        line: place.line,
+    }
+}
+
+/// Whether a place is certainly the one that a unit names. (The same path may have been made twice.)
+fn is_at(known: &Place, unit: &ParsedUnit<'_>, place: RawPlace) -> bool {
+    let is_file = |file: &Arc<str>| Arc::ptr_eq(file, &known.file);
+    known.line == place.line && unit.file(place.file).is_some_and(is_file)
+}
+
 /// Whether a place is to be named rather than another. Known places come before unknown ones.
 fn comes_before(place: &Place, other: &Place) -> bool {
-    // Nearly always they are the same.
-    if place.line == other.line && Arc::ptr_eq(&place.file, &other.file) {
-        return false;
-    }
     (place.line == 0, place) < (other.line == 0, other)
 }
 

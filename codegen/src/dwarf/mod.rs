@@ -57,7 +57,12 @@ pub fn read(
     }
     let identity = elf.kernel()?;
     let context = merge::Context::new(elf.per_cpu_ranges());
-    let mut summaries = read_image(kernel, &companions, &context, progress)?;
+    // The symbols are sorted while the units are read.
+    let (summaries, (functions, objects)) = rayon::join(
+        || read_image(kernel, &companions, &context, progress),
+        || rayon::join(|| elf.functions(), || elf.objects()),
+    );
+    let mut summaries = summaries?;
     for module in modules {
         let machine = module.parse()?.kernel()?;
         if (machine.machine, machine.pointer_size, machine.big_endian)
@@ -81,8 +86,8 @@ pub fn read(
         .map(|module| module_name(module.path()))
         .collect();
     model.modules.sort();
-    model.functions = elf.functions();
-    passes::add_untyped(&mut model, elf.objects());
+    model.functions = functions;
+    passes::add_untyped(&mut model, objects);
     Ok(model)
 }
 

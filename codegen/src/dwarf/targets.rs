@@ -1,7 +1,8 @@
 //! What a name behind a pointer means, when all definitions are known.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::merge::UnitSummary;
 use super::order::sort_key;
@@ -62,6 +63,7 @@ impl Targets {
             }
             wants[class] = names;
         }
+        drop(ambiguous);
         type Ballot = HashMap<u32, u32>;
         let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
         for unit in units {

@@ -109,12 +109,9 @@ impl<'d> ParsedUnit<'d> {
         self.foreign.is_empty() && self.imports.is_empty()
     }
 
-    /// The path of a file number.
-    pub fn file(&self, number: u32) -> Arc<str> {
-        match self.files.get(number as usize) {
-            Some(Some(path)) => path.clone(),
-            _ => Arc::from(""),
-        }
+    /// The path of a file number, where it is known.
+    pub fn file(&self, number: u32) -> Option<&Arc<str>> {
+        self.files.get(number as usize)?.as_ref()
     }
 }
 
@@ -161,6 +158,7 @@ pub enum Node {
     },
 }
 
+#[derive(Clone, Copy)]
 pub struct RawMember {
     pub name: Name,
     pub ty: Ref,
@@ -204,6 +202,7 @@ pub struct Scratch<'d> {
     enumerators: Vec<(Name, i128)>,
     dimensions: Vec<Option<u64>>,
     parameters: Vec<Ref>,
+    pending: Parts,
     index: Index,
 }
 
@@ -283,7 +282,7 @@ pub fn read<'d>(
         offset: header.debug_info_offset().map(|offset| offset.0),
         length,
         shared,
-        pending: Parts::default(),
+        pending: std::mem::take(&mut scratch.pending),
         out: ParsedUnit {
             kind,
             name: String::new(),
@@ -304,6 +303,7 @@ pub fn read<'d>(
         },
     };
     reader.out.index.reset(length);
+    reader.pending.end(Marks::default());
     let name = unit.name.map_or(Cow::Borrowed(""), |name| {
         String::from_utf8_lossy(name.slice())
     });
@@ -314,8 +314,12 @@ pub fn read<'d>(
         reader.children(false, 0)?;
     }
     let Reader {
-        entries, mut out, ..
+        entries,
+        mut out,
+        pending,
+        ..
     } = reader;
+    scratch.pending = pending;
     out.strings = entries.strings;
     out.index.count();
     out.files = files(dwarf, &unit, &out, &mut scratch.paths)?;
@@ -753,7 +757,7 @@ struct Parts {
 }
 
 /// Where the parts of one entry begin, among those of the entries around it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Marks {
     members: usize,
     enumerators: usize,
@@ -784,9 +788,10 @@ impl Parts {
 }
 
 /// Moves what is pending from a mark on, and says where to.
-fn append<T>(all: &mut Vec<T>, pending: &mut Vec<T>, mark: usize) -> Range<u32> {
+fn append<T: Copy>(all: &mut Vec<T>, pending: &mut Vec<T>, mark: usize) -> Range<u32> {
     let start = all.len() as u32;
-    all.extend(pending.drain(mark..));
+    all.extend_from_slice(&pending[mark..]);
+    pending.truncate(mark);
     start..all.len() as u32
 }
 
