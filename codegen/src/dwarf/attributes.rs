@@ -187,7 +187,7 @@ impl<'a, 'd> Entries<'a, 'd> {
     }
 
     /// How to read the next entry; `None` if it is the null entry that ends a list of children.
-    #[inline]
+    #[inline(always)] // a plan that is returned through memory costs more than it takes to find it
     pub fn next(&mut self) -> Result<Option<Plan>, gimli::Error> {
         let code = self.udata()?;
         if code == 0 {

@@ -661,7 +661,10 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     ) -> Option<Shape> {
         let mut shape = Shape::default();
         for member in members {
-            let (offset, bits) = self.layout(0, member);
+            let (offset, bits) = match member.location {
+                Location::Bytes(bytes) => (bytes, None),
+                _ => self.layout(0, member),
+            };
             let ty = self.type_at(unit, member.ty, level + 1, true)?;
             let memo = self.memo.as_deref_mut()?;
             shape = shape.above(memo.shape(ty));

@@ -105,6 +105,7 @@ impl<'d> Strings<'d> {
     }
 
     /// The name, if there is a text for it.
+    #[inline]
     pub fn checked(&self, name: Name) -> Option<Name> {
         let offset = name.0 >> 8;
         let ends_in = |section: &[u8]| {
