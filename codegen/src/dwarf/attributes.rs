@@ -14,7 +14,7 @@ use super::unit::Foreign;
 use super::{Dwarf, Slice};
 
 /// Plans are kept for codes up to this one. Compilers number abbreviations from 1.
-const MAX_CODE: u64 = 1 << 14;
+const MAX_CODE: u64 = 1 << 12;
 
 /// The attributes that matter, of one entry. Names are not checked before they are needed.
 #[derive(Default)]
@@ -129,6 +129,8 @@ pub struct Plans {
     /// By code.
     known: Vec<Option<Plan>>,
     steps: Vec<Step>,
+    /// How many steps those of known plans are.
+    kept: usize,
 }
 
 /// Reads one unit's entries.
@@ -154,6 +156,7 @@ impl<'a, 'd> Entries<'a, 'd> {
     ) -> Result<Self, gimli::Error> {
         plans.known.clear();
         plans.steps.clear();
+        plans.kept = 0;
         let start = unit.header.root_offset();
         Ok(Entries {
             dwarf,
@@ -186,7 +189,7 @@ impl<'a, 'd> Entries<'a, 'd> {
         Ok(())
     }
 
-    /// How to read the next entry; `None` if it is the null entry that ends a list of children.
+    /// How to read the next entry, which must be done before this is called again; `None` if it is the null entry that ends a list of children.
     #[inline(always)] // a plan that is returned through memory costs more than it takes to find it
     pub fn next(&mut self) -> Result<Option<Plan>, gimli::Error> {
         let code = self.udata()?;
@@ -203,6 +206,8 @@ impl<'a, 'd> Entries<'a, 'd> {
     fn plan(&mut self, code: u64) -> Result<Plan, gimli::Error> {
         let abbreviation = self.abbreviation(code)?;
         let tag = abbreviation.tag();
+        // A plan that isn't kept is good until the next one is made: an entry is read before the next is looked at.
+        self.plans.steps.truncate(self.plans.kept);
         let start = self.plans.steps.len() as u32;
         for (index, specification) in (0u32..).zip(abbreviation.attributes()) {
             let form = self.form(index, specification);
@@ -241,6 +246,7 @@ impl<'a, 'd> Entries<'a, 'd> {
                 known.resize(code as usize + 1, None);
             }
             known[code as usize] = Some(plan);
+            self.plans.kept = self.plans.steps.len();
         }
         Ok(plan)
     }
@@ -659,4 +665,68 @@ fn plus_uconst(block: &[u8]) -> Option<u64> {
     }
     let offset = block.read_uleb128().ok()?;
     block.is_empty().then_some(offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit of DWARF 4 with an entry of abbreviation 1 and two of abbreviation 5000, whose plan isn't kept.
+    #[test]
+    fn entries_are_read_by_any_code() {
+        let abbreviations = [
+            &[1, 0x24, 0, 0x03, 0x08, 0x0b, 0x0b, 0, 0][..], // base type: name, string; byte size, data1
+            &[0x88, 0x27, 0x16, 0], // typedef, after these attributes that are passed over, its name and line:
+            &[
+                0x39, 0x0b, 0x3f, 0x19, 0x34, 0x0b, 0x03, 0x08, 0x3b, 0x0b, 0, 0, 0,
+            ],
+        ]
+        .concat();
+        let entries = [
+            &b"\x01int\0\x04"[..],
+            b"\x88\x27\xff\xffs32\0\x07",
+            b"\x88\x27\xff\xfflong name\0\x08",
+        ]
+        .concat();
+        let mut info = vec![0; 4];
+        info.extend_from_slice(&[4, 0, 0, 0, 0, 0, 8]);
+        info.extend_from_slice(&entries);
+        let length = info.len() as u32 - 4;
+        info[..4].copy_from_slice(&length.to_le_bytes());
+
+        let read = |info: &[u8]| -> Result<Vec<(Vec<u8>, u32)>, gimli::Error> {
+            let dwarf = Dwarf::load(|id| {
+                let section = match id {
+                    gimli::SectionId::DebugInfo => info,
+                    gimli::SectionId::DebugAbbrev => &abbreviations,
+                    _ => &[],
+                };
+                Ok::<_, gimli::Error>(Slice::new(section, gimli::RunTimeEndian::Little))
+            })?;
+            let header = dwarf.units().next()?.ok_or(gimli::Error::MissingUnitDie)?;
+            let unit = dwarf.unit(header)?;
+            let mut plans = Plans::default();
+            let mut entries = Entries::new(&dwarf, &unit, &mut plans)?;
+            let mut found = Vec::new();
+            while !entries.is_empty() {
+                let Some(plan) = entries.next()? else { break };
+                let mut attributes = Attributes::default();
+                entries.read(plan, &mut attributes)?;
+                let name = entries.strings.text(attributes.name);
+                found.push((name.to_vec(), attributes.line));
+            }
+            assert!(plans.steps.len() <= 5, "plans pile up");
+            Ok(found)
+        };
+        let names = read(&info).expect("the unit is sound");
+        let names: Vec<(&[u8], u32)> = names.iter().map(|(name, line)| (&**name, *line)).collect();
+        assert_eq!(names, [(&b"int"[..], 0), (b"s32", 7), (b"long name", 8)]);
+
+        // Cut short anywhere, it is an error, or holds fewer entries.
+        for end in 12..info.len() {
+            let mut cut = info[..end].to_vec();
+            cut[..4].copy_from_slice(&(end as u32 - 4).to_le_bytes());
+            assert!(read(&cut).is_ok_and(|found| found.len() < 3) || read(&cut).is_err());
+        }
+    }
 }
