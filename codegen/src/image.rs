@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use object::{
@@ -109,8 +110,17 @@ pub struct Elf<'d> {
     file: object::File<'d>,
     /// The file that has the symbols, if it is another.
     symbols: Option<object::File<'d>>,
-    /// Where a section starts that is one of several of its name, if not at 0.
+    /// In a module: see [`Elf::bases`].
     bases: HashMap<SectionIndex, u64>,
+}
+
+/// A section of a module that is in memory when the module is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleSection {
+    /// Such as `.data`.
+    pub name: Arc<str>,
+    /// The addresses that debug information, as [`Elf::section`] gives it, has for what lies in the section.
+    pub range: std::ops::Range<u64>,
 }
 
 impl<'d> Elf<'d> {
@@ -210,11 +220,13 @@ impl<'d> Elf<'d> {
         Ok(Cow::Owned(data))
     }
 
-    /// Where sections start that share their name with others: type units are each in a section of its own until they are
-    /// linked.
+    /// Where sections start. Those that share their name with others are read as one: type units are each in a section of its
+    /// own until they are linked. Those of a module that will be in memory each get a range of addresses of its own, so that
+    /// an address in debug information says in which section it is; the ranges fit 32 bits if the module does.
     fn bases(&self) -> HashMap<SectionIndex, u64> {
         let mut bases = HashMap::new();
         let mut ends: HashMap<&str, u64> = HashMap::new();
+        let mut next = SECTION_GAP;
         for section in self.file.sections() {
             if let Ok(name) = section.name()
                 && name.starts_with(".debug_")
@@ -227,6 +239,14 @@ impl<'d> Elf<'d> {
                     bases.insert(section.index(), *end);
                 }
                 *end = end.saturating_add(size);
+            } else if is_allocated(&section) {
+                bases.insert(section.index(), next);
+                // Symbols at the end of a section, or a little behind it, must not seem to be in the next one.
+                next = next
+                    .saturating_add(section.size())
+                    .checked_next_multiple_of(SECTION_GAP)
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(SECTION_GAP);
             }
         }
         bases
@@ -235,6 +255,21 @@ impl<'d> Elf<'d> {
     /// Whether this is a module (ET_REL), whose debug information is complete only after relocation.
     pub fn is_relocatable(&self) -> bool {
         self.file.kind() == object::ObjectKind::Relocatable
+    }
+
+    /// The sections of a module that are in memory when it is loaded, and where they are here; none for a kernel.
+    pub fn module_sections(&self) -> Vec<ModuleSection> {
+        self.file
+            .sections()
+            .filter_map(|section| {
+                let base = *self.bases.get(&section.index())?;
+                let name = section.name().ok().filter(|name| is_printable(name))?;
+                (is_allocated(&section) && section.size() != 0).then(|| ModuleSection {
+                    name: Arc::from(name),
+                    range: base..base.saturating_add(section.size()),
+                })
+            })
+            .collect()
     }
 
     /// Functions by address, from the symbol table.
@@ -290,12 +325,7 @@ impl<'d> Elf<'d> {
     pub fn per_cpu_ranges(&self) -> Vec<std::ops::Range<u64>> {
         self.file
             .sections()
-            .filter(|section| {
-                is_allocated(section)
-                    && section.name().is_ok_and(|name| {
-                        name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
-                    })
-            })
+            .filter(|section| is_allocated(section) && section.name().is_ok_and(is_per_cpu))
             .map(|section| section.address()..section.address().saturating_add(section.size()))
             .collect()
     }
@@ -371,6 +401,14 @@ impl<'d> Elf<'d> {
         let start = usize::try_from(address - section.address()).ok()?;
         section.data().ok()?.get(start..)
     }
+}
+
+/// How far apart the sections of a module are laid out here.
+const SECTION_GAP: u64 = 0x1000;
+
+/// Whether a section of this name holds the template of the per-CPU area; before 2.6.33 it had one dot less.
+pub fn is_per_cpu(name: &str) -> bool {
+    name.starts_with(".data..percpu") || name.starts_with(".data.percpu")
 }
 
 fn is_allocated(section: &object::Section<'_, '_>) -> bool {

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::ctext;
-use crate::model::{ItemId, Model, Type};
+use crate::model::{Asked, ItemId, Kind, Model, Type};
 use crate::names::Names;
-use crate::passes::flattened;
+use crate::passes::{flattened, grouped};
 
 /// The version of what is generated: bindings of another one don't fit the runtime, and are to be made anew.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What bindings say of themselves: the first line of `index.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,30 @@ pub struct Identity {
     pub pointer_size: u8,
     /// Whether numbers are big-endian.
     pub big_endian: bool,
-    /// The modules whose types are there too.
+    /// The modules whose types and variables are there too.
     pub modules: Vec<String>,
+    /// What else was asked for.
+    #[serde(flatten)]
+    pub asked: Asked,
+}
+
+/// What bindings of any version say that they were asked for: the names of modules, and the rest.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+pub struct Wishes {
+    /// Modules by name.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// What else was asked for.
+    #[serde(flatten)]
+    pub asked: Asked,
+}
+
+impl Wishes {
+    /// Reads the first line of an index; `None` if it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        let row = line.strip_prefix("{\"kernel\":")?.trim_end_matches(',');
+        serde_json::from_str(row).ok()
+    }
 }
 
 impl Identity {
@@ -53,6 +75,9 @@ struct TypeRow<'a> {
     line: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<MemberRow<'a>>,
+    /// The anonymous members: kind, offset, size, the index of the first member in `members`, how many of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    anonymous: Vec<(&'static str, u64, u64, usize, usize)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     enumerators: Vec<(&'a str, i128)>,
 }
@@ -68,13 +93,21 @@ struct MemberRow<'a> {
     bit_offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bit_size: Option<u64>,
+    /// The Rust name of the member's nameless struct or union.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nested: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 struct SymbolRow<'a> {
     name: &'a str,
     rust: &'a str,
+    /// In a module: the offset in the section.
     address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    section: Option<&'a str>,
     #[serde(rename = "type")]
     ty: String,
     per_cpu: bool,
@@ -103,17 +136,17 @@ fn identity(model: &Model) -> Identity {
     Identity {
         format: FORMAT,
         release: model.kernel.release.clone(),
-        build_id: model
-            .kernel
-            .build_id
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        build_id: hexadecimal(&model.kernel.build_id),
         banner: model.kernel.banner.clone(),
         machine: model.kernel.machine,
         pointer_size: model.kernel.pointer_size,
         big_endian: model.kernel.big_endian,
-        modules: model.modules.clone(),
+        modules: model
+            .modules
+            .iter()
+            .map(|module| module.name.clone())
+            .collect(),
+        asked: model.asked.clone(),
     }
 }
 
@@ -128,7 +161,7 @@ pub fn json(model: &Model, names: &Names) -> String {
         .zip(&names.items)
         .filter(|(_, rust)| !rust.is_empty());
     list(&mut out, "types", types, |(item, rust)| {
-        let members = flattened(model, item);
+        let (members, groups) = grouped(model, item);
         row(&TypeRow {
             name: item.c_name(),
             rust,
@@ -145,6 +178,14 @@ pub fn json(model: &Model, names: &Names) -> String {
                     ty: ctext::type_name(model, &member.ty),
                     bit_offset: member.bits.map(|bits| bits.offset),
                     bit_size: member.bits.map(|bits| bits.size),
+                    nested: nameless(model, &member.ty).map(|id| &*names.items[id.index()]),
+                })
+                .collect(),
+            anonymous: groups
+                .iter()
+                .map(|group| {
+                    let kind = group.kind.keyword();
+                    (kind, group.offset, group.size, group.first, group.count)
                 })
                 .collect(),
             enumerators: item
@@ -171,6 +212,8 @@ pub fn json(model: &Model, names: &Names) -> String {
                 name: &variable.name,
                 rust,
                 address: format!("{:#x}", variable.address),
+                module: variable.module.as_ref().map(|place| &*place.module),
+                section: variable.module.as_ref().map(|place| &*place.section),
                 ty: ctext::type_name(model, &variable.ty),
                 per_cpu: variable.per_cpu,
                 file: &variable.place.file,
@@ -180,6 +223,23 @@ pub fn json(model: &Model, names: &Names) -> String {
     );
     out.push_str("\n}\n");
     out
+}
+
+/// The nameless struct or union that a member, or each element of it, is.
+fn nameless(model: &Model, ty: &Type) -> Option<ItemId> {
+    match ty.stripped() {
+        Type::Array(element, _) => nameless(model, element),
+        Type::Item(id) => {
+            let item = model.item(*id);
+            (item.name.is_empty() && item.kind != Kind::Enum).then_some(*id)
+        }
+        _ => None,
+    }
+}
+
+/// Bytes as build ids are written.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn row<T: Serialize>(value: &T) -> String {

@@ -3,15 +3,20 @@
 //! This is what stands between the readers (DWARF) and the writer (Rust). It knows nothing of gimli and nothing of
 //! Rust's syntax. Everything in it is in an order that depends on the input only, never on threads or hashing.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 /// All that is known of one kernel.
 #[derive(Debug, Default)]
 pub struct Model {
     /// Which kernel this is.
     pub kernel: Kernel,
-    /// The modules whose types are in it too, sorted.
-    pub modules: Vec<String>,
+    /// The modules whose types and variables are in it too, sorted by name.
+    pub modules: Vec<Module>,
+    /// What else was asked for, so that it can be had again.
+    pub asked: Asked,
     /// Structs, unions and enums, each once. An [`ItemId`] is an index into it.
     pub items: Vec<Item>,
     /// Typedefs, sorted by name.
@@ -41,6 +46,40 @@ pub struct Kernel {
     pub pointer_size: u8,
     /// Whether the most significant byte comes first.
     pub big_endian: bool,
+}
+
+/// What bindings were asked for beside the kernel and modules by name. It is written into `index.json`, and read from there
+/// when bindings are made anew.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// All modules that there are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_modules: bool,
+    /// Files of modules that were named by their path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub module_files: Vec<PathBuf>,
+    /// Files whose types were added.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<PathBuf>,
+}
+
+/// A module that was read with the kernel.
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Module {
+    /// As `lsmod` prints it: `nf_conntrack`.
+    pub name: String,
+    /// The contents of its GNU build-id note; empty if it has none.
+    pub build_id: Vec<u8>,
+}
+
+/// Where a variable of a module lies: known before the module is loaded are the section and the offset in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InModule {
+    /// The module's name.
+    pub module: Arc<str>,
+    /// The section's name: `.data`, `.bss`, `.data..percpu`.
+    pub section: Arc<str>,
 }
 
 /// Index of an [`Item`] in [`Model::items`].
@@ -165,8 +204,11 @@ pub struct Variable {
     pub name: Arc<str>,
     /// Its type.
     pub ty: Type,
-    /// The address at which the kernel was linked; for a per-CPU variable the address in the template area.
+    /// The address at which the kernel was linked; for a per-CPU variable the address in the template area; in a module the
+    /// offset in the section.
     pub address: u64,
+    /// The module and section that it is in; `None` for one of the kernel itself.
+    pub module: Option<InModule>,
     /// Whether it lies in the per-CPU template area.
     pub per_cpu: bool,
     /// Whether other files can name it.

@@ -11,7 +11,7 @@
 //! | two types of one name in one file | their size as well: `elf_note_info__fs_binfmt_elf_248` |
 //! | a nameless type of a member | `parent__member` |
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::model::{Item, ItemId, Model, Place, Type};
 
@@ -38,6 +38,9 @@ const RESERVED_TYPES: &[&str] = &[
     "Long32",
     "Memory",
     "Part",
+    "Module",
+    "ModulePerCpu",
+    "ModuleSym",
     "PerCpu",
     "PhantomData",
     "Ptr",
@@ -65,6 +68,7 @@ const RESERVED_TYPES: &[&str] = &[
     "sym",
     "constants",
     "identity",
+    "modules",
     "u128",
     "u16",
     "u32",
@@ -296,11 +300,23 @@ pub fn assign(model: &Model) -> Names {
         }));
     }
 
+    // A module's variable never takes a name away from one of the kernel: what was written without the module goes on to
+    // mean the same. Of a name that several places have, each module's gets the module's name.
+    let mut owners: HashMap<&str, HashSet<Option<&str>>> = HashMap::new();
+    for variable in &model.variables {
+        let owner = variable.module.as_ref().map(|place| &*place.module);
+        owners.entry(&variable.name).or_default().insert(owner);
+    }
     let candidates: Vec<Candidate> = model
         .variables
         .iter()
         .map(|variable| Candidate {
-            plain: constant(&variable.name),
+            plain: match &variable.module {
+                Some(place) if owners[&*variable.name].len() > 1 => {
+                    constant(&format!("{}__{}", variable.name, place.module))
+                }
+                _ => constant(&variable.name),
+            },
             place: variable.place.clone(),
             size: 0,
             preferred: variable.external,

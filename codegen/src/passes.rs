@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::model::{Item, Member, Model, Place, Type, Variable};
+use crate::model::{Item, Kind, Member, Model, Place, Type, Variable};
 
 /// Anonymous members nest no deeper than this in C that anyone writes.
 const MAX_DEPTH: u32 = 32;
@@ -15,9 +15,31 @@ const MAX_MEMBERS: u32 = 1 << 16;
 /// The members of a struct as C lets one name them: those of anonymous members among the others, at their offset in the
 /// outer struct.
 pub fn flattened(model: &Model, item: &Item) -> Vec<Member> {
+    grouped(model, item).0
+}
+
+/// An anonymous member: which of the flattened members are its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes from the start of the outer struct.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The index of its first member among the flattened ones.
+    pub first: usize,
+    /// How many members it has, those of anonymous members in it included.
+    pub count: usize,
+}
+
+/// Like [`flattened`], and says which members stand together in an anonymous one: outer ones before those in them.
+pub fn grouped(model: &Model, item: &Item) -> (Vec<Member>, Vec<Group>) {
     let mut out = Vec::with_capacity(item.members.len());
+    let mut groups = Vec::new();
     let mut left = MAX_MEMBERS;
-    flatten(model, item, 0, &mut out, 0, &mut left);
+    flatten(model, item, 0, &mut out, &mut groups, 0, &mut left);
+    let found = out.len();
     // Deep inside, offsets add up; what then lies outside the struct is not a member of it.
     out.retain(|member| {
         let end = match member.bits {
@@ -28,7 +50,11 @@ pub fn flattened(model: &Model, item: &Item) -> Vec<Member> {
         };
         end <= item.size
     });
-    out
+    if out.len() != found {
+        // Where something is wrong, nothing is said of what stands together.
+        groups.clear();
+    }
+    (out, groups)
 }
 
 /// `left` is how many members may still be looked at; beyond that they are left out.
@@ -37,6 +63,7 @@ fn flatten(
     item: &Item,
     base: u64,
     out: &mut Vec<Member>,
+    groups: &mut Vec<Group>,
     depth: u32,
     left: &mut u32,
 ) {
@@ -49,7 +76,17 @@ fn flatten(
         match member.ty.stripped() {
             Type::Item(id) if member.name.is_empty() && member.bits.is_none() => {
                 if depth < MAX_DEPTH {
-                    flatten(model, model.item(*id), offset, out, depth + 1, left);
+                    let inner = model.item(*id);
+                    let (group, first) = (groups.len(), out.len());
+                    groups.push(Group {
+                        kind: inner.kind,
+                        offset,
+                        size: inner.size,
+                        first,
+                        count: 0,
+                    });
+                    flatten(model, inner, offset, out, groups, depth + 1, left);
+                    groups[group].count = out.len() - first;
                 }
             }
             // An unnamed bit-field is padding.
@@ -93,6 +130,7 @@ pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
             name: Arc::from(name),
             ty: Type::Void,
             address,
+            module: None,
             per_cpu: false,
             external: true,
             place: Place::default(),
@@ -102,14 +140,16 @@ pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
     sort_variables(&mut model.variables);
 }
 
-/// By name; of one name, what other files can see comes first.
+/// By name; of one name, the kernel's come before modules', and what other files can see comes first.
 pub(crate) fn sort_variables(variables: &mut [Variable]) {
-    variables.par_sort_by(|a, b| {
-        (&a.name, !a.external, &a.place, a.address).cmp(&(
-            &b.name,
-            !b.external,
-            &b.place,
-            b.address,
-        ))
-    });
+    fn key(variable: &Variable) -> impl Ord {
+        (
+            &variable.name,
+            &variable.module,
+            !variable.external,
+            &variable.place,
+            variable.address,
+        )
+    }
+    variables.par_sort_by(|a, b| key(a).cmp(&key(b)));
 }

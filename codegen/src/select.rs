@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use proc_macro2::{TokenStream, TokenTree};
+
 use crate::model::{ItemId, Model, Type};
 use crate::names::{self, Names};
 use crate::passes::flattened;
@@ -110,6 +112,26 @@ pub fn closure_of(
         items: closure.wanted,
         names: None,
     })
+}
+
+/// Adds the identifiers of a source text. What isn't Rust has none: the compiler says so better.
+pub fn identifiers(source: &str, found: &mut BTreeSet<String>) {
+    if let Ok(tokens) = source.parse() {
+        collect(tokens, found);
+    }
+}
+
+fn collect(tokens: TokenStream, found: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => collect(group.stream(), found),
+            TokenTree::Ident(ident) => {
+                let name = ident.to_string();
+                found.insert(name.strip_prefix("r#").unwrap_or(&name).to_owned());
+            }
+            _ => {}
+        }
+    }
 }
 
 struct Closure<'a> {

@@ -25,31 +25,31 @@ impl<'m> View<'m> for irq_info__arch_i386_pci_irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__arch_i386_pci_irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__arch_i386_pci_irq<'m> {
-    /// `u8 bus` at 0
+    /// `u8 bus` at 0, 1 byte
     #[inline]
     pub fn bus(self) -> u8 {
         self.0.u8(0)
     }
-    /// `u8 devfn` at 1
+    /// `u8 devfn` at 1, 1 byte
     #[inline]
     pub fn devfn(self) -> u8 {
         self.0.u8(1)
     }
-    /// `struct {...} irq[4]` at 2
+    /// `struct {...} irq[4]` at 2, 12 bytes
     #[inline]
     pub fn irq(self) -> Array<'m, irq_info__irq<'m>> {
         self.0.array(2, 4)
     }
-    /// `u8 slot` at 14
+    /// `u8 slot` at 14, 1 byte
     #[inline]
     pub fn slot(self) -> u8 {
         self.0.u8(14)
     }
-    /// `u8 rfu` at 15
+    /// `u8 rfu` at 15, 1 byte
     #[inline]
     pub fn rfu(self) -> u8 {
         self.0.u8(15)
@@ -78,16 +78,16 @@ impl<'m> View<'m> for irq_info__irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__irq<'m> {
-    /// `u8 link` at 0
+    /// `u8 link` at 0, 1 byte
     #[inline]
     pub fn link(self) -> u8 {
         self.0.u8(0)
     }
-    /// `u16 bitmap` at 1
+    /// `u16 bitmap` at 1, 2 bytes
     #[inline]
     pub fn bitmap(self) -> u16 {
         self.0.u16(1)

@@ -71,31 +71,31 @@ impl<'m> View<'m> for e1000_buffer<'m> {
 }
 impl ::core::fmt::Debug for e1000_buffer<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_buffer<'m> {
-    /// `struct sk_buff *skb` at 0
+    /// `struct sk_buff *skb` at 0, 4 bytes
     #[inline]
     pub fn skb(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(0)
     }
-    /// `dma_addr_t dma` at 4
+    /// `dma_addr_t dma` at 4, 8 bytes
     #[inline]
     pub fn dma(self) -> u64 {
         self.0.u64(4)
     }
-    /// `long unsigned int time_stamp` at 12
+    /// `long unsigned int time_stamp` at 12, 4 bytes
     #[inline]
     pub fn time_stamp(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `uint16_t length` at 16
+    /// `uint16_t length` at 16, 2 bytes
     #[inline]
     pub fn length(self) -> u16 {
         self.0.u16(16)
     }
-    /// `uint16_t next_to_watch` at 18
+    /// `uint16_t next_to_watch` at 18, 2 bytes
     #[inline]
     pub fn next_to_watch(self) -> u16 {
         self.0.u16(18)
@@ -124,41 +124,41 @@ impl<'m> View<'m> for e1000_desc_ring<'m> {
 }
 impl ::core::fmt::Debug for e1000_desc_ring<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_desc_ring<'m> {
-    /// `void *desc` at 0
+    /// `void *desc` at 0, 4 bytes
     #[inline]
     pub fn desc(self) -> Ptr<'m, Void> {
         self.0.ptr32(0)
     }
-    /// `dma_addr_t dma` at 4
+    /// `dma_addr_t dma` at 4, 8 bytes
     #[inline]
     pub fn dma(self) -> u64 {
         self.0.u64(4)
     }
-    /// `unsigned int size` at 12
+    /// `unsigned int size` at 12, 4 bytes
     #[inline]
     pub fn size(self) -> u32 {
         self.0.u32(12)
     }
-    /// `unsigned int count` at 16
+    /// `unsigned int count` at 16, 4 bytes
     #[inline]
     pub fn count(self) -> u32 {
         self.0.u32(16)
     }
-    /// `unsigned int next_to_use` at 20
+    /// `unsigned int next_to_use` at 20, 4 bytes
     #[inline]
     pub fn next_to_use(self) -> u32 {
         self.0.u32(20)
     }
-    /// `unsigned int next_to_clean` at 24
+    /// `unsigned int next_to_clean` at 24, 4 bytes
     #[inline]
     pub fn next_to_clean(self) -> u32 {
         self.0.u32(24)
     }
-    /// `struct e1000_buffer *buffer_info` at 28
+    /// `struct e1000_buffer *buffer_info` at 28, 4 bytes
     #[inline]
     pub fn buffer_info(self) -> Ptr<'m, e1000_buffer<'m>> {
         self.0.ptr32(28)
@@ -194,111 +194,111 @@ impl<'m> View<'m> for e1000_adapter<'m> {
 }
 impl ::core::fmt::Debug for e1000_adapter<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> e1000_adapter<'m> {
-    /// `struct timer_list tx_fifo_stall_timer` at 0
+    /// `struct timer_list tx_fifo_stall_timer` at 0, 36 bytes
     #[inline]
     pub fn tx_fifo_stall_timer(self) -> timer_list<'m> {
         self.0.sub(0)
     }
-    /// `struct timer_list watchdog_timer` at 36
+    /// `struct timer_list watchdog_timer` at 36, 36 bytes
     #[inline]
     pub fn watchdog_timer(self) -> timer_list<'m> {
         self.0.sub(36)
     }
-    /// `struct timer_list phy_info_timer` at 72
+    /// `struct timer_list phy_info_timer` at 72, 36 bytes
     #[inline]
     pub fn phy_info_timer(self) -> timer_list<'m> {
         self.0.sub(72)
     }
-    /// `struct vlan_group *vlgrp` at 108
+    /// `struct vlan_group *vlgrp` at 108, 4 bytes
     #[inline]
     pub fn vlgrp(self) -> Ptr<'m, vlan_group<'m>> {
         self.0.ptr32(108)
     }
-    /// `uint32_t bd_number` at 112
+    /// `uint32_t bd_number` at 112, 4 bytes
     #[inline]
     pub fn bd_number(self) -> u32 {
         self.0.u32(112)
     }
-    /// `uint32_t rx_buffer_len` at 116
+    /// `uint32_t rx_buffer_len` at 116, 4 bytes
     #[inline]
     pub fn rx_buffer_len(self) -> u32 {
         self.0.u32(116)
     }
-    /// `uint16_t link_speed` at 120
+    /// `uint16_t link_speed` at 120, 2 bytes
     #[inline]
     pub fn link_speed(self) -> u16 {
         self.0.u16(120)
     }
-    /// `uint16_t link_duplex` at 122
+    /// `uint16_t link_duplex` at 122, 2 bytes
     #[inline]
     pub fn link_duplex(self) -> u16 {
         self.0.u16(122)
     }
-    /// `spinlock_t stats_lock` at 124
+    /// `spinlock_t stats_lock` at 124, 8 bytes
     #[inline]
     pub fn stats_lock(self) -> spinlock_t<'m> {
         self.0.sub(124)
     }
-    /// `atomic_t irq_sem` at 132
+    /// `atomic_t irq_sem` at 132, 4 bytes
     #[inline]
     pub fn irq_sem(self) -> atomic_t<'m> {
         self.0.sub(132)
     }
-    /// `struct work_struct tx_timeout_task` at 136
+    /// `struct work_struct tx_timeout_task` at 136, 60 bytes
     #[inline]
     pub fn tx_timeout_task(self) -> work_struct<'m> {
         self.0.sub(136)
     }
-    /// `uint8_t fc_autoneg` at 196
+    /// `uint8_t fc_autoneg` at 196, 1 byte
     #[inline]
     pub fn fc_autoneg(self) -> u8 {
         self.0.u8(196)
     }
-    /// `struct e1000_desc_ring tx_ring` at 200
+    /// `struct e1000_desc_ring tx_ring` at 200, 32 bytes
     #[inline]
     pub fn tx_ring(self) -> e1000_desc_ring<'m> {
         self.0.sub(200)
     }
-    /// `struct e1000_desc_ring rx_ring` at 232
+    /// `struct e1000_desc_ring rx_ring` at 232, 32 bytes
     #[inline]
     pub fn rx_ring(self) -> e1000_desc_ring<'m> {
         self.0.sub(232)
     }
-    /// `uint64_t hw_csum_err` at 264
+    /// `uint64_t hw_csum_err` at 264, 8 bytes
     #[inline]
     pub fn hw_csum_err(self) -> u64 {
         self.0.u64(264)
     }
-    /// `uint64_t hw_csum_good` at 272
+    /// `uint64_t hw_csum_good` at 272, 8 bytes
     #[inline]
     pub fn hw_csum_good(self) -> u64 {
         self.0.u64(272)
     }
-    /// `struct net_device *netdev` at 280
+    /// `struct net_device *netdev` at 280, 4 bytes
     #[inline]
     pub fn netdev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(280)
     }
-    /// `struct pci_dev *pdev` at 284
+    /// `struct pci_dev *pdev` at 284, 4 bytes
     #[inline]
     pub fn pdev(self) -> Ptr<'m, pci_dev<'m>> {
         self.0.ptr32(284)
     }
-    /// `struct net_device_stats net_stats` at 288
+    /// `struct net_device_stats net_stats` at 288, 92 bytes
     #[inline]
     pub fn net_stats(self) -> net_device_stats<'m> {
         self.0.sub(288)
     }
-    /// `e1000_mac_type mac_type` at 380
+    /// `e1000_mac_type mac_type` at 380, 4 bytes
     #[inline]
     pub fn mac_type(self) -> e1000_mac_type {
         e1000_mac_type(self.0.u32(380))
     }
-    /// `int msg_enable` at 384
+    /// `int msg_enable` at 384, 4 bytes
     #[inline]
     pub fn msg_enable(self) -> i32 {
         self.0.i32(384)

@@ -27,16 +27,16 @@ impl<'m> View<'m> for irq_info__drivers_serial_8250<'m> {
 }
 impl ::core::fmt::Debug for irq_info__drivers_serial_8250<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> irq_info__drivers_serial_8250<'m> {
-    /// `spinlock_t lock` at 0
+    /// `spinlock_t lock` at 0, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(0)
     }
-    /// `struct list_head *head` at 8
+    /// `struct list_head *head` at 8, 4 bytes
     #[inline]
     pub fn head(self) -> Ptr<'m, list_head<'m>> {
         self.0.ptr32(8)

@@ -26,11 +26,11 @@ impl<'m> View<'m> for atomic_t<'m> {
 }
 impl ::core::fmt::Debug for atomic_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> atomic_t<'m> {
-    /// `volatile int counter` at 0
+    /// `volatile int counter` at 0, 4 bytes
     #[inline]
     pub fn counter(self) -> i32 {
         self.0.i32(0)
@@ -59,11 +59,11 @@ impl<'m> View<'m> for pgd_t<'m> {
 }
 impl ::core::fmt::Debug for pgd_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> pgd_t<'m> {
-    /// `long long unsigned int pgd` at 0
+    /// `long long unsigned int pgd` at 0, 8 bytes
     #[inline]
     pub fn pgd(self) -> u64 {
         self.0.u64(0)
@@ -92,16 +92,16 @@ impl<'m> View<'m> for desc_struct<'m> {
 }
 impl ::core::fmt::Debug for desc_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> desc_struct<'m> {
-    /// `long unsigned int a` at 0
+    /// `long unsigned int a` at 0, 4 bytes
     #[inline]
     pub fn a(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `long unsigned int b` at 4
+    /// `long unsigned int b` at 4, 4 bytes
     #[inline]
     pub fn b(self) -> u64 {
         self.0.ulong32(4)
@@ -130,51 +130,51 @@ impl<'m> View<'m> for i387_fsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_fsave_struct<'m> {
-    /// `long int cwd` at 0
+    /// `long int cwd` at 0, 4 bytes
     #[inline]
     pub fn cwd(self) -> i64 {
         self.0.long32(0)
     }
-    /// `long int swd` at 4
+    /// `long int swd` at 4, 4 bytes
     #[inline]
     pub fn swd(self) -> i64 {
         self.0.long32(4)
     }
-    /// `long int twd` at 8
+    /// `long int twd` at 8, 4 bytes
     #[inline]
     pub fn twd(self) -> i64 {
         self.0.long32(8)
     }
-    /// `long int fip` at 12
+    /// `long int fip` at 12, 4 bytes
     #[inline]
     pub fn fip(self) -> i64 {
         self.0.long32(12)
     }
-    /// `long int fcs` at 16
+    /// `long int fcs` at 16, 4 bytes
     #[inline]
     pub fn fcs(self) -> i64 {
         self.0.long32(16)
     }
-    /// `long int foo` at 20
+    /// `long int foo` at 20, 4 bytes
     #[inline]
     pub fn foo(self) -> i64 {
         self.0.long32(20)
     }
-    /// `long int fos` at 24
+    /// `long int fos` at 24, 4 bytes
     #[inline]
     pub fn fos(self) -> i64 {
         self.0.long32(24)
     }
-    /// `long int st_space[20]` at 28
+    /// `long int st_space[20]` at 28, 80 bytes
     #[inline]
     pub fn st_space(self) -> Array<'m, Long32> {
         self.0.array(28, 20)
     }
-    /// `long int status` at 108
+    /// `long int status` at 108, 4 bytes
     #[inline]
     pub fn status(self) -> i64 {
         self.0.long32(108)
@@ -203,71 +203,71 @@ impl<'m> View<'m> for i387_fxsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fxsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_fxsave_struct<'m> {
-    /// `short unsigned int cwd` at 0
+    /// `short unsigned int cwd` at 0, 2 bytes
     #[inline]
     pub fn cwd(self) -> u16 {
         self.0.u16(0)
     }
-    /// `short unsigned int swd` at 2
+    /// `short unsigned int swd` at 2, 2 bytes
     #[inline]
     pub fn swd(self) -> u16 {
         self.0.u16(2)
     }
-    /// `short unsigned int twd` at 4
+    /// `short unsigned int twd` at 4, 2 bytes
     #[inline]
     pub fn twd(self) -> u16 {
         self.0.u16(4)
     }
-    /// `short unsigned int fop` at 6
+    /// `short unsigned int fop` at 6, 2 bytes
     #[inline]
     pub fn fop(self) -> u16 {
         self.0.u16(6)
     }
-    /// `long int fip` at 8
+    /// `long int fip` at 8, 4 bytes
     #[inline]
     pub fn fip(self) -> i64 {
         self.0.long32(8)
     }
-    /// `long int fcs` at 12
+    /// `long int fcs` at 12, 4 bytes
     #[inline]
     pub fn fcs(self) -> i64 {
         self.0.long32(12)
     }
-    /// `long int foo` at 16
+    /// `long int foo` at 16, 4 bytes
     #[inline]
     pub fn foo(self) -> i64 {
         self.0.long32(16)
     }
-    /// `long int fos` at 20
+    /// `long int fos` at 20, 4 bytes
     #[inline]
     pub fn fos(self) -> i64 {
         self.0.long32(20)
     }
-    /// `long int mxcsr` at 24
+    /// `long int mxcsr` at 24, 4 bytes
     #[inline]
     pub fn mxcsr(self) -> i64 {
         self.0.long32(24)
     }
-    /// `long int mxcsr_mask` at 28
+    /// `long int mxcsr_mask` at 28, 4 bytes
     #[inline]
     pub fn mxcsr_mask(self) -> i64 {
         self.0.long32(28)
     }
-    /// `long int st_space[32]` at 32
+    /// `long int st_space[32]` at 32, 128 bytes
     #[inline]
     pub fn st_space(self) -> Array<'m, Long32> {
         self.0.array(32, 32)
     }
-    /// `long int xmm_space[32]` at 160
+    /// `long int xmm_space[32]` at 160, 128 bytes
     #[inline]
     pub fn xmm_space(self) -> Array<'m, Long32> {
         self.0.array(160, 32)
     }
-    /// `long int padding[56]` at 288
+    /// `long int padding[56]` at 288, 224 bytes
     #[inline]
     pub fn padding(self) -> Array<'m, Long32> {
         self.0.array(288, 56)
@@ -296,86 +296,86 @@ impl<'m> View<'m> for i387_soft_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_soft_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_soft_struct<'m> {
-    /// `long int cwd` at 0
+    /// `long int cwd` at 0, 4 bytes
     #[inline]
     pub fn cwd(self) -> i64 {
         self.0.long32(0)
     }
-    /// `long int swd` at 4
+    /// `long int swd` at 4, 4 bytes
     #[inline]
     pub fn swd(self) -> i64 {
         self.0.long32(4)
     }
-    /// `long int twd` at 8
+    /// `long int twd` at 8, 4 bytes
     #[inline]
     pub fn twd(self) -> i64 {
         self.0.long32(8)
     }
-    /// `long int fip` at 12
+    /// `long int fip` at 12, 4 bytes
     #[inline]
     pub fn fip(self) -> i64 {
         self.0.long32(12)
     }
-    /// `long int fcs` at 16
+    /// `long int fcs` at 16, 4 bytes
     #[inline]
     pub fn fcs(self) -> i64 {
         self.0.long32(16)
     }
-    /// `long int foo` at 20
+    /// `long int foo` at 20, 4 bytes
     #[inline]
     pub fn foo(self) -> i64 {
         self.0.long32(20)
     }
-    /// `long int fos` at 24
+    /// `long int fos` at 24, 4 bytes
     #[inline]
     pub fn fos(self) -> i64 {
         self.0.long32(24)
     }
-    /// `long int st_space[20]` at 28
+    /// `long int st_space[20]` at 28, 80 bytes
     #[inline]
     pub fn st_space(self) -> Array<'m, Long32> {
         self.0.array(28, 20)
     }
-    /// `unsigned char ftop` at 108
+    /// `unsigned char ftop` at 108, 1 byte
     #[inline]
     pub fn ftop(self) -> u8 {
         self.0.u8(108)
     }
-    /// `unsigned char changed` at 109
+    /// `unsigned char changed` at 109, 1 byte
     #[inline]
     pub fn changed(self) -> u8 {
         self.0.u8(109)
     }
-    /// `unsigned char lookahead` at 110
+    /// `unsigned char lookahead` at 110, 1 byte
     #[inline]
     pub fn lookahead(self) -> u8 {
         self.0.u8(110)
     }
-    /// `unsigned char no_update` at 111
+    /// `unsigned char no_update` at 111, 1 byte
     #[inline]
     pub fn no_update(self) -> u8 {
         self.0.u8(111)
     }
-    /// `unsigned char rm` at 112
+    /// `unsigned char rm` at 112, 1 byte
     #[inline]
     pub fn rm(self) -> u8 {
         self.0.u8(112)
     }
-    /// `unsigned char alimit` at 113
+    /// `unsigned char alimit` at 113, 1 byte
     #[inline]
     pub fn alimit(self) -> u8 {
         self.0.u8(113)
     }
-    /// `struct info *info` at 116
+    /// `struct info *info` at 116, 4 bytes
     #[inline]
     pub fn info(self) -> Ptr<'m, info<'m>> {
         self.0.ptr32(116)
     }
-    /// `long unsigned int entry_eip` at 120
+    /// `long unsigned int entry_eip` at 120, 4 bytes
     #[inline]
     pub fn entry_eip(self) -> u64 {
         self.0.ulong32(120)
@@ -408,21 +408,21 @@ impl<'m> View<'m> for i387_union<'m> {
 }
 impl ::core::fmt::Debug for i387_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> i387_union<'m> {
-    /// `struct i387_fsave_struct fsave` at 0
+    /// `struct i387_fsave_struct fsave` at 0, 112 bytes
     #[inline]
     pub fn fsave(self) -> i387_fsave_struct<'m> {
         self.0.sub(0)
     }
-    /// `struct i387_fxsave_struct fxsave` at 0
+    /// `struct i387_fxsave_struct fxsave` at 0, 512 bytes
     #[inline]
     pub fn fxsave(self) -> i387_fxsave_struct<'m> {
         self.0.sub(0)
     }
-    /// `struct i387_soft_struct soft` at 0
+    /// `struct i387_soft_struct soft` at 0, 124 bytes
     #[inline]
     pub fn soft(self) -> i387_soft_struct<'m> {
         self.0.sub(0)
@@ -451,11 +451,11 @@ impl<'m> View<'m> for mm_segment_t<'m> {
 }
 impl ::core::fmt::Debug for mm_segment_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_segment_t<'m> {
-    /// `long unsigned int seg` at 0
+    /// `long unsigned int seg` at 0, 4 bytes
     #[inline]
     pub fn seg(self) -> u64 {
         self.0.ulong32(0)
@@ -487,116 +487,116 @@ impl<'m> View<'m> for thread_struct<'m> {
 }
 impl ::core::fmt::Debug for thread_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_struct<'m> {
-    /// `struct desc_struct tls_array[3]` at 0
+    /// `struct desc_struct tls_array[3]` at 0, 24 bytes
     #[inline]
     pub fn tls_array(self) -> Array<'m, desc_struct<'m>> {
         self.0.array(0, 3)
     }
-    /// `void *stack_page[1]` at 24
+    /// `void *stack_page[1]` at 24, 4 bytes
     #[inline]
     pub fn stack_page(self) -> Array<'m, Ptr32<'m, Void>> {
         self.0.array(24, 1)
     }
-    /// `long unsigned int esp0` at 28
+    /// `long unsigned int esp0` at 28, 4 bytes
     #[inline]
     pub fn esp0(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `long unsigned int sysenter_cs` at 32
+    /// `long unsigned int sysenter_cs` at 32, 4 bytes
     #[inline]
     pub fn sysenter_cs(self) -> u64 {
         self.0.ulong32(32)
     }
-    /// `long unsigned int eip` at 36
+    /// `long unsigned int eip` at 36, 4 bytes
     #[inline]
     pub fn eip(self) -> u64 {
         self.0.ulong32(36)
     }
-    /// `long unsigned int esp` at 40
+    /// `long unsigned int esp` at 40, 4 bytes
     #[inline]
     pub fn esp(self) -> u64 {
         self.0.ulong32(40)
     }
-    /// `long unsigned int fs` at 44
+    /// `long unsigned int fs` at 44, 4 bytes
     #[inline]
     pub fn fs(self) -> u64 {
         self.0.ulong32(44)
     }
-    /// `long unsigned int gs` at 48
+    /// `long unsigned int gs` at 48, 4 bytes
     #[inline]
     pub fn gs(self) -> u64 {
         self.0.ulong32(48)
     }
-    /// `long unsigned int debugreg[8]` at 52
+    /// `long unsigned int debugreg[8]` at 52, 32 bytes
     #[inline]
     pub fn debugreg(self) -> Array<'m, ULong32> {
         self.0.array(52, 8)
     }
-    /// `long unsigned int cr2` at 84
+    /// `long unsigned int cr2` at 84, 4 bytes
     #[inline]
     pub fn cr2(self) -> u64 {
         self.0.ulong32(84)
     }
-    /// `long unsigned int trap_no` at 88
+    /// `long unsigned int trap_no` at 88, 4 bytes
     #[inline]
     pub fn trap_no(self) -> u64 {
         self.0.ulong32(88)
     }
-    /// `long unsigned int error_code` at 92
+    /// `long unsigned int error_code` at 92, 4 bytes
     #[inline]
     pub fn error_code(self) -> u64 {
         self.0.ulong32(92)
     }
-    /// `union i387_union i387` at 96
+    /// `union i387_union i387` at 96, 512 bytes
     #[inline]
     pub fn i387(self) -> i387_union<'m> {
         self.0.sub(96)
     }
-    /// `struct vm86_struct *vm86_info` at 608
+    /// `struct vm86_struct *vm86_info` at 608, 4 bytes
     #[inline]
     pub fn vm86_info(self) -> Ptr<'m, vm86_struct<'m>> {
         self.0.ptr32(608)
     }
-    /// `long unsigned int screen_bitmap` at 612
+    /// `long unsigned int screen_bitmap` at 612, 4 bytes
     #[inline]
     pub fn screen_bitmap(self) -> u64 {
         self.0.ulong32(612)
     }
-    /// `long unsigned int v86flags` at 616
+    /// `long unsigned int v86flags` at 616, 4 bytes
     #[inline]
     pub fn v86flags(self) -> u64 {
         self.0.ulong32(616)
     }
-    /// `long unsigned int v86mask` at 620
+    /// `long unsigned int v86mask` at 620, 4 bytes
     #[inline]
     pub fn v86mask(self) -> u64 {
         self.0.ulong32(620)
     }
-    /// `long unsigned int saved_esp0` at 624
+    /// `long unsigned int saved_esp0` at 624, 4 bytes
     #[inline]
     pub fn saved_esp0(self) -> u64 {
         self.0.ulong32(624)
     }
-    /// `unsigned int saved_fs` at 628
+    /// `unsigned int saved_fs` at 628, 4 bytes
     #[inline]
     pub fn saved_fs(self) -> u32 {
         self.0.u32(628)
     }
-    /// `unsigned int saved_gs` at 632
+    /// `unsigned int saved_gs` at 632, 4 bytes
     #[inline]
     pub fn saved_gs(self) -> u32 {
         self.0.u32(632)
     }
-    /// `long unsigned int *io_bitmap_ptr` at 636
+    /// `long unsigned int *io_bitmap_ptr` at 636, 4 bytes
     #[inline]
     pub fn io_bitmap_ptr(self) -> Ptr<'m, ULong32> {
         self.0.ptr32(636)
     }
-    /// `long unsigned int io_bitmap_max` at 640
+    /// `long unsigned int io_bitmap_max` at 640, 4 bytes
     #[inline]
     pub fn io_bitmap_max(self) -> u64 {
         self.0.ulong32(640)
@@ -625,16 +625,16 @@ impl<'m> View<'m> for spinlock_t<'m> {
 }
 impl ::core::fmt::Debug for spinlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> spinlock_t<'m> {
-    /// `volatile unsigned int lock` at 0
+    /// `volatile unsigned int lock` at 0, 4 bytes
     #[inline]
     pub fn lock(self) -> u32 {
         self.0.u32(0)
     }
-    /// `unsigned int magic` at 4
+    /// `unsigned int magic` at 4, 4 bytes
     #[inline]
     pub fn magic(self) -> u32 {
         self.0.u32(4)
@@ -663,16 +663,16 @@ impl<'m> View<'m> for rwlock_t<'m> {
 }
 impl ::core::fmt::Debug for rwlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rwlock_t<'m> {
-    /// `volatile unsigned int lock` at 0
+    /// `volatile unsigned int lock` at 0, 4 bytes
     #[inline]
     pub fn lock(self) -> u32 {
         self.0.u32(0)
     }
-    /// `unsigned int magic` at 4
+    /// `unsigned int magic` at 4, 4 bytes
     #[inline]
     pub fn magic(self) -> u32 {
         self.0.u32(4)
@@ -701,32 +701,32 @@ impl<'m> View<'m> for restart_block<'m> {
 }
 impl ::core::fmt::Debug for restart_block<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> restart_block<'m> {
-    /// `long int (*fn)(struct restart_block *)` at 0
+    /// `long int (*fn)(struct restart_block *)` at 0, 4 bytes
     #[doc(alias = "fn")]
     #[inline]
     pub fn fn_(self) -> FnPtr<'m> {
         self.0.ptr32(0)
     }
-    /// `long unsigned int arg0` at 4
+    /// `long unsigned int arg0` at 4, 4 bytes
     #[inline]
     pub fn arg0(self) -> u64 {
         self.0.ulong32(4)
     }
-    /// `long unsigned int arg1` at 8
+    /// `long unsigned int arg1` at 8, 4 bytes
     #[inline]
     pub fn arg1(self) -> u64 {
         self.0.ulong32(8)
     }
-    /// `long unsigned int arg2` at 12
+    /// `long unsigned int arg2` at 12, 4 bytes
     #[inline]
     pub fn arg2(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `long unsigned int arg3` at 16
+    /// `long unsigned int arg3` at 16, 4 bytes
     #[inline]
     pub fn arg3(self) -> u64 {
         self.0.ulong32(16)
@@ -758,76 +758,76 @@ impl<'m> View<'m> for thread_info<'m> {
 }
 impl ::core::fmt::Debug for thread_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_info<'m> {
-    /// `struct task_struct *task` at 0
+    /// `struct task_struct *task` at 0, 4 bytes
     #[inline]
     pub fn task(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct exec_domain *exec_domain` at 4
+    /// `struct exec_domain *exec_domain` at 4, 4 bytes
     #[inline]
     pub fn exec_domain(self) -> Ptr<'m, exec_domain<'m>> {
         self.0.ptr32(4)
     }
-    /// `long unsigned int flags` at 8
+    /// `long unsigned int flags` at 8, 4 bytes
     #[inline]
     pub fn flags(self) -> u64 {
         self.0.ulong32(8)
     }
-    /// `long unsigned int status` at 12
+    /// `long unsigned int status` at 12, 4 bytes
     #[inline]
     pub fn status(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `__u32 cpu` at 16
+    /// `__u32 cpu` at 16, 4 bytes
     #[inline]
     pub fn cpu(self) -> u32 {
         self.0.u32(16)
     }
-    /// `__s32 preempt_count` at 20
+    /// `__s32 preempt_count` at 20, 4 bytes
     #[inline]
     pub fn preempt_count(self) -> i32 {
         self.0.i32(20)
     }
-    /// `mm_segment_t addr_limit` at 24
+    /// `mm_segment_t addr_limit` at 24, 4 bytes
     #[inline]
     pub fn addr_limit(self) -> mm_segment_t<'m> {
         self.0.sub(24)
     }
-    /// `void *sysenter_return` at 28
+    /// `void *sysenter_return` at 28, 4 bytes
     #[inline]
     pub fn sysenter_return(self) -> Ptr<'m, Void> {
         self.0.ptr32(28)
     }
-    /// `void *real_stack` at 32
+    /// `void *real_stack` at 32, 4 bytes
     #[inline]
     pub fn real_stack(self) -> Ptr<'m, Void> {
         self.0.ptr32(32)
     }
-    /// `void *virtual_stack` at 36
+    /// `void *virtual_stack` at 36, 4 bytes
     #[inline]
     pub fn virtual_stack(self) -> Ptr<'m, Void> {
         self.0.ptr32(36)
     }
-    /// `void *user_pgd` at 40
+    /// `void *user_pgd` at 40, 4 bytes
     #[inline]
     pub fn user_pgd(self) -> Ptr<'m, Void> {
         self.0.ptr32(40)
     }
-    /// `struct restart_block restart_block` at 44
+    /// `struct restart_block restart_block` at 44, 20 bytes
     #[inline]
     pub fn restart_block(self) -> restart_block<'m> {
         self.0.sub(44)
     }
-    /// `long unsigned int previous_esp` at 64
+    /// `long unsigned int previous_esp` at 64, 4 bytes
     #[inline]
     pub fn previous_esp(self) -> u64 {
         self.0.ulong32(64)
     }
-    /// `__u8 supervisor_stack[]` at 68
+    /// `__u8 supervisor_stack[]` at 68, 0 bytes
     #[inline]
     pub fn supervisor_stack(self) -> Ptr<'m, u8> {
         self.0.tail(68)

@@ -40,46 +40,46 @@ impl<'m> View<'m> for aio_ring_info<'m> {
 }
 impl ::core::fmt::Debug for aio_ring_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> aio_ring_info<'m> {
-    /// `long unsigned int mmap_base` at 0
+    /// `long unsigned int mmap_base` at 0, 4 bytes
     #[inline]
     pub fn mmap_base(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `long unsigned int mmap_size` at 4
+    /// `long unsigned int mmap_size` at 4, 4 bytes
     #[inline]
     pub fn mmap_size(self) -> u64 {
         self.0.ulong32(4)
     }
-    /// `struct page **ring_pages` at 8
+    /// `struct page **ring_pages` at 8, 4 bytes
     #[inline]
     pub fn ring_pages(self) -> Ptr<'m, Ptr32<'m, page<'m>>> {
         self.0.ptr32(8)
     }
-    /// `spinlock_t ring_lock` at 12
+    /// `spinlock_t ring_lock` at 12, 8 bytes
     #[inline]
     pub fn ring_lock(self) -> spinlock_t<'m> {
         self.0.sub(12)
     }
-    /// `long int nr_pages` at 20
+    /// `long int nr_pages` at 20, 4 bytes
     #[inline]
     pub fn nr_pages(self) -> i64 {
         self.0.long32(20)
     }
-    /// `unsigned int nr` at 24
+    /// `unsigned int nr` at 24, 4 bytes
     #[inline]
     pub fn nr(self) -> u32 {
         self.0.u32(24)
     }
-    /// `unsigned int tail` at 28
+    /// `unsigned int tail` at 28, 4 bytes
     #[inline]
     pub fn tail(self) -> u32 {
         self.0.u32(28)
     }
-    /// `struct page *internal_pages[8]` at 32
+    /// `struct page *internal_pages[8]` at 32, 32 bytes
     #[inline]
     pub fn internal_pages(self) -> Array<'m, Ptr32<'m, page<'m>>> {
         self.0.array(32, 8)
@@ -115,71 +115,71 @@ impl<'m> View<'m> for kioctx<'m> {
 }
 impl ::core::fmt::Debug for kioctx<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kioctx<'m> {
-    /// `atomic_t users` at 0
+    /// `atomic_t users` at 0, 4 bytes
     #[inline]
     pub fn users(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `int dead` at 4
+    /// `int dead` at 4, 4 bytes
     #[inline]
     pub fn dead(self) -> i32 {
         self.0.i32(4)
     }
-    /// `struct mm_struct *mm` at 8
+    /// `struct mm_struct *mm` at 8, 4 bytes
     #[inline]
     pub fn mm(self) -> Ptr<'m, mm_struct<'m>> {
         self.0.ptr32(8)
     }
-    /// `long unsigned int user_id` at 12
+    /// `long unsigned int user_id` at 12, 4 bytes
     #[inline]
     pub fn user_id(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `struct kioctx *next` at 16
+    /// `struct kioctx *next` at 16, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, kioctx<'m>> {
         self.0.ptr32(16)
     }
-    /// `wait_queue_head_t wait` at 20
+    /// `wait_queue_head_t wait` at 20, 16 bytes
     #[inline]
     pub fn wait(self) -> __wait_queue_head<'m> {
         self.0.sub(20)
     }
-    /// `spinlock_t ctx_lock` at 36
+    /// `spinlock_t ctx_lock` at 36, 8 bytes
     #[inline]
     pub fn ctx_lock(self) -> spinlock_t<'m> {
         self.0.sub(36)
     }
-    /// `int reqs_active` at 44
+    /// `int reqs_active` at 44, 4 bytes
     #[inline]
     pub fn reqs_active(self) -> i32 {
         self.0.i32(44)
     }
-    /// `struct list_head active_reqs` at 48
+    /// `struct list_head active_reqs` at 48, 8 bytes
     #[inline]
     pub fn active_reqs(self) -> list_head<'m> {
         self.0.sub(48)
     }
-    /// `struct list_head run_list` at 56
+    /// `struct list_head run_list` at 56, 8 bytes
     #[inline]
     pub fn run_list(self) -> list_head<'m> {
         self.0.sub(56)
     }
-    /// `unsigned int max_reqs` at 64
+    /// `unsigned int max_reqs` at 64, 4 bytes
     #[inline]
     pub fn max_reqs(self) -> u32 {
         self.0.u32(64)
     }
-    /// `struct aio_ring_info ring_info` at 68
+    /// `struct aio_ring_info ring_info` at 68, 64 bytes
     #[inline]
     pub fn ring_info(self) -> aio_ring_info<'m> {
         self.0.sub(68)
     }
-    /// `struct work_struct wq` at 132
+    /// `struct work_struct wq` at 132, 60 bytes
     #[inline]
     pub fn wq(self) -> work_struct<'m> {
         self.0.sub(132)
@@ -208,11 +208,11 @@ impl<'m> View<'m> for kref<'m> {
 }
 impl ::core::fmt::Debug for kref<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kref<'m> {
-    /// `atomic_t refcount` at 0
+    /// `atomic_t refcount` at 0, 4 bytes
     #[inline]
     pub fn refcount(self) -> atomic_t<'m> {
         self.0.sub(0)
@@ -244,46 +244,46 @@ impl<'m> View<'m> for kobject<'m> {
 }
 impl ::core::fmt::Debug for kobject<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> kobject<'m> {
-    /// `char *k_name` at 0
+    /// `char *k_name` at 0, 4 bytes
     #[inline]
     pub fn k_name(self) -> CharPtr<'m> {
         self.0.ptr32(0)
     }
-    /// `char name[20]` at 4
+    /// `char name[20]` at 4, 20 bytes
     #[inline]
     pub fn name(self) -> CharArray<'m> {
         self.0.chars(4, 20)
     }
-    /// `struct kref kref` at 24
+    /// `struct kref kref` at 24, 4 bytes
     #[inline]
     pub fn kref(self) -> kref<'m> {
         self.0.sub(24)
     }
-    /// `struct list_head entry` at 28
+    /// `struct list_head entry` at 28, 8 bytes
     #[inline]
     pub fn entry(self) -> list_head<'m> {
         self.0.sub(28)
     }
-    /// `struct kobject *parent` at 36
+    /// `struct kobject *parent` at 36, 4 bytes
     #[inline]
     pub fn parent(self) -> Ptr<'m, kobject<'m>> {
         self.0.ptr32(36)
     }
-    /// `struct kset *kset` at 40
+    /// `struct kset *kset` at 40, 4 bytes
     #[inline]
     pub fn kset(self) -> Ptr<'m, kset<'m>> {
         self.0.ptr32(40)
     }
-    /// `struct kobj_type *ktype` at 44
+    /// `struct kobj_type *ktype` at 44, 4 bytes
     #[inline]
     pub fn ktype(self) -> Ptr<'m, kobj_type<'m>> {
         self.0.ptr32(44)
     }
-    /// `struct dentry *dentry` at 48
+    /// `struct dentry *dentry` at 48, 4 bytes
     #[inline]
     pub fn dentry(self) -> Ptr<'m, dentry<'m>> {
         self.0.ptr32(48)
@@ -315,36 +315,36 @@ impl<'m> View<'m> for class_device<'m> {
 }
 impl ::core::fmt::Debug for class_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> class_device<'m> {
-    /// `struct list_head node` at 0
+    /// `struct list_head node` at 0, 8 bytes
     #[inline]
     pub fn node(self) -> list_head<'m> {
         self.0.sub(0)
     }
-    /// `struct kobject kobj` at 8
+    /// `struct kobject kobj` at 8, 52 bytes
     #[inline]
     pub fn kobj(self) -> kobject<'m> {
         self.0.sub(8)
     }
-    /// `struct class *class` at 60
+    /// `struct class *class` at 60, 4 bytes
     #[inline]
     pub fn class(self) -> Ptr<'m, class<'m>> {
         self.0.ptr32(60)
     }
-    /// `struct device *dev` at 64
+    /// `struct device *dev` at 64, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, device<'m>> {
         self.0.ptr32(64)
     }
-    /// `void *class_data` at 68
+    /// `void *class_data` at 68, 4 bytes
     #[inline]
     pub fn class_data(self) -> Ptr<'m, Void> {
         self.0.ptr32(68)
     }
-    /// `char class_id[20]` at 72
+    /// `char class_id[20]` at 72, 20 bytes
     #[inline]
     pub fn class_id(self) -> CharArray<'m> {
         self.0.chars(72, 20)
@@ -373,36 +373,36 @@ impl<'m> View<'m> for ifmap<'m> {
 }
 impl ::core::fmt::Debug for ifmap<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ifmap<'m> {
-    /// `long unsigned int mem_start` at 0
+    /// `long unsigned int mem_start` at 0, 4 bytes
     #[inline]
     pub fn mem_start(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `long unsigned int mem_end` at 4
+    /// `long unsigned int mem_end` at 4, 4 bytes
     #[inline]
     pub fn mem_end(self) -> u64 {
         self.0.ulong32(4)
     }
-    /// `short unsigned int base_addr` at 8
+    /// `short unsigned int base_addr` at 8, 2 bytes
     #[inline]
     pub fn base_addr(self) -> u16 {
         self.0.u16(8)
     }
-    /// `unsigned char irq` at 10
+    /// `unsigned char irq` at 10, 1 byte
     #[inline]
     pub fn irq(self) -> u8 {
         self.0.u8(10)
     }
-    /// `unsigned char dma` at 11
+    /// `unsigned char dma` at 11, 1 byte
     #[inline]
     pub fn dma(self) -> u8 {
         self.0.u8(11)
     }
-    /// `unsigned char port` at 12
+    /// `unsigned char port` at 12, 1 byte
     #[inline]
     pub fn port(self) -> u8 {
         self.0.u8(12)
@@ -431,11 +431,11 @@ impl<'m> View<'m> for in6_addr<'m> {
 }
 impl ::core::fmt::Debug for in6_addr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in6_addr<'m> {
-    /// `union {...} in6_u` at 0
+    /// `union {...} in6_u` at 0, 16 bytes
     #[inline]
     pub fn in6_u(self) -> in6_addr__in6_u<'m> {
         self.0.sub(0)
@@ -464,21 +464,21 @@ impl<'m> View<'m> for in6_addr__in6_u<'m> {
 }
 impl ::core::fmt::Debug for in6_addr__in6_u<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in6_addr__in6_u<'m> {
-    /// `__u8 u6_addr8[16]` at 0
+    /// `__u8 u6_addr8[16]` at 0, 16 bytes
     #[inline]
     pub fn u6_addr8(self) -> Array<'m, u8> {
         self.0.array(0, 16)
     }
-    /// `__u16 u6_addr16[8]` at 0
+    /// `__u16 u6_addr16[8]` at 0, 16 bytes
     #[inline]
     pub fn u6_addr16(self) -> Array<'m, u16> {
         self.0.array(0, 8)
     }
-    /// `__u32 u6_addr32[4]` at 0
+    /// `__u32 u6_addr32[4]` at 0, 16 bytes
     #[inline]
     pub fn u6_addr32(self) -> Array<'m, u32> {
         self.0.array(0, 4)
@@ -507,106 +507,106 @@ impl<'m> View<'m> for ipv4_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv4_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv4_devconf<'m> {
-    /// `int accept_redirects` at 0
+    /// `int accept_redirects` at 0, 4 bytes
     #[inline]
     pub fn accept_redirects(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int send_redirects` at 4
+    /// `int send_redirects` at 4, 4 bytes
     #[inline]
     pub fn send_redirects(self) -> i32 {
         self.0.i32(4)
     }
-    /// `int secure_redirects` at 8
+    /// `int secure_redirects` at 8, 4 bytes
     #[inline]
     pub fn secure_redirects(self) -> i32 {
         self.0.i32(8)
     }
-    /// `int shared_media` at 12
+    /// `int shared_media` at 12, 4 bytes
     #[inline]
     pub fn shared_media(self) -> i32 {
         self.0.i32(12)
     }
-    /// `int accept_source_route` at 16
+    /// `int accept_source_route` at 16, 4 bytes
     #[inline]
     pub fn accept_source_route(self) -> i32 {
         self.0.i32(16)
     }
-    /// `int rp_filter` at 20
+    /// `int rp_filter` at 20, 4 bytes
     #[inline]
     pub fn rp_filter(self) -> i32 {
         self.0.i32(20)
     }
-    /// `int proxy_arp` at 24
+    /// `int proxy_arp` at 24, 4 bytes
     #[inline]
     pub fn proxy_arp(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int bootp_relay` at 28
+    /// `int bootp_relay` at 28, 4 bytes
     #[inline]
     pub fn bootp_relay(self) -> i32 {
         self.0.i32(28)
     }
-    /// `int log_martians` at 32
+    /// `int log_martians` at 32, 4 bytes
     #[inline]
     pub fn log_martians(self) -> i32 {
         self.0.i32(32)
     }
-    /// `int forwarding` at 36
+    /// `int forwarding` at 36, 4 bytes
     #[inline]
     pub fn forwarding(self) -> i32 {
         self.0.i32(36)
     }
-    /// `int mc_forwarding` at 40
+    /// `int mc_forwarding` at 40, 4 bytes
     #[inline]
     pub fn mc_forwarding(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int tag` at 44
+    /// `int tag` at 44, 4 bytes
     #[inline]
     pub fn tag(self) -> i32 {
         self.0.i32(44)
     }
-    /// `int arp_filter` at 48
+    /// `int arp_filter` at 48, 4 bytes
     #[inline]
     pub fn arp_filter(self) -> i32 {
         self.0.i32(48)
     }
-    /// `int arp_announce` at 52
+    /// `int arp_announce` at 52, 4 bytes
     #[inline]
     pub fn arp_announce(self) -> i32 {
         self.0.i32(52)
     }
-    /// `int arp_ignore` at 56
+    /// `int arp_ignore` at 56, 4 bytes
     #[inline]
     pub fn arp_ignore(self) -> i32 {
         self.0.i32(56)
     }
-    /// `int medium_id` at 60
+    /// `int medium_id` at 60, 4 bytes
     #[inline]
     pub fn medium_id(self) -> i32 {
         self.0.i32(60)
     }
-    /// `int no_xfrm` at 64
+    /// `int no_xfrm` at 64, 4 bytes
     #[inline]
     pub fn no_xfrm(self) -> i32 {
         self.0.i32(64)
     }
-    /// `int no_policy` at 68
+    /// `int no_policy` at 68, 4 bytes
     #[inline]
     pub fn no_policy(self) -> i32 {
         self.0.i32(68)
     }
-    /// `int force_igmp_version` at 72
+    /// `int force_igmp_version` at 72, 4 bytes
     #[inline]
     pub fn force_igmp_version(self) -> i32 {
         self.0.i32(72)
     }
-    /// `void *sysctl` at 76
+    /// `void *sysctl` at 76, 4 bytes
     #[inline]
     pub fn sysctl(self) -> Ptr<'m, Void> {
         self.0.ptr32(76)
@@ -642,101 +642,101 @@ impl<'m> View<'m> for in_device<'m> {
 }
 impl ::core::fmt::Debug for in_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in_device<'m> {
-    /// `struct net_device *dev` at 0
+    /// `struct net_device *dev` at 0, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(0)
     }
-    /// `atomic_t refcnt` at 4
+    /// `atomic_t refcnt` at 4, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(4)
     }
-    /// `int dead` at 8
+    /// `int dead` at 8, 4 bytes
     #[inline]
     pub fn dead(self) -> i32 {
         self.0.i32(8)
     }
-    /// `struct in_ifaddr *ifa_list` at 12
+    /// `struct in_ifaddr *ifa_list` at 12, 4 bytes
     #[inline]
     pub fn ifa_list(self) -> Ptr<'m, in_ifaddr<'m>> {
         self.0.ptr32(12)
     }
-    /// `rwlock_t mc_list_lock` at 16
+    /// `rwlock_t mc_list_lock` at 16, 8 bytes
     #[inline]
     pub fn mc_list_lock(self) -> rwlock_t<'m> {
         self.0.sub(16)
     }
-    /// `struct ip_mc_list *mc_list` at 24
+    /// `struct ip_mc_list *mc_list` at 24, 4 bytes
     #[inline]
     pub fn mc_list(self) -> Ptr<'m, ip_mc_list<'m>> {
         self.0.ptr32(24)
     }
-    /// `spinlock_t mc_tomb_lock` at 28
+    /// `spinlock_t mc_tomb_lock` at 28, 8 bytes
     #[inline]
     pub fn mc_tomb_lock(self) -> spinlock_t<'m> {
         self.0.sub(28)
     }
-    /// `struct ip_mc_list *mc_tomb` at 36
+    /// `struct ip_mc_list *mc_tomb` at 36, 4 bytes
     #[inline]
     pub fn mc_tomb(self) -> Ptr<'m, ip_mc_list<'m>> {
         self.0.ptr32(36)
     }
-    /// `long unsigned int mr_v1_seen` at 40
+    /// `long unsigned int mr_v1_seen` at 40, 4 bytes
     #[inline]
     pub fn mr_v1_seen(self) -> u64 {
         self.0.ulong32(40)
     }
-    /// `long unsigned int mr_v2_seen` at 44
+    /// `long unsigned int mr_v2_seen` at 44, 4 bytes
     #[inline]
     pub fn mr_v2_seen(self) -> u64 {
         self.0.ulong32(44)
     }
-    /// `long unsigned int mr_maxdelay` at 48
+    /// `long unsigned int mr_maxdelay` at 48, 4 bytes
     #[inline]
     pub fn mr_maxdelay(self) -> u64 {
         self.0.ulong32(48)
     }
-    /// `unsigned char mr_qrv` at 52
+    /// `unsigned char mr_qrv` at 52, 1 byte
     #[inline]
     pub fn mr_qrv(self) -> u8 {
         self.0.u8(52)
     }
-    /// `unsigned char mr_gq_running` at 53
+    /// `unsigned char mr_gq_running` at 53, 1 byte
     #[inline]
     pub fn mr_gq_running(self) -> u8 {
         self.0.u8(53)
     }
-    /// `unsigned char mr_ifc_count` at 54
+    /// `unsigned char mr_ifc_count` at 54, 1 byte
     #[inline]
     pub fn mr_ifc_count(self) -> u8 {
         self.0.u8(54)
     }
-    /// `struct timer_list mr_gq_timer` at 56
+    /// `struct timer_list mr_gq_timer` at 56, 36 bytes
     #[inline]
     pub fn mr_gq_timer(self) -> timer_list<'m> {
         self.0.sub(56)
     }
-    /// `struct timer_list mr_ifc_timer` at 92
+    /// `struct timer_list mr_ifc_timer` at 92, 36 bytes
     #[inline]
     pub fn mr_ifc_timer(self) -> timer_list<'m> {
         self.0.sub(92)
     }
-    /// `struct neigh_parms *arp_parms` at 128
+    /// `struct neigh_parms *arp_parms` at 128, 4 bytes
     #[inline]
     pub fn arp_parms(self) -> Ptr<'m, neigh_parms<'m>> {
         self.0.ptr32(128)
     }
-    /// `struct ipv4_devconf cnf` at 132
+    /// `struct ipv4_devconf cnf` at 132, 80 bytes
     #[inline]
     pub fn cnf(self) -> ipv4_devconf<'m> {
         self.0.sub(132)
     }
-    /// `struct rcu_head rcu_head` at 212
+    /// `struct rcu_head rcu_head` at 212, 8 bytes
     #[inline]
     pub fn rcu_head(self) -> rcu_head<'m> {
         self.0.sub(212)
@@ -765,66 +765,66 @@ impl<'m> View<'m> for in_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for in_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> in_ifaddr<'m> {
-    /// `struct in_ifaddr *ifa_next` at 0
+    /// `struct in_ifaddr *ifa_next` at 0, 4 bytes
     #[inline]
     pub fn ifa_next(self) -> Ptr<'m, in_ifaddr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct in_device *ifa_dev` at 4
+    /// `struct in_device *ifa_dev` at 4, 4 bytes
     #[inline]
     pub fn ifa_dev(self) -> Ptr<'m, in_device<'m>> {
         self.0.ptr32(4)
     }
-    /// `struct rcu_head rcu_head` at 8
+    /// `struct rcu_head rcu_head` at 8, 8 bytes
     #[inline]
     pub fn rcu_head(self) -> rcu_head<'m> {
         self.0.sub(8)
     }
-    /// `u32 ifa_local` at 16
+    /// `u32 ifa_local` at 16, 4 bytes
     #[inline]
     pub fn ifa_local(self) -> u32 {
         self.0.u32(16)
     }
-    /// `u32 ifa_address` at 20
+    /// `u32 ifa_address` at 20, 4 bytes
     #[inline]
     pub fn ifa_address(self) -> u32 {
         self.0.u32(20)
     }
-    /// `u32 ifa_mask` at 24
+    /// `u32 ifa_mask` at 24, 4 bytes
     #[inline]
     pub fn ifa_mask(self) -> u32 {
         self.0.u32(24)
     }
-    /// `u32 ifa_broadcast` at 28
+    /// `u32 ifa_broadcast` at 28, 4 bytes
     #[inline]
     pub fn ifa_broadcast(self) -> u32 {
         self.0.u32(28)
     }
-    /// `u32 ifa_anycast` at 32
+    /// `u32 ifa_anycast` at 32, 4 bytes
     #[inline]
     pub fn ifa_anycast(self) -> u32 {
         self.0.u32(32)
     }
-    /// `unsigned char ifa_scope` at 36
+    /// `unsigned char ifa_scope` at 36, 1 byte
     #[inline]
     pub fn ifa_scope(self) -> u8 {
         self.0.u8(36)
     }
-    /// `unsigned char ifa_flags` at 37
+    /// `unsigned char ifa_flags` at 37, 1 byte
     #[inline]
     pub fn ifa_flags(self) -> u8 {
         self.0.u8(37)
     }
-    /// `unsigned char ifa_prefixlen` at 38
+    /// `unsigned char ifa_prefixlen` at 38, 1 byte
     #[inline]
     pub fn ifa_prefixlen(self) -> u8 {
         self.0.u8(38)
     }
-    /// `char ifa_label[16]` at 39
+    /// `char ifa_label[16]` at 39, 16 bytes
     #[inline]
     pub fn ifa_label(self) -> CharArray<'m> {
         self.0.chars(39, 16)
@@ -853,96 +853,96 @@ impl<'m> View<'m> for ipv6_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6_devconf<'m> {
-    /// `__s32 forwarding` at 0
+    /// `__s32 forwarding` at 0, 4 bytes
     #[inline]
     pub fn forwarding(self) -> i32 {
         self.0.i32(0)
     }
-    /// `__s32 hop_limit` at 4
+    /// `__s32 hop_limit` at 4, 4 bytes
     #[inline]
     pub fn hop_limit(self) -> i32 {
         self.0.i32(4)
     }
-    /// `__s32 mtu6` at 8
+    /// `__s32 mtu6` at 8, 4 bytes
     #[inline]
     pub fn mtu6(self) -> i32 {
         self.0.i32(8)
     }
-    /// `__s32 accept_ra` at 12
+    /// `__s32 accept_ra` at 12, 4 bytes
     #[inline]
     pub fn accept_ra(self) -> i32 {
         self.0.i32(12)
     }
-    /// `__s32 accept_redirects` at 16
+    /// `__s32 accept_redirects` at 16, 4 bytes
     #[inline]
     pub fn accept_redirects(self) -> i32 {
         self.0.i32(16)
     }
-    /// `__s32 autoconf` at 20
+    /// `__s32 autoconf` at 20, 4 bytes
     #[inline]
     pub fn autoconf(self) -> i32 {
         self.0.i32(20)
     }
-    /// `__s32 dad_transmits` at 24
+    /// `__s32 dad_transmits` at 24, 4 bytes
     #[inline]
     pub fn dad_transmits(self) -> i32 {
         self.0.i32(24)
     }
-    /// `__s32 rtr_solicits` at 28
+    /// `__s32 rtr_solicits` at 28, 4 bytes
     #[inline]
     pub fn rtr_solicits(self) -> i32 {
         self.0.i32(28)
     }
-    /// `__s32 rtr_solicit_interval` at 32
+    /// `__s32 rtr_solicit_interval` at 32, 4 bytes
     #[inline]
     pub fn rtr_solicit_interval(self) -> i32 {
         self.0.i32(32)
     }
-    /// `__s32 rtr_solicit_delay` at 36
+    /// `__s32 rtr_solicit_delay` at 36, 4 bytes
     #[inline]
     pub fn rtr_solicit_delay(self) -> i32 {
         self.0.i32(36)
     }
-    /// `__s32 force_mld_version` at 40
+    /// `__s32 force_mld_version` at 40, 4 bytes
     #[inline]
     pub fn force_mld_version(self) -> i32 {
         self.0.i32(40)
     }
-    /// `__s32 use_tempaddr` at 44
+    /// `__s32 use_tempaddr` at 44, 4 bytes
     #[inline]
     pub fn use_tempaddr(self) -> i32 {
         self.0.i32(44)
     }
-    /// `__s32 temp_valid_lft` at 48
+    /// `__s32 temp_valid_lft` at 48, 4 bytes
     #[inline]
     pub fn temp_valid_lft(self) -> i32 {
         self.0.i32(48)
     }
-    /// `__s32 temp_prefered_lft` at 52
+    /// `__s32 temp_prefered_lft` at 52, 4 bytes
     #[inline]
     pub fn temp_prefered_lft(self) -> i32 {
         self.0.i32(52)
     }
-    /// `__s32 regen_max_retry` at 56
+    /// `__s32 regen_max_retry` at 56, 4 bytes
     #[inline]
     pub fn regen_max_retry(self) -> i32 {
         self.0.i32(56)
     }
-    /// `__s32 max_desync_factor` at 60
+    /// `__s32 max_desync_factor` at 60, 4 bytes
     #[inline]
     pub fn max_desync_factor(self) -> i32 {
         self.0.i32(60)
     }
-    /// `__s32 max_addresses` at 64
+    /// `__s32 max_addresses` at 64, 4 bytes
     #[inline]
     pub fn max_addresses(self) -> i32 {
         self.0.i32(64)
     }
-    /// `void *sysctl` at 68
+    /// `void *sysctl` at 68, 4 bytes
     #[inline]
     pub fn sysctl(self) -> Ptr<'m, Void> {
         self.0.ptr32(68)
@@ -971,7 +971,7 @@ impl<'m> View<'m> for ipv6hdr<'m> {
 }
 impl ::core::fmt::Debug for ipv6hdr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6hdr<'m> {
@@ -985,32 +985,32 @@ impl<'m> ipv6hdr<'m> {
     pub fn version(self) -> u8 {
         self.0.bits(4, 4) as u8
     }
-    /// `__u8 flow_lbl[3]` at 1
+    /// `__u8 flow_lbl[3]` at 1, 3 bytes
     #[inline]
     pub fn flow_lbl(self) -> Array<'m, u8> {
         self.0.array(1, 3)
     }
-    /// `__u16 payload_len` at 4
+    /// `__u16 payload_len` at 4, 2 bytes
     #[inline]
     pub fn payload_len(self) -> u16 {
         self.0.u16(4)
     }
-    /// `__u8 nexthdr` at 6
+    /// `__u8 nexthdr` at 6, 1 byte
     #[inline]
     pub fn nexthdr(self) -> u8 {
         self.0.u8(6)
     }
-    /// `__u8 hop_limit` at 7
+    /// `__u8 hop_limit` at 7, 1 byte
     #[inline]
     pub fn hop_limit(self) -> u8 {
         self.0.u8(7)
     }
-    /// `struct in6_addr saddr` at 8
+    /// `struct in6_addr saddr` at 8, 16 bytes
     #[inline]
     pub fn saddr(self) -> in6_addr<'m> {
         self.0.sub(8)
     }
-    /// `struct in6_addr daddr` at 24
+    /// `struct in6_addr daddr` at 24, 16 bytes
     #[inline]
     pub fn daddr(self) -> in6_addr<'m> {
         self.0.sub(24)
@@ -1039,16 +1039,16 @@ impl<'m> View<'m> for list_head<'m> {
 }
 impl ::core::fmt::Debug for list_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> list_head<'m> {
-    /// `struct list_head *next` at 0
+    /// `struct list_head *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, list_head<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct list_head *prev` at 4
+    /// `struct list_head *prev` at 4, 4 bytes
     #[inline]
     pub fn prev(self) -> Ptr<'m, list_head<'m>> {
         self.0.ptr32(4)
@@ -1077,11 +1077,11 @@ impl<'m> View<'m> for hlist_head<'m> {
 }
 impl ::core::fmt::Debug for hlist_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hlist_head<'m> {
-    /// `struct hlist_node *first` at 0
+    /// `struct hlist_node *first` at 0, 4 bytes
     #[inline]
     pub fn first(self) -> Ptr<'m, hlist_node<'m>> {
         self.0.ptr32(0)
@@ -1110,16 +1110,16 @@ impl<'m> View<'m> for hlist_node<'m> {
 }
 impl ::core::fmt::Debug for hlist_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hlist_node<'m> {
-    /// `struct hlist_node *next` at 0
+    /// `struct hlist_node *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, hlist_node<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct hlist_node **pprev` at 4
+    /// `struct hlist_node **pprev` at 4, 4 bytes
     #[inline]
     pub fn pprev(self) -> Ptr<'m, Ptr32<'m, hlist_node<'m>>> {
         self.0.ptr32(4)
@@ -1148,7 +1148,7 @@ impl<'m> View<'m> for mempolicy<'m> {
 }
 impl ::core::fmt::Debug for mempolicy<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 /// `struct net_device_stats`: 92 bytes. include/linux/netdevice.h:31
@@ -1174,121 +1174,121 @@ impl<'m> View<'m> for net_device_stats<'m> {
 }
 impl ::core::fmt::Debug for net_device_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> net_device_stats<'m> {
-    /// `long unsigned int rx_packets` at 0
+    /// `long unsigned int rx_packets` at 0, 4 bytes
     #[inline]
     pub fn rx_packets(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `long unsigned int tx_packets` at 4
+    /// `long unsigned int tx_packets` at 4, 4 bytes
     #[inline]
     pub fn tx_packets(self) -> u64 {
         self.0.ulong32(4)
     }
-    /// `long unsigned int rx_bytes` at 8
+    /// `long unsigned int rx_bytes` at 8, 4 bytes
     #[inline]
     pub fn rx_bytes(self) -> u64 {
         self.0.ulong32(8)
     }
-    /// `long unsigned int tx_bytes` at 12
+    /// `long unsigned int tx_bytes` at 12, 4 bytes
     #[inline]
     pub fn tx_bytes(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `long unsigned int rx_errors` at 16
+    /// `long unsigned int rx_errors` at 16, 4 bytes
     #[inline]
     pub fn rx_errors(self) -> u64 {
         self.0.ulong32(16)
     }
-    /// `long unsigned int tx_errors` at 20
+    /// `long unsigned int tx_errors` at 20, 4 bytes
     #[inline]
     pub fn tx_errors(self) -> u64 {
         self.0.ulong32(20)
     }
-    /// `long unsigned int rx_dropped` at 24
+    /// `long unsigned int rx_dropped` at 24, 4 bytes
     #[inline]
     pub fn rx_dropped(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `long unsigned int tx_dropped` at 28
+    /// `long unsigned int tx_dropped` at 28, 4 bytes
     #[inline]
     pub fn tx_dropped(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `long unsigned int multicast` at 32
+    /// `long unsigned int multicast` at 32, 4 bytes
     #[inline]
     pub fn multicast(self) -> u64 {
         self.0.ulong32(32)
     }
-    /// `long unsigned int collisions` at 36
+    /// `long unsigned int collisions` at 36, 4 bytes
     #[inline]
     pub fn collisions(self) -> u64 {
         self.0.ulong32(36)
     }
-    /// `long unsigned int rx_length_errors` at 40
+    /// `long unsigned int rx_length_errors` at 40, 4 bytes
     #[inline]
     pub fn rx_length_errors(self) -> u64 {
         self.0.ulong32(40)
     }
-    /// `long unsigned int rx_over_errors` at 44
+    /// `long unsigned int rx_over_errors` at 44, 4 bytes
     #[inline]
     pub fn rx_over_errors(self) -> u64 {
         self.0.ulong32(44)
     }
-    /// `long unsigned int rx_crc_errors` at 48
+    /// `long unsigned int rx_crc_errors` at 48, 4 bytes
     #[inline]
     pub fn rx_crc_errors(self) -> u64 {
         self.0.ulong32(48)
     }
-    /// `long unsigned int rx_frame_errors` at 52
+    /// `long unsigned int rx_frame_errors` at 52, 4 bytes
     #[inline]
     pub fn rx_frame_errors(self) -> u64 {
         self.0.ulong32(52)
     }
-    /// `long unsigned int rx_fifo_errors` at 56
+    /// `long unsigned int rx_fifo_errors` at 56, 4 bytes
     #[inline]
     pub fn rx_fifo_errors(self) -> u64 {
         self.0.ulong32(56)
     }
-    /// `long unsigned int rx_missed_errors` at 60
+    /// `long unsigned int rx_missed_errors` at 60, 4 bytes
     #[inline]
     pub fn rx_missed_errors(self) -> u64 {
         self.0.ulong32(60)
     }
-    /// `long unsigned int tx_aborted_errors` at 64
+    /// `long unsigned int tx_aborted_errors` at 64, 4 bytes
     #[inline]
     pub fn tx_aborted_errors(self) -> u64 {
         self.0.ulong32(64)
     }
-    /// `long unsigned int tx_carrier_errors` at 68
+    /// `long unsigned int tx_carrier_errors` at 68, 4 bytes
     #[inline]
     pub fn tx_carrier_errors(self) -> u64 {
         self.0.ulong32(68)
     }
-    /// `long unsigned int tx_fifo_errors` at 72
+    /// `long unsigned int tx_fifo_errors` at 72, 4 bytes
     #[inline]
     pub fn tx_fifo_errors(self) -> u64 {
         self.0.ulong32(72)
     }
-    /// `long unsigned int tx_heartbeat_errors` at 76
+    /// `long unsigned int tx_heartbeat_errors` at 76, 4 bytes
     #[inline]
     pub fn tx_heartbeat_errors(self) -> u64 {
         self.0.ulong32(76)
     }
-    /// `long unsigned int tx_window_errors` at 80
+    /// `long unsigned int tx_window_errors` at 80, 4 bytes
     #[inline]
     pub fn tx_window_errors(self) -> u64 {
         self.0.ulong32(80)
     }
-    /// `long unsigned int rx_compressed` at 84
+    /// `long unsigned int rx_compressed` at 84, 4 bytes
     #[inline]
     pub fn rx_compressed(self) -> u64 {
         self.0.ulong32(84)
     }
-    /// `long unsigned int tx_compressed` at 88
+    /// `long unsigned int tx_compressed` at 88, 4 bytes
     #[inline]
     pub fn tx_compressed(self) -> u64 {
         self.0.ulong32(88)
@@ -1317,56 +1317,56 @@ impl<'m> View<'m> for netif_rx_stats<'m> {
 }
 impl ::core::fmt::Debug for netif_rx_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> netif_rx_stats<'m> {
-    /// `unsigned int total` at 0
+    /// `unsigned int total` at 0, 4 bytes
     #[inline]
     pub fn total(self) -> u32 {
         self.0.u32(0)
     }
-    /// `unsigned int dropped` at 4
+    /// `unsigned int dropped` at 4, 4 bytes
     #[inline]
     pub fn dropped(self) -> u32 {
         self.0.u32(4)
     }
-    /// `unsigned int time_squeeze` at 8
+    /// `unsigned int time_squeeze` at 8, 4 bytes
     #[inline]
     pub fn time_squeeze(self) -> u32 {
         self.0.u32(8)
     }
-    /// `unsigned int throttled` at 12
+    /// `unsigned int throttled` at 12, 4 bytes
     #[inline]
     pub fn throttled(self) -> u32 {
         self.0.u32(12)
     }
-    /// `unsigned int fastroute_hit` at 16
+    /// `unsigned int fastroute_hit` at 16, 4 bytes
     #[inline]
     pub fn fastroute_hit(self) -> u32 {
         self.0.u32(16)
     }
-    /// `unsigned int fastroute_success` at 20
+    /// `unsigned int fastroute_success` at 20, 4 bytes
     #[inline]
     pub fn fastroute_success(self) -> u32 {
         self.0.u32(20)
     }
-    /// `unsigned int fastroute_defer` at 24
+    /// `unsigned int fastroute_defer` at 24, 4 bytes
     #[inline]
     pub fn fastroute_defer(self) -> u32 {
         self.0.u32(24)
     }
-    /// `unsigned int fastroute_deferred_out` at 28
+    /// `unsigned int fastroute_deferred_out` at 28, 4 bytes
     #[inline]
     pub fn fastroute_deferred_out(self) -> u32 {
         self.0.u32(28)
     }
-    /// `unsigned int fastroute_latency_reduction` at 32
+    /// `unsigned int fastroute_latency_reduction` at 32, 4 bytes
     #[inline]
     pub fn fastroute_latency_reduction(self) -> u32 {
         self.0.u32(32)
     }
-    /// `unsigned int cpu_collision` at 36
+    /// `unsigned int cpu_collision` at 36, 4 bytes
     #[inline]
     pub fn cpu_collision(self) -> u32 {
         self.0.u32(36)
@@ -1395,31 +1395,31 @@ impl<'m> View<'m> for dev_mc_list<'m> {
 }
 impl ::core::fmt::Debug for dev_mc_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> dev_mc_list<'m> {
-    /// `struct dev_mc_list *next` at 0
+    /// `struct dev_mc_list *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, dev_mc_list<'m>> {
         self.0.ptr32(0)
     }
-    /// `__u8 dmi_addr[32]` at 4
+    /// `__u8 dmi_addr[32]` at 4, 32 bytes
     #[inline]
     pub fn dmi_addr(self) -> Array<'m, u8> {
         self.0.array(4, 32)
     }
-    /// `unsigned char dmi_addrlen` at 36
+    /// `unsigned char dmi_addrlen` at 36, 1 byte
     #[inline]
     pub fn dmi_addrlen(self) -> u8 {
         self.0.u8(36)
     }
-    /// `int dmi_users` at 40
+    /// `int dmi_users` at 40, 4 bytes
     #[inline]
     pub fn dmi_users(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int dmi_gusers` at 44
+    /// `int dmi_gusers` at 44, 4 bytes
     #[inline]
     pub fn dmi_gusers(self) -> i32 {
         self.0.i32(44)
@@ -1451,41 +1451,41 @@ impl<'m> View<'m> for hh_cache<'m> {
 }
 impl ::core::fmt::Debug for hh_cache<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> hh_cache<'m> {
-    /// `struct hh_cache *hh_next` at 0
+    /// `struct hh_cache *hh_next` at 0, 4 bytes
     #[inline]
     pub fn hh_next(self) -> Ptr<'m, hh_cache<'m>> {
         self.0.ptr32(0)
     }
-    /// `atomic_t hh_refcnt` at 4
+    /// `atomic_t hh_refcnt` at 4, 4 bytes
     #[inline]
     pub fn hh_refcnt(self) -> atomic_t<'m> {
         self.0.sub(4)
     }
-    /// `short unsigned int hh_type` at 8
+    /// `short unsigned int hh_type` at 8, 2 bytes
     #[inline]
     pub fn hh_type(self) -> u16 {
         self.0.u16(8)
     }
-    /// `int hh_len` at 12
+    /// `int hh_len` at 12, 4 bytes
     #[inline]
     pub fn hh_len(self) -> i32 {
         self.0.i32(12)
     }
-    /// `int (*hh_output)(struct sk_buff *)` at 16
+    /// `int (*hh_output)(struct sk_buff *)` at 16, 4 bytes
     #[inline]
     pub fn hh_output(self) -> FnPtr<'m> {
         self.0.ptr32(16)
     }
-    /// `rwlock_t hh_lock` at 20
+    /// `rwlock_t hh_lock` at 20, 8 bytes
     #[inline]
     pub fn hh_lock(self) -> rwlock_t<'m> {
         self.0.sub(20)
     }
-    /// `long unsigned int hh_data[8]` at 28
+    /// `long unsigned int hh_data[8]` at 28, 32 bytes
     #[inline]
     pub fn hh_data(self) -> Array<'m, ULong32> {
         self.0.array(28, 8)
@@ -1562,453 +1562,453 @@ impl<'m> View<'m> for net_device<'m> {
 }
 impl ::core::fmt::Debug for net_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> net_device<'m> {
-    /// `char name[16]` at 0
+    /// `char name[16]` at 0, 16 bytes
     #[inline]
     pub fn name(self) -> CharArray<'m> {
         self.0.chars(0, 16)
     }
-    /// `long unsigned int mem_end` at 16
+    /// `long unsigned int mem_end` at 16, 4 bytes
     #[inline]
     pub fn mem_end(self) -> u64 {
         self.0.ulong32(16)
     }
-    /// `long unsigned int mem_start` at 20
+    /// `long unsigned int mem_start` at 20, 4 bytes
     #[inline]
     pub fn mem_start(self) -> u64 {
         self.0.ulong32(20)
     }
-    /// `long unsigned int base_addr` at 24
+    /// `long unsigned int base_addr` at 24, 4 bytes
     #[inline]
     pub fn base_addr(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `unsigned int irq` at 28
+    /// `unsigned int irq` at 28, 4 bytes
     #[inline]
     pub fn irq(self) -> u32 {
         self.0.u32(28)
     }
-    /// `unsigned char if_port` at 32
+    /// `unsigned char if_port` at 32, 1 byte
     #[inline]
     pub fn if_port(self) -> u8 {
         self.0.u8(32)
     }
-    /// `unsigned char dma` at 33
+    /// `unsigned char dma` at 33, 1 byte
     #[inline]
     pub fn dma(self) -> u8 {
         self.0.u8(33)
     }
-    /// `long unsigned int state` at 36
+    /// `long unsigned int state` at 36, 4 bytes
     #[inline]
     pub fn state(self) -> u64 {
         self.0.ulong32(36)
     }
-    /// `struct net_device *next` at 40
+    /// `struct net_device *next` at 40, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(40)
     }
-    /// `int (*init)(struct net_device *)` at 44
+    /// `int (*init)(struct net_device *)` at 44, 4 bytes
     #[inline]
     pub fn init(self) -> FnPtr<'m> {
         self.0.ptr32(44)
     }
-    /// `struct net_device *next_sched` at 48
+    /// `struct net_device *next_sched` at 48, 4 bytes
     #[inline]
     pub fn next_sched(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(48)
     }
-    /// `int ifindex` at 52
+    /// `int ifindex` at 52, 4 bytes
     #[inline]
     pub fn ifindex(self) -> i32 {
         self.0.i32(52)
     }
-    /// `int iflink` at 56
+    /// `int iflink` at 56, 4 bytes
     #[inline]
     pub fn iflink(self) -> i32 {
         self.0.i32(56)
     }
-    /// `struct net_device_stats *(*get_stats)(struct net_device *)` at 60
+    /// `struct net_device_stats *(*get_stats)(struct net_device *)` at 60, 4 bytes
     #[inline]
     pub fn get_stats(self) -> FnPtr<'m> {
         self.0.ptr32(60)
     }
-    /// `struct iw_statistics *(*get_wireless_stats)(struct net_device *)` at 64
+    /// `struct iw_statistics *(*get_wireless_stats)(struct net_device *)` at 64, 4 bytes
     #[inline]
     pub fn get_wireless_stats(self) -> FnPtr<'m> {
         self.0.ptr32(64)
     }
-    /// `struct iw_handler_def *wireless_handlers` at 68
+    /// `struct iw_handler_def *wireless_handlers` at 68, 4 bytes
     #[inline]
     pub fn wireless_handlers(self) -> Ptr<'m, iw_handler_def<'m>> {
         self.0.ptr32(68)
     }
-    /// `struct ethtool_ops *ethtool_ops` at 72
+    /// `struct ethtool_ops *ethtool_ops` at 72, 4 bytes
     #[inline]
     pub fn ethtool_ops(self) -> Ptr<'m, ethtool_ops<'m>> {
         self.0.ptr32(72)
     }
-    /// `long unsigned int trans_start` at 76
+    /// `long unsigned int trans_start` at 76, 4 bytes
     #[inline]
     pub fn trans_start(self) -> u64 {
         self.0.ulong32(76)
     }
-    /// `long unsigned int last_rx` at 80
+    /// `long unsigned int last_rx` at 80, 4 bytes
     #[inline]
     pub fn last_rx(self) -> u64 {
         self.0.ulong32(80)
     }
-    /// `short unsigned int flags` at 84
+    /// `short unsigned int flags` at 84, 2 bytes
     #[inline]
     pub fn flags(self) -> u16 {
         self.0.u16(84)
     }
-    /// `short unsigned int gflags` at 86
+    /// `short unsigned int gflags` at 86, 2 bytes
     #[inline]
     pub fn gflags(self) -> u16 {
         self.0.u16(86)
     }
-    /// `short unsigned int priv_flags` at 88
+    /// `short unsigned int priv_flags` at 88, 2 bytes
     #[inline]
     pub fn priv_flags(self) -> u16 {
         self.0.u16(88)
     }
-    /// `short unsigned int unused_alignment_fixer` at 90
+    /// `short unsigned int unused_alignment_fixer` at 90, 2 bytes
     #[inline]
     pub fn unused_alignment_fixer(self) -> u16 {
         self.0.u16(90)
     }
-    /// `unsigned int mtu` at 92
+    /// `unsigned int mtu` at 92, 4 bytes
     #[inline]
     pub fn mtu(self) -> u32 {
         self.0.u32(92)
     }
-    /// `short unsigned int type` at 96
+    /// `short unsigned int type` at 96, 2 bytes
     #[doc(alias = "type")]
     #[inline]
     pub fn type_(self) -> u16 {
         self.0.u16(96)
     }
-    /// `short unsigned int hard_header_len` at 98
+    /// `short unsigned int hard_header_len` at 98, 2 bytes
     #[inline]
     pub fn hard_header_len(self) -> u16 {
         self.0.u16(98)
     }
-    /// `void *priv` at 100
+    /// `void *priv` at 100, 4 bytes
     #[doc(alias = "priv")]
     #[inline]
     pub fn priv_(self) -> Ptr<'m, Void> {
         self.0.ptr32(100)
     }
-    /// `struct net_device *master` at 104
+    /// `struct net_device *master` at 104, 4 bytes
     #[inline]
     pub fn master(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(104)
     }
-    /// `unsigned char broadcast[32]` at 108
+    /// `unsigned char broadcast[32]` at 108, 32 bytes
     #[inline]
     pub fn broadcast(self) -> Array<'m, u8> {
         self.0.array(108, 32)
     }
-    /// `unsigned char dev_addr[32]` at 140
+    /// `unsigned char dev_addr[32]` at 140, 32 bytes
     #[inline]
     pub fn dev_addr(self) -> Array<'m, u8> {
         self.0.array(140, 32)
     }
-    /// `unsigned char addr_len` at 172
+    /// `unsigned char addr_len` at 172, 1 byte
     #[inline]
     pub fn addr_len(self) -> u8 {
         self.0.u8(172)
     }
-    /// `struct dev_mc_list *mc_list` at 176
+    /// `struct dev_mc_list *mc_list` at 176, 4 bytes
     #[inline]
     pub fn mc_list(self) -> Ptr<'m, dev_mc_list<'m>> {
         self.0.ptr32(176)
     }
-    /// `int mc_count` at 180
+    /// `int mc_count` at 180, 4 bytes
     #[inline]
     pub fn mc_count(self) -> i32 {
         self.0.i32(180)
     }
-    /// `int promiscuity` at 184
+    /// `int promiscuity` at 184, 4 bytes
     #[inline]
     pub fn promiscuity(self) -> i32 {
         self.0.i32(184)
     }
-    /// `int allmulti` at 188
+    /// `int allmulti` at 188, 4 bytes
     #[inline]
     pub fn allmulti(self) -> i32 {
         self.0.i32(188)
     }
-    /// `int watchdog_timeo` at 192
+    /// `int watchdog_timeo` at 192, 4 bytes
     #[inline]
     pub fn watchdog_timeo(self) -> i32 {
         self.0.i32(192)
     }
-    /// `struct timer_list watchdog_timer` at 196
+    /// `struct timer_list watchdog_timer` at 196, 36 bytes
     #[inline]
     pub fn watchdog_timer(self) -> timer_list<'m> {
         self.0.sub(196)
     }
-    /// `void *atalk_ptr` at 232
+    /// `void *atalk_ptr` at 232, 4 bytes
     #[inline]
     pub fn atalk_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(232)
     }
-    /// `void *ip_ptr` at 236
+    /// `void *ip_ptr` at 236, 4 bytes
     #[inline]
     pub fn ip_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(236)
     }
-    /// `void *dn_ptr` at 240
+    /// `void *dn_ptr` at 240, 4 bytes
     #[inline]
     pub fn dn_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(240)
     }
-    /// `void *ip6_ptr` at 244
+    /// `void *ip6_ptr` at 244, 4 bytes
     #[inline]
     pub fn ip6_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(244)
     }
-    /// `void *ec_ptr` at 248
+    /// `void *ec_ptr` at 248, 4 bytes
     #[inline]
     pub fn ec_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(248)
     }
-    /// `void *ax25_ptr` at 252
+    /// `void *ax25_ptr` at 252, 4 bytes
     #[inline]
     pub fn ax25_ptr(self) -> Ptr<'m, Void> {
         self.0.ptr32(252)
     }
-    /// `struct list_head poll_list` at 256
+    /// `struct list_head poll_list` at 256, 8 bytes
     #[inline]
     pub fn poll_list(self) -> list_head<'m> {
         self.0.sub(256)
     }
-    /// `int quota` at 264
+    /// `int quota` at 264, 4 bytes
     #[inline]
     pub fn quota(self) -> i32 {
         self.0.i32(264)
     }
-    /// `int weight` at 268
+    /// `int weight` at 268, 4 bytes
     #[inline]
     pub fn weight(self) -> i32 {
         self.0.i32(268)
     }
-    /// `struct Qdisc *qdisc` at 272
+    /// `struct Qdisc *qdisc` at 272, 4 bytes
     #[inline]
     pub fn qdisc(self) -> Ptr<'m, Qdisc<'m>> {
         self.0.ptr32(272)
     }
-    /// `struct Qdisc *qdisc_sleeping` at 276
+    /// `struct Qdisc *qdisc_sleeping` at 276, 4 bytes
     #[inline]
     pub fn qdisc_sleeping(self) -> Ptr<'m, Qdisc<'m>> {
         self.0.ptr32(276)
     }
-    /// `struct Qdisc *qdisc_ingress` at 280
+    /// `struct Qdisc *qdisc_ingress` at 280, 4 bytes
     #[inline]
     pub fn qdisc_ingress(self) -> Ptr<'m, Qdisc<'m>> {
         self.0.ptr32(280)
     }
-    /// `struct list_head qdisc_list` at 284
+    /// `struct list_head qdisc_list` at 284, 8 bytes
     #[inline]
     pub fn qdisc_list(self) -> list_head<'m> {
         self.0.sub(284)
     }
-    /// `long unsigned int tx_queue_len` at 292
+    /// `long unsigned int tx_queue_len` at 292, 4 bytes
     #[inline]
     pub fn tx_queue_len(self) -> u64 {
         self.0.ulong32(292)
     }
-    /// `spinlock_t ingress_lock` at 296
+    /// `spinlock_t ingress_lock` at 296, 8 bytes
     #[inline]
     pub fn ingress_lock(self) -> spinlock_t<'m> {
         self.0.sub(296)
     }
-    /// `spinlock_t xmit_lock` at 304
+    /// `spinlock_t xmit_lock` at 304, 8 bytes
     #[inline]
     pub fn xmit_lock(self) -> spinlock_t<'m> {
         self.0.sub(304)
     }
-    /// `int xmit_lock_owner` at 312
+    /// `int xmit_lock_owner` at 312, 4 bytes
     #[inline]
     pub fn xmit_lock_owner(self) -> i32 {
         self.0.i32(312)
     }
-    /// `spinlock_t queue_lock` at 316
+    /// `spinlock_t queue_lock` at 316, 8 bytes
     #[inline]
     pub fn queue_lock(self) -> spinlock_t<'m> {
         self.0.sub(316)
     }
-    /// `atomic_t refcnt` at 324
+    /// `atomic_t refcnt` at 324, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(324)
     }
-    /// `struct list_head todo_list` at 328
+    /// `struct list_head todo_list` at 328, 8 bytes
     #[inline]
     pub fn todo_list(self) -> list_head<'m> {
         self.0.sub(328)
     }
-    /// `struct hlist_node name_hlist` at 336
+    /// `struct hlist_node name_hlist` at 336, 8 bytes
     #[inline]
     pub fn name_hlist(self) -> hlist_node<'m> {
         self.0.sub(336)
     }
-    /// `struct hlist_node index_hlist` at 344
+    /// `struct hlist_node index_hlist` at 344, 8 bytes
     #[inline]
     pub fn index_hlist(self) -> hlist_node<'m> {
         self.0.sub(344)
     }
-    /// `enum {...} reg_state` at 352
+    /// `enum {...} reg_state` at 352, 4 bytes
     #[inline]
     pub fn reg_state(self) -> net_device__reg_state {
         net_device__reg_state(self.0.u32(352))
     }
-    /// `int features` at 356
+    /// `int features` at 356, 4 bytes
     #[inline]
     pub fn features(self) -> i32 {
         self.0.i32(356)
     }
-    /// `void (*uninit)(struct net_device *)` at 360
+    /// `void (*uninit)(struct net_device *)` at 360, 4 bytes
     #[inline]
     pub fn uninit(self) -> FnPtr<'m> {
         self.0.ptr32(360)
     }
-    /// `void (*destructor)(struct net_device *)` at 364
+    /// `void (*destructor)(struct net_device *)` at 364, 4 bytes
     #[inline]
     pub fn destructor(self) -> FnPtr<'m> {
         self.0.ptr32(364)
     }
-    /// `int (*open)(struct net_device *)` at 368
+    /// `int (*open)(struct net_device *)` at 368, 4 bytes
     #[inline]
     pub fn open(self) -> FnPtr<'m> {
         self.0.ptr32(368)
     }
-    /// `int (*stop)(struct net_device *)` at 372
+    /// `int (*stop)(struct net_device *)` at 372, 4 bytes
     #[inline]
     pub fn stop(self) -> FnPtr<'m> {
         self.0.ptr32(372)
     }
-    /// `int (*hard_start_xmit)(struct sk_buff *, struct net_device *)` at 376
+    /// `int (*hard_start_xmit)(struct sk_buff *, struct net_device *)` at 376, 4 bytes
     #[inline]
     pub fn hard_start_xmit(self) -> FnPtr<'m> {
         self.0.ptr32(376)
     }
-    /// `int (*poll)(struct net_device *, int *)` at 380
+    /// `int (*poll)(struct net_device *, int *)` at 380, 4 bytes
     #[inline]
     pub fn poll(self) -> FnPtr<'m> {
         self.0.ptr32(380)
     }
-    /// `int (*hard_header)(struct sk_buff *, struct net_device *, short unsigned int, void *, void *, unsigned int)` at 384
+    /// `int (*hard_header)(struct sk_buff *, struct net_device *, short unsigned int, void *, void *, unsigned int)` at 384, 4 bytes
     #[inline]
     pub fn hard_header(self) -> FnPtr<'m> {
         self.0.ptr32(384)
     }
-    /// `int (*rebuild_header)(struct sk_buff *)` at 388
+    /// `int (*rebuild_header)(struct sk_buff *)` at 388, 4 bytes
     #[inline]
     pub fn rebuild_header(self) -> FnPtr<'m> {
         self.0.ptr32(388)
     }
-    /// `void (*set_multicast_list)(struct net_device *)` at 392
+    /// `void (*set_multicast_list)(struct net_device *)` at 392, 4 bytes
     #[inline]
     pub fn set_multicast_list(self) -> FnPtr<'m> {
         self.0.ptr32(392)
     }
-    /// `int (*set_mac_address)(struct net_device *, void *)` at 396
+    /// `int (*set_mac_address)(struct net_device *, void *)` at 396, 4 bytes
     #[inline]
     pub fn set_mac_address(self) -> FnPtr<'m> {
         self.0.ptr32(396)
     }
-    /// `int (*do_ioctl)(struct net_device *, struct ifreq *, int)` at 400
+    /// `int (*do_ioctl)(struct net_device *, struct ifreq *, int)` at 400, 4 bytes
     #[inline]
     pub fn do_ioctl(self) -> FnPtr<'m> {
         self.0.ptr32(400)
     }
-    /// `int (*set_config)(struct net_device *, struct ifmap *)` at 404
+    /// `int (*set_config)(struct net_device *, struct ifmap *)` at 404, 4 bytes
     #[inline]
     pub fn set_config(self) -> FnPtr<'m> {
         self.0.ptr32(404)
     }
-    /// `int (*hard_header_cache)(struct neighbour *, struct hh_cache *)` at 408
+    /// `int (*hard_header_cache)(struct neighbour *, struct hh_cache *)` at 408, 4 bytes
     #[inline]
     pub fn hard_header_cache(self) -> FnPtr<'m> {
         self.0.ptr32(408)
     }
-    /// `void (*header_cache_update)(struct hh_cache *, struct net_device *, unsigned char *)` at 412
+    /// `void (*header_cache_update)(struct hh_cache *, struct net_device *, unsigned char *)` at 412, 4 bytes
     #[inline]
     pub fn header_cache_update(self) -> FnPtr<'m> {
         self.0.ptr32(412)
     }
-    /// `int (*change_mtu)(struct net_device *, int)` at 416
+    /// `int (*change_mtu)(struct net_device *, int)` at 416, 4 bytes
     #[inline]
     pub fn change_mtu(self) -> FnPtr<'m> {
         self.0.ptr32(416)
     }
-    /// `void (*tx_timeout)(struct net_device *)` at 420
+    /// `void (*tx_timeout)(struct net_device *)` at 420, 4 bytes
     #[inline]
     pub fn tx_timeout(self) -> FnPtr<'m> {
         self.0.ptr32(420)
     }
-    /// `void (*vlan_rx_register)(struct net_device *, struct vlan_group *)` at 424
+    /// `void (*vlan_rx_register)(struct net_device *, struct vlan_group *)` at 424, 4 bytes
     #[inline]
     pub fn vlan_rx_register(self) -> FnPtr<'m> {
         self.0.ptr32(424)
     }
-    /// `void (*vlan_rx_add_vid)(struct net_device *, short unsigned int)` at 428
+    /// `void (*vlan_rx_add_vid)(struct net_device *, short unsigned int)` at 428, 4 bytes
     #[inline]
     pub fn vlan_rx_add_vid(self) -> FnPtr<'m> {
         self.0.ptr32(428)
     }
-    /// `void (*vlan_rx_kill_vid)(struct net_device *, short unsigned int)` at 432
+    /// `void (*vlan_rx_kill_vid)(struct net_device *, short unsigned int)` at 432, 4 bytes
     #[inline]
     pub fn vlan_rx_kill_vid(self) -> FnPtr<'m> {
         self.0.ptr32(432)
     }
-    /// `int (*hard_header_parse)(struct sk_buff *, unsigned char *)` at 436
+    /// `int (*hard_header_parse)(struct sk_buff *, unsigned char *)` at 436, 4 bytes
     #[inline]
     pub fn hard_header_parse(self) -> FnPtr<'m> {
         self.0.ptr32(436)
     }
-    /// `int (*neigh_setup)(struct net_device *, struct neigh_parms *)` at 440
+    /// `int (*neigh_setup)(struct net_device *, struct neigh_parms *)` at 440, 4 bytes
     #[inline]
     pub fn neigh_setup(self) -> FnPtr<'m> {
         self.0.ptr32(440)
     }
-    /// `int (*accept_fastpath)(struct net_device *, struct dst_entry *)` at 444
+    /// `int (*accept_fastpath)(struct net_device *, struct dst_entry *)` at 444, 4 bytes
     #[inline]
     pub fn accept_fastpath(self) -> FnPtr<'m> {
         self.0.ptr32(444)
     }
-    /// `int netpoll_rx` at 448
+    /// `int netpoll_rx` at 448, 4 bytes
     #[inline]
     pub fn netpoll_rx(self) -> i32 {
         self.0.i32(448)
     }
-    /// `void (*poll_controller)(struct net_device *)` at 452
+    /// `void (*poll_controller)(struct net_device *)` at 452, 4 bytes
     #[inline]
     pub fn poll_controller(self) -> FnPtr<'m> {
         self.0.ptr32(452)
     }
-    /// `struct net_bridge_port *br_port` at 456
+    /// `struct net_bridge_port *br_port` at 456, 4 bytes
     #[inline]
     pub fn br_port(self) -> Ptr<'m, net_bridge_port<'m>> {
         self.0.ptr32(456)
     }
-    /// `struct divert_blk *divert` at 460
+    /// `struct divert_blk *divert` at 460, 4 bytes
     #[inline]
     pub fn divert(self) -> Ptr<'m, divert_blk<'m>> {
         self.0.ptr32(460)
     }
-    /// `struct class_device class_dev` at 464
+    /// `struct class_device class_dev` at 464, 92 bytes
     #[inline]
     pub fn class_dev(self) -> class_device<'m> {
         self.0.sub(464)
     }
-    /// `int padded` at 556
+    /// `int padded` at 556, 4 bytes
     #[inline]
     pub fn padded(self) -> i32 {
         self.0.i32(556)
@@ -2077,32 +2077,32 @@ impl<'m> View<'m> for packet_type<'m> {
 }
 impl ::core::fmt::Debug for packet_type<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> packet_type<'m> {
-    /// `short unsigned int type` at 0
+    /// `short unsigned int type` at 0, 2 bytes
     #[doc(alias = "type")]
     #[inline]
     pub fn type_(self) -> u16 {
         self.0.u16(0)
     }
-    /// `struct net_device *dev` at 4
+    /// `struct net_device *dev` at 4, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(4)
     }
-    /// `int (*func)(struct sk_buff *, struct net_device *, struct packet_type *)` at 8
+    /// `int (*func)(struct sk_buff *, struct net_device *, struct packet_type *)` at 8, 4 bytes
     #[inline]
     pub fn func(self) -> FnPtr<'m> {
         self.0.ptr32(8)
     }
-    /// `void *af_packet_priv` at 12
+    /// `void *af_packet_priv` at 12, 4 bytes
     #[inline]
     pub fn af_packet_priv(self) -> Ptr<'m, Void> {
         self.0.ptr32(12)
     }
-    /// `struct list_head list` at 16
+    /// `struct list_head list` at 16, 8 bytes
     #[inline]
     pub fn list(self) -> list_head<'m> {
         self.0.sub(16)
@@ -2135,46 +2135,46 @@ impl<'m> View<'m> for softnet_data<'m> {
 }
 impl ::core::fmt::Debug for softnet_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> softnet_data<'m> {
-    /// `int throttle` at 0
+    /// `int throttle` at 0, 4 bytes
     #[inline]
     pub fn throttle(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int cng_level` at 4
+    /// `int cng_level` at 4, 4 bytes
     #[inline]
     pub fn cng_level(self) -> i32 {
         self.0.i32(4)
     }
-    /// `int avg_blog` at 8
+    /// `int avg_blog` at 8, 4 bytes
     #[inline]
     pub fn avg_blog(self) -> i32 {
         self.0.i32(8)
     }
-    /// `struct sk_buff_head input_pkt_queue` at 12
+    /// `struct sk_buff_head input_pkt_queue` at 12, 20 bytes
     #[inline]
     pub fn input_pkt_queue(self) -> sk_buff_head<'m> {
         self.0.sub(12)
     }
-    /// `struct list_head poll_list` at 32
+    /// `struct list_head poll_list` at 32, 8 bytes
     #[inline]
     pub fn poll_list(self) -> list_head<'m> {
         self.0.sub(32)
     }
-    /// `struct net_device *output_queue` at 40
+    /// `struct net_device *output_queue` at 40, 4 bytes
     #[inline]
     pub fn output_queue(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(40)
     }
-    /// `struct sk_buff *completion_queue` at 44
+    /// `struct sk_buff *completion_queue` at 44, 4 bytes
     #[inline]
     pub fn completion_queue(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(44)
     }
-    /// `struct net_device backlog_dev` at 48
+    /// `struct net_device backlog_dev` at 48, 560 bytes
     #[inline]
     pub fn backlog_dev(self) -> net_device<'m> {
         self.0.sub(48)
@@ -2245,21 +2245,21 @@ impl<'m> View<'m> for pid<'m> {
 }
 impl ::core::fmt::Debug for pid<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> pid<'m> {
-    /// `int nr` at 0
+    /// `int nr` at 0, 4 bytes
     #[inline]
     pub fn nr(self) -> i32 {
         self.0.i32(0)
     }
-    /// `struct hlist_node pid_chain` at 4
+    /// `struct hlist_node pid_chain` at 4, 8 bytes
     #[inline]
     pub fn pid_chain(self) -> hlist_node<'m> {
         self.0.sub(4)
     }
-    /// `struct list_head pid_list` at 12
+    /// `struct list_head pid_list` at 12, 8 bytes
     #[inline]
     pub fn pid_list(self) -> list_head<'m> {
         self.0.sub(12)
@@ -2288,46 +2288,46 @@ impl<'m> View<'m> for tc_stats<'m> {
 }
 impl ::core::fmt::Debug for tc_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> tc_stats<'m> {
-    /// `__u64 bytes` at 0
+    /// `__u64 bytes` at 0, 8 bytes
     #[inline]
     pub fn bytes(self) -> u64 {
         self.0.u64(0)
     }
-    /// `__u32 packets` at 8
+    /// `__u32 packets` at 8, 4 bytes
     #[inline]
     pub fn packets(self) -> u32 {
         self.0.u32(8)
     }
-    /// `__u32 drops` at 12
+    /// `__u32 drops` at 12, 4 bytes
     #[inline]
     pub fn drops(self) -> u32 {
         self.0.u32(12)
     }
-    /// `__u32 overlimits` at 16
+    /// `__u32 overlimits` at 16, 4 bytes
     #[inline]
     pub fn overlimits(self) -> u32 {
         self.0.u32(16)
     }
-    /// `__u32 bps` at 20
+    /// `__u32 bps` at 20, 4 bytes
     #[inline]
     pub fn bps(self) -> u32 {
         self.0.u32(20)
     }
-    /// `__u32 pps` at 24
+    /// `__u32 pps` at 24, 4 bytes
     #[inline]
     pub fn pps(self) -> u32 {
         self.0.u32(24)
     }
-    /// `__u32 qlen` at 28
+    /// `__u32 qlen` at 28, 4 bytes
     #[inline]
     pub fn qlen(self) -> u32 {
         self.0.u32(28)
     }
-    /// `__u32 backlog` at 32
+    /// `__u32 backlog` at 32, 4 bytes
     #[inline]
     pub fn backlog(self) -> u32 {
         self.0.u32(32)
@@ -2356,16 +2356,16 @@ impl<'m> View<'m> for rcu_head<'m> {
 }
 impl ::core::fmt::Debug for rcu_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rcu_head<'m> {
-    /// `struct rcu_head *next` at 0
+    /// `struct rcu_head *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, rcu_head<'m>> {
         self.0.ptr32(0)
     }
-    /// `void (*func)(struct rcu_head *)` at 4
+    /// `void (*func)(struct rcu_head *)` at 4, 4 bytes
     #[inline]
     pub fn func(self) -> FnPtr<'m> {
         self.0.ptr32(4)
@@ -2394,26 +2394,26 @@ impl<'m> View<'m> for rb_node<'m> {
 }
 impl ::core::fmt::Debug for rb_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rb_node<'m> {
-    /// `struct rb_node *rb_parent` at 0
+    /// `struct rb_node *rb_parent` at 0, 4 bytes
     #[inline]
     pub fn rb_parent(self) -> Ptr<'m, rb_node<'m>> {
         self.0.ptr32(0)
     }
-    /// `int rb_color` at 4
+    /// `int rb_color` at 4, 4 bytes
     #[inline]
     pub fn rb_color(self) -> i32 {
         self.0.i32(4)
     }
-    /// `struct rb_node *rb_right` at 8
+    /// `struct rb_node *rb_right` at 8, 4 bytes
     #[inline]
     pub fn rb_right(self) -> Ptr<'m, rb_node<'m>> {
         self.0.ptr32(8)
     }
-    /// `struct rb_node *rb_left` at 12
+    /// `struct rb_node *rb_left` at 12, 4 bytes
     #[inline]
     pub fn rb_left(self) -> Ptr<'m, rb_node<'m>> {
         self.0.ptr32(12)
@@ -2442,11 +2442,11 @@ impl<'m> View<'m> for rb_root<'m> {
 }
 impl ::core::fmt::Debug for rb_root<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rb_root<'m> {
-    /// `struct rb_node *rb_node` at 0
+    /// `struct rb_node *rb_node` at 0, 4 bytes
     #[inline]
     pub fn rb_node(self) -> Ptr<'m, rb_node<'m>> {
         self.0.ptr32(0)
@@ -2478,31 +2478,31 @@ impl<'m> View<'m> for mm_context_t<'m> {
 }
 impl ::core::fmt::Debug for mm_context_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_context_t<'m> {
-    /// `int size` at 0
+    /// `int size` at 0, 4 bytes
     #[inline]
     pub fn size(self) -> i32 {
         self.0.i32(0)
     }
-    /// `struct semaphore sem` at 4
+    /// `struct semaphore sem` at 4, 24 bytes
     #[inline]
     pub fn sem(self) -> semaphore<'m> {
         self.0.sub(4)
     }
-    /// `void *ldt` at 28
+    /// `void *ldt` at 28, 4 bytes
     #[inline]
     pub fn ldt(self) -> Ptr<'m, Void> {
         self.0.ptr32(28)
     }
-    /// `struct desc_struct user_cs` at 32
+    /// `struct desc_struct user_cs` at 32, 8 bytes
     #[inline]
     pub fn user_cs(self) -> desc_struct<'m> {
         self.0.sub(32)
     }
-    /// `long unsigned int exec_limit` at 40
+    /// `long unsigned int exec_limit` at 40, 4 bytes
     #[inline]
     pub fn exec_limit(self) -> u64 {
         self.0.ulong32(40)
@@ -2542,186 +2542,186 @@ impl<'m> View<'m> for mm_struct<'m> {
 }
 impl ::core::fmt::Debug for mm_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> mm_struct<'m> {
-    /// `struct vm_area_struct *mmap` at 0
+    /// `struct vm_area_struct *mmap` at 0, 4 bytes
     #[inline]
     pub fn mmap(self) -> Ptr<'m, vm_area_struct<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct rb_root mm_rb` at 4
+    /// `struct rb_root mm_rb` at 4, 4 bytes
     #[inline]
     pub fn mm_rb(self) -> rb_root<'m> {
         self.0.sub(4)
     }
-    /// `struct vm_area_struct *mmap_cache` at 8
+    /// `struct vm_area_struct *mmap_cache` at 8, 4 bytes
     #[inline]
     pub fn mmap_cache(self) -> Ptr<'m, vm_area_struct<'m>> {
         self.0.ptr32(8)
     }
-    /// `long unsigned int (*get_unmapped_area)(struct file *, long unsigned int, long unsigned int, long unsigned int, long unsigned int)` at 12
+    /// `long unsigned int (*get_unmapped_area)(struct file *, long unsigned int, long unsigned int, long unsigned int, long unsigned int)` at 12, 4 bytes
     #[inline]
     pub fn get_unmapped_area(self) -> FnPtr<'m> {
         self.0.ptr32(12)
     }
-    /// `long unsigned int (*get_unmapped_exec_area)(struct file *, long unsigned int, long unsigned int, long unsigned int, long unsigned int)` at 16
+    /// `long unsigned int (*get_unmapped_exec_area)(struct file *, long unsigned int, long unsigned int, long unsigned int, long unsigned int)` at 16, 4 bytes
     #[inline]
     pub fn get_unmapped_exec_area(self) -> FnPtr<'m> {
         self.0.ptr32(16)
     }
-    /// `void (*unmap_area)(struct vm_area_struct *)` at 20
+    /// `void (*unmap_area)(struct vm_area_struct *)` at 20, 4 bytes
     #[inline]
     pub fn unmap_area(self) -> FnPtr<'m> {
         self.0.ptr32(20)
     }
-    /// `long unsigned int mmap_base` at 24
+    /// `long unsigned int mmap_base` at 24, 4 bytes
     #[inline]
     pub fn mmap_base(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `long unsigned int free_area_cache` at 28
+    /// `long unsigned int free_area_cache` at 28, 4 bytes
     #[inline]
     pub fn free_area_cache(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `pgd_t *pgd` at 32
+    /// `pgd_t *pgd` at 32, 4 bytes
     #[inline]
     pub fn pgd(self) -> Ptr<'m, pgd_t<'m>> {
         self.0.ptr32(32)
     }
-    /// `atomic_t mm_users` at 36
+    /// `atomic_t mm_users` at 36, 4 bytes
     #[inline]
     pub fn mm_users(self) -> atomic_t<'m> {
         self.0.sub(36)
     }
-    /// `atomic_t mm_count` at 40
+    /// `atomic_t mm_count` at 40, 4 bytes
     #[inline]
     pub fn mm_count(self) -> atomic_t<'m> {
         self.0.sub(40)
     }
-    /// `int map_count` at 44
+    /// `int map_count` at 44, 4 bytes
     #[inline]
     pub fn map_count(self) -> i32 {
         self.0.i32(44)
     }
-    /// `struct rw_semaphore mmap_sem` at 48
+    /// `struct rw_semaphore mmap_sem` at 48, 20 bytes
     #[inline]
     pub fn mmap_sem(self) -> rw_semaphore<'m> {
         self.0.sub(48)
     }
-    /// `spinlock_t page_table_lock` at 68
+    /// `spinlock_t page_table_lock` at 68, 8 bytes
     #[inline]
     pub fn page_table_lock(self) -> spinlock_t<'m> {
         self.0.sub(68)
     }
-    /// `struct list_head mmlist` at 76
+    /// `struct list_head mmlist` at 76, 8 bytes
     #[inline]
     pub fn mmlist(self) -> list_head<'m> {
         self.0.sub(76)
     }
-    /// `long unsigned int start_code` at 84
+    /// `long unsigned int start_code` at 84, 4 bytes
     #[inline]
     pub fn start_code(self) -> u64 {
         self.0.ulong32(84)
     }
-    /// `long unsigned int end_code` at 88
+    /// `long unsigned int end_code` at 88, 4 bytes
     #[inline]
     pub fn end_code(self) -> u64 {
         self.0.ulong32(88)
     }
-    /// `long unsigned int start_data` at 92
+    /// `long unsigned int start_data` at 92, 4 bytes
     #[inline]
     pub fn start_data(self) -> u64 {
         self.0.ulong32(92)
     }
-    /// `long unsigned int end_data` at 96
+    /// `long unsigned int end_data` at 96, 4 bytes
     #[inline]
     pub fn end_data(self) -> u64 {
         self.0.ulong32(96)
     }
-    /// `long unsigned int start_brk` at 100
+    /// `long unsigned int start_brk` at 100, 4 bytes
     #[inline]
     pub fn start_brk(self) -> u64 {
         self.0.ulong32(100)
     }
-    /// `long unsigned int brk` at 104
+    /// `long unsigned int brk` at 104, 4 bytes
     #[inline]
     pub fn brk(self) -> u64 {
         self.0.ulong32(104)
     }
-    /// `long unsigned int start_stack` at 108
+    /// `long unsigned int start_stack` at 108, 4 bytes
     #[inline]
     pub fn start_stack(self) -> u64 {
         self.0.ulong32(108)
     }
-    /// `long unsigned int arg_start` at 112
+    /// `long unsigned int arg_start` at 112, 4 bytes
     #[inline]
     pub fn arg_start(self) -> u64 {
         self.0.ulong32(112)
     }
-    /// `long unsigned int arg_end` at 116
+    /// `long unsigned int arg_end` at 116, 4 bytes
     #[inline]
     pub fn arg_end(self) -> u64 {
         self.0.ulong32(116)
     }
-    /// `long unsigned int env_start` at 120
+    /// `long unsigned int env_start` at 120, 4 bytes
     #[inline]
     pub fn env_start(self) -> u64 {
         self.0.ulong32(120)
     }
-    /// `long unsigned int env_end` at 124
+    /// `long unsigned int env_end` at 124, 4 bytes
     #[inline]
     pub fn env_end(self) -> u64 {
         self.0.ulong32(124)
     }
-    /// `long unsigned int rss` at 128
+    /// `long unsigned int rss` at 128, 4 bytes
     #[inline]
     pub fn rss(self) -> u64 {
         self.0.ulong32(128)
     }
-    /// `long unsigned int anon_rss` at 132
+    /// `long unsigned int anon_rss` at 132, 4 bytes
     #[inline]
     pub fn anon_rss(self) -> u64 {
         self.0.ulong32(132)
     }
-    /// `long unsigned int total_vm` at 136
+    /// `long unsigned int total_vm` at 136, 4 bytes
     #[inline]
     pub fn total_vm(self) -> u64 {
         self.0.ulong32(136)
     }
-    /// `long unsigned int locked_vm` at 140
+    /// `long unsigned int locked_vm` at 140, 4 bytes
     #[inline]
     pub fn locked_vm(self) -> u64 {
         self.0.ulong32(140)
     }
-    /// `long unsigned int shared_vm` at 144
+    /// `long unsigned int shared_vm` at 144, 4 bytes
     #[inline]
     pub fn shared_vm(self) -> u64 {
         self.0.ulong32(144)
     }
-    /// `long unsigned int exec_vm` at 148
+    /// `long unsigned int exec_vm` at 148, 4 bytes
     #[inline]
     pub fn exec_vm(self) -> u64 {
         self.0.ulong32(148)
     }
-    /// `long unsigned int stack_vm` at 152
+    /// `long unsigned int stack_vm` at 152, 4 bytes
     #[inline]
     pub fn stack_vm(self) -> u64 {
         self.0.ulong32(152)
     }
-    /// `long unsigned int reserved_vm` at 156
+    /// `long unsigned int reserved_vm` at 156, 4 bytes
     #[inline]
     pub fn reserved_vm(self) -> u64 {
         self.0.ulong32(156)
     }
-    /// `long unsigned int def_flags` at 160
+    /// `long unsigned int def_flags` at 160, 4 bytes
     #[inline]
     pub fn def_flags(self) -> u64 {
         self.0.ulong32(160)
     }
-    /// `long unsigned int saved_auxv[42]` at 164
+    /// `long unsigned int saved_auxv[42]` at 164, 168 bytes
     #[inline]
     pub fn saved_auxv(self) -> Array<'m, ULong32> {
         self.0.array(164, 42)
@@ -2731,52 +2731,52 @@ impl<'m> mm_struct<'m> {
     pub fn dumpable(self) -> u32 {
         self.0.bits(2656, 2) as u32
     }
-    /// `cpumask_t cpu_vm_mask` at 336
+    /// `cpumask_t cpu_vm_mask` at 336, 4 bytes
     #[inline]
     pub fn cpu_vm_mask(self) -> cpumask_t<'m> {
         self.0.sub(336)
     }
-    /// `mm_context_t context` at 340
+    /// `mm_context_t context` at 340, 44 bytes
     #[inline]
     pub fn context(self) -> mm_context_t<'m> {
         self.0.sub(340)
     }
-    /// `long unsigned int swap_token_time` at 384
+    /// `long unsigned int swap_token_time` at 384, 4 bytes
     #[inline]
     pub fn swap_token_time(self) -> u64 {
         self.0.ulong32(384)
     }
-    /// `char recent_pagein` at 388
+    /// `char recent_pagein` at 388, 1 byte
     #[inline]
     pub fn recent_pagein(self) -> u8 {
         self.0.u8(388)
     }
-    /// `int core_waiters` at 392
+    /// `int core_waiters` at 392, 4 bytes
     #[inline]
     pub fn core_waiters(self) -> i32 {
         self.0.i32(392)
     }
-    /// `struct completion *core_startup_done` at 396
+    /// `struct completion *core_startup_done` at 396, 4 bytes
     #[inline]
     pub fn core_startup_done(self) -> Ptr<'m, completion<'m>> {
         self.0.ptr32(396)
     }
-    /// `struct completion core_done` at 400
+    /// `struct completion core_done` at 400, 20 bytes
     #[inline]
     pub fn core_done(self) -> completion<'m> {
         self.0.sub(400)
     }
-    /// `rwlock_t ioctx_list_lock` at 420
+    /// `rwlock_t ioctx_list_lock` at 420, 8 bytes
     #[inline]
     pub fn ioctx_list_lock(self) -> rwlock_t<'m> {
         self.0.sub(420)
     }
-    /// `struct kioctx *ioctx_list` at 428
+    /// `struct kioctx *ioctx_list` at 428, 4 bytes
     #[inline]
     pub fn ioctx_list(self) -> Ptr<'m, kioctx<'m>> {
         self.0.ptr32(428)
     }
-    /// `struct kioctx default_kioctx` at 432
+    /// `struct kioctx default_kioctx` at 432, 192 bytes
     #[inline]
     pub fn default_kioctx(self) -> kioctx<'m> {
         self.0.sub(432)
@@ -2805,11 +2805,11 @@ impl<'m> View<'m> for sigset_t<'m> {
 }
 impl ::core::fmt::Debug for sigset_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sigset_t<'m> {
-    /// `long unsigned int sig[2]` at 0
+    /// `long unsigned int sig[2]` at 0, 8 bytes
     #[inline]
     pub fn sig(self) -> Array<'m, ULong32> {
         self.0.array(0, 2)
@@ -2841,16 +2841,16 @@ impl<'m> View<'m> for sigpending<'m> {
 }
 impl ::core::fmt::Debug for sigpending<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sigpending<'m> {
-    /// `struct list_head list` at 0
+    /// `struct list_head list` at 0, 8 bytes
     #[inline]
     pub fn list(self) -> list_head<'m> {
         self.0.sub(0)
     }
-    /// `sigset_t signal` at 8
+    /// `sigset_t signal` at 8, 8 bytes
     #[inline]
     pub fn signal(self) -> sigset_t<'m> {
         self.0.sub(8)
@@ -2883,141 +2883,141 @@ impl<'m> View<'m> for signal_struct<'m> {
 }
 impl ::core::fmt::Debug for signal_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> signal_struct<'m> {
-    /// `atomic_t count` at 0
+    /// `atomic_t count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `task_t *curr_target` at 4
+    /// `task_t *curr_target` at 4, 4 bytes
     #[inline]
     pub fn curr_target(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(4)
     }
-    /// `struct sigpending shared_pending` at 8
+    /// `struct sigpending shared_pending` at 8, 16 bytes
     #[inline]
     pub fn shared_pending(self) -> sigpending<'m> {
         self.0.sub(8)
     }
-    /// `int group_exit` at 24
+    /// `int group_exit` at 24, 4 bytes
     #[inline]
     pub fn group_exit(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int group_exit_code` at 28
+    /// `int group_exit_code` at 28, 4 bytes
     #[inline]
     pub fn group_exit_code(self) -> i32 {
         self.0.i32(28)
     }
-    /// `struct task_struct *group_exit_task` at 32
+    /// `struct task_struct *group_exit_task` at 32, 4 bytes
     #[inline]
     pub fn group_exit_task(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(32)
     }
-    /// `int notify_count` at 36
+    /// `int notify_count` at 36, 4 bytes
     #[inline]
     pub fn notify_count(self) -> i32 {
         self.0.i32(36)
     }
-    /// `int group_stop_count` at 40
+    /// `int group_stop_count` at 40, 4 bytes
     #[inline]
     pub fn group_stop_count(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int stop_state` at 44
+    /// `int stop_state` at 44, 4 bytes
     #[inline]
     pub fn stop_state(self) -> i32 {
         self.0.i32(44)
     }
-    /// `struct list_head posix_timers` at 48
+    /// `struct list_head posix_timers` at 48, 8 bytes
     #[inline]
     pub fn posix_timers(self) -> list_head<'m> {
         self.0.sub(48)
     }
-    /// `pid_t pgrp` at 56
+    /// `pid_t pgrp` at 56, 4 bytes
     #[inline]
     pub fn pgrp(self) -> i32 {
         self.0.i32(56)
     }
-    /// `pid_t tty_old_pgrp` at 60
+    /// `pid_t tty_old_pgrp` at 60, 4 bytes
     #[inline]
     pub fn tty_old_pgrp(self) -> i32 {
         self.0.i32(60)
     }
-    /// `pid_t session` at 64
+    /// `pid_t session` at 64, 4 bytes
     #[inline]
     pub fn session(self) -> i32 {
         self.0.i32(64)
     }
-    /// `int leader` at 68
+    /// `int leader` at 68, 4 bytes
     #[inline]
     pub fn leader(self) -> i32 {
         self.0.i32(68)
     }
-    /// `struct tty_struct *tty` at 72
+    /// `struct tty_struct *tty` at 72, 4 bytes
     #[inline]
     pub fn tty(self) -> Ptr<'m, tty_struct<'m>> {
         self.0.ptr32(72)
     }
-    /// `long unsigned int utime` at 76
+    /// `long unsigned int utime` at 76, 4 bytes
     #[inline]
     pub fn utime(self) -> u64 {
         self.0.ulong32(76)
     }
-    /// `long unsigned int stime` at 80
+    /// `long unsigned int stime` at 80, 4 bytes
     #[inline]
     pub fn stime(self) -> u64 {
         self.0.ulong32(80)
     }
-    /// `long unsigned int cutime` at 84
+    /// `long unsigned int cutime` at 84, 4 bytes
     #[inline]
     pub fn cutime(self) -> u64 {
         self.0.ulong32(84)
     }
-    /// `long unsigned int cstime` at 88
+    /// `long unsigned int cstime` at 88, 4 bytes
     #[inline]
     pub fn cstime(self) -> u64 {
         self.0.ulong32(88)
     }
-    /// `long unsigned int nvcsw` at 92
+    /// `long unsigned int nvcsw` at 92, 4 bytes
     #[inline]
     pub fn nvcsw(self) -> u64 {
         self.0.ulong32(92)
     }
-    /// `long unsigned int nivcsw` at 96
+    /// `long unsigned int nivcsw` at 96, 4 bytes
     #[inline]
     pub fn nivcsw(self) -> u64 {
         self.0.ulong32(96)
     }
-    /// `long unsigned int cnvcsw` at 100
+    /// `long unsigned int cnvcsw` at 100, 4 bytes
     #[inline]
     pub fn cnvcsw(self) -> u64 {
         self.0.ulong32(100)
     }
-    /// `long unsigned int cnivcsw` at 104
+    /// `long unsigned int cnivcsw` at 104, 4 bytes
     #[inline]
     pub fn cnivcsw(self) -> u64 {
         self.0.ulong32(104)
     }
-    /// `long unsigned int min_flt` at 108
+    /// `long unsigned int min_flt` at 108, 4 bytes
     #[inline]
     pub fn min_flt(self) -> u64 {
         self.0.ulong32(108)
     }
-    /// `long unsigned int maj_flt` at 112
+    /// `long unsigned int maj_flt` at 112, 4 bytes
     #[inline]
     pub fn maj_flt(self) -> u64 {
         self.0.ulong32(112)
     }
-    /// `long unsigned int cmin_flt` at 116
+    /// `long unsigned int cmin_flt` at 116, 4 bytes
     #[inline]
     pub fn cmin_flt(self) -> u64 {
         self.0.ulong32(116)
     }
-    /// `long unsigned int cmaj_flt` at 120
+    /// `long unsigned int cmaj_flt` at 120, 4 bytes
     #[inline]
     pub fn cmaj_flt(self) -> u64 {
         self.0.ulong32(120)
@@ -3049,56 +3049,56 @@ impl<'m> View<'m> for user_struct<'m> {
 }
 impl ::core::fmt::Debug for user_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> user_struct<'m> {
-    /// `atomic_t __count` at 0
+    /// `atomic_t __count` at 0, 4 bytes
     #[inline]
     pub fn __count(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `atomic_t processes` at 4
+    /// `atomic_t processes` at 4, 4 bytes
     #[inline]
     pub fn processes(self) -> atomic_t<'m> {
         self.0.sub(4)
     }
-    /// `atomic_t files` at 8
+    /// `atomic_t files` at 8, 4 bytes
     #[inline]
     pub fn files(self) -> atomic_t<'m> {
         self.0.sub(8)
     }
-    /// `atomic_t sigpending` at 12
+    /// `atomic_t sigpending` at 12, 4 bytes
     #[inline]
     pub fn sigpending(self) -> atomic_t<'m> {
         self.0.sub(12)
     }
-    /// `long unsigned int mq_bytes` at 16
+    /// `long unsigned int mq_bytes` at 16, 4 bytes
     #[inline]
     pub fn mq_bytes(self) -> u64 {
         self.0.ulong32(16)
     }
-    /// `long unsigned int locked_shm` at 20
+    /// `long unsigned int locked_shm` at 20, 4 bytes
     #[inline]
     pub fn locked_shm(self) -> u64 {
         self.0.ulong32(20)
     }
-    /// `struct list_head uidhash_list` at 24
+    /// `struct list_head uidhash_list` at 24, 8 bytes
     #[inline]
     pub fn uidhash_list(self) -> list_head<'m> {
         self.0.sub(24)
     }
-    /// `uid_t uid` at 32
+    /// `uid_t uid` at 32, 4 bytes
     #[inline]
     pub fn uid(self) -> u32 {
         self.0.u32(32)
     }
-    /// `struct key *uid_keyring` at 36
+    /// `struct key *uid_keyring` at 36, 4 bytes
     #[inline]
     pub fn uid_keyring(self) -> Ptr<'m, key<'m>> {
         self.0.ptr32(36)
     }
-    /// `struct key *session_keyring` at 40
+    /// `struct key *session_keyring` at 40, 4 bytes
     #[inline]
     pub fn session_keyring(self) -> Ptr<'m, key<'m>> {
         self.0.ptr32(40)
@@ -3127,31 +3127,31 @@ impl<'m> View<'m> for group_info<'m> {
 }
 impl ::core::fmt::Debug for group_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> group_info<'m> {
-    /// `int ngroups` at 0
+    /// `int ngroups` at 0, 4 bytes
     #[inline]
     pub fn ngroups(self) -> i32 {
         self.0.i32(0)
     }
-    /// `atomic_t usage` at 4
+    /// `atomic_t usage` at 4, 4 bytes
     #[inline]
     pub fn usage(self) -> atomic_t<'m> {
         self.0.sub(4)
     }
-    /// `gid_t small_block[32]` at 8
+    /// `gid_t small_block[32]` at 8, 128 bytes
     #[inline]
     pub fn small_block(self) -> Array<'m, u32> {
         self.0.array(8, 32)
     }
-    /// `int nblocks` at 136
+    /// `int nblocks` at 136, 4 bytes
     #[inline]
     pub fn nblocks(self) -> i32 {
         self.0.i32(136)
     }
-    /// `gid_t *blocks[]` at 140
+    /// `gid_t *blocks[]` at 140, 0 bytes
     #[inline]
     pub fn blocks(self) -> Ptr<'m, Ptr32<'m, u32>> {
         self.0.tail(140)
@@ -3180,16 +3180,16 @@ impl<'m> View<'m> for rlimit<'m> {
 }
 impl ::core::fmt::Debug for rlimit<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rlimit<'m> {
-    /// `long unsigned int rlim_cur` at 0
+    /// `long unsigned int rlim_cur` at 0, 4 bytes
     #[inline]
     pub fn rlim_cur(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `long unsigned int rlim_max` at 4
+    /// `long unsigned int rlim_max` at 4, 4 bytes
     #[inline]
     pub fn rlim_max(self) -> u64 {
         self.0.ulong32(4)
@@ -3218,11 +3218,11 @@ impl<'m> View<'m> for sysv_sem<'m> {
 }
 impl ::core::fmt::Debug for sysv_sem<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sysv_sem<'m> {
-    /// `struct sem_undo_list *undo_list` at 0
+    /// `struct sem_undo_list *undo_list` at 0, 4 bytes
     #[inline]
     pub fn undo_list(self) -> Ptr<'m, sem_undo_list<'m>> {
         self.0.ptr32(0)
@@ -3265,156 +3265,156 @@ impl<'m> View<'m> for task_struct<'m> {
 }
 impl ::core::fmt::Debug for task_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> task_struct<'m> {
-    /// `volatile long int state` at 0
+    /// `volatile long int state` at 0, 4 bytes
     #[inline]
     pub fn state(self) -> i64 {
         self.0.long32(0)
     }
-    /// `struct thread_info *thread_info` at 4
+    /// `struct thread_info *thread_info` at 4, 4 bytes
     #[inline]
     pub fn thread_info(self) -> Ptr<'m, thread_info<'m>> {
         self.0.ptr32(4)
     }
-    /// `atomic_t usage` at 8
+    /// `atomic_t usage` at 8, 4 bytes
     #[inline]
     pub fn usage(self) -> atomic_t<'m> {
         self.0.sub(8)
     }
-    /// `long unsigned int flags` at 12
+    /// `long unsigned int flags` at 12, 4 bytes
     #[inline]
     pub fn flags(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `long unsigned int ptrace` at 16
+    /// `long unsigned int ptrace` at 16, 4 bytes
     #[inline]
     pub fn ptrace(self) -> u64 {
         self.0.ulong32(16)
     }
-    /// `int lock_depth` at 20
+    /// `int lock_depth` at 20, 4 bytes
     #[inline]
     pub fn lock_depth(self) -> i32 {
         self.0.i32(20)
     }
-    /// `int prio` at 24
+    /// `int prio` at 24, 4 bytes
     #[inline]
     pub fn prio(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int static_prio` at 28
+    /// `int static_prio` at 28, 4 bytes
     #[inline]
     pub fn static_prio(self) -> i32 {
         self.0.i32(28)
     }
-    /// `struct list_head run_list` at 32
+    /// `struct list_head run_list` at 32, 8 bytes
     #[inline]
     pub fn run_list(self) -> list_head<'m> {
         self.0.sub(32)
     }
-    /// `prio_array_t *array` at 40
+    /// `prio_array_t *array` at 40, 4 bytes
     #[inline]
     pub fn array(self) -> Ptr<'m, prio_array<'m>> {
         self.0.ptr32(40)
     }
-    /// `long unsigned int sleep_avg` at 44
+    /// `long unsigned int sleep_avg` at 44, 4 bytes
     #[inline]
     pub fn sleep_avg(self) -> u64 {
         self.0.ulong32(44)
     }
-    /// `long int interactive_credit` at 48
+    /// `long int interactive_credit` at 48, 4 bytes
     #[inline]
     pub fn interactive_credit(self) -> i64 {
         self.0.long32(48)
     }
-    /// `long long unsigned int timestamp` at 52
+    /// `long long unsigned int timestamp` at 52, 8 bytes
     #[inline]
     pub fn timestamp(self) -> u64 {
         self.0.u64(52)
     }
-    /// `long long unsigned int last_ran` at 60
+    /// `long long unsigned int last_ran` at 60, 8 bytes
     #[inline]
     pub fn last_ran(self) -> u64 {
         self.0.u64(60)
     }
-    /// `int activated` at 68
+    /// `int activated` at 68, 4 bytes
     #[inline]
     pub fn activated(self) -> i32 {
         self.0.i32(68)
     }
-    /// `long unsigned int policy` at 72
+    /// `long unsigned int policy` at 72, 4 bytes
     #[inline]
     pub fn policy(self) -> u64 {
         self.0.ulong32(72)
     }
-    /// `cpumask_t cpus_allowed` at 76
+    /// `cpumask_t cpus_allowed` at 76, 4 bytes
     #[inline]
     pub fn cpus_allowed(self) -> cpumask_t<'m> {
         self.0.sub(76)
     }
-    /// `unsigned int time_slice` at 80
+    /// `unsigned int time_slice` at 80, 4 bytes
     #[inline]
     pub fn time_slice(self) -> u32 {
         self.0.u32(80)
     }
-    /// `unsigned int first_time_slice` at 84
+    /// `unsigned int first_time_slice` at 84, 4 bytes
     #[inline]
     pub fn first_time_slice(self) -> u32 {
         self.0.u32(84)
     }
-    /// `struct list_head tasks` at 88
+    /// `struct list_head tasks` at 88, 8 bytes
     #[inline]
     pub fn tasks(self) -> list_head<'m> {
         self.0.sub(88)
     }
-    /// `struct list_head ptrace_children` at 96
+    /// `struct list_head ptrace_children` at 96, 8 bytes
     #[inline]
     pub fn ptrace_children(self) -> list_head<'m> {
         self.0.sub(96)
     }
-    /// `struct list_head ptrace_list` at 104
+    /// `struct list_head ptrace_list` at 104, 8 bytes
     #[inline]
     pub fn ptrace_list(self) -> list_head<'m> {
         self.0.sub(104)
     }
-    /// `struct mm_struct *mm` at 112
+    /// `struct mm_struct *mm` at 112, 4 bytes
     #[inline]
     pub fn mm(self) -> Ptr<'m, mm_struct<'m>> {
         self.0.ptr32(112)
     }
-    /// `struct mm_struct *active_mm` at 116
+    /// `struct mm_struct *active_mm` at 116, 4 bytes
     #[inline]
     pub fn active_mm(self) -> Ptr<'m, mm_struct<'m>> {
         self.0.ptr32(116)
     }
-    /// `struct linux_binfmt *binfmt` at 120
+    /// `struct linux_binfmt *binfmt` at 120, 4 bytes
     #[inline]
     pub fn binfmt(self) -> Ptr<'m, linux_binfmt<'m>> {
         self.0.ptr32(120)
     }
-    /// `long int exit_state` at 124
+    /// `long int exit_state` at 124, 4 bytes
     #[inline]
     pub fn exit_state(self) -> i64 {
         self.0.long32(124)
     }
-    /// `int exit_code` at 128
+    /// `int exit_code` at 128, 4 bytes
     #[inline]
     pub fn exit_code(self) -> i32 {
         self.0.i32(128)
     }
-    /// `int exit_signal` at 132
+    /// `int exit_signal` at 132, 4 bytes
     #[inline]
     pub fn exit_signal(self) -> i32 {
         self.0.i32(132)
     }
-    /// `int pdeath_signal` at 136
+    /// `int pdeath_signal` at 136, 4 bytes
     #[inline]
     pub fn pdeath_signal(self) -> i32 {
         self.0.i32(136)
     }
-    /// `long unsigned int personality` at 140
+    /// `long unsigned int personality` at 140, 4 bytes
     #[inline]
     pub fn personality(self) -> u64 {
         self.0.ulong32(140)
@@ -3424,197 +3424,197 @@ impl<'m> task_struct<'m> {
     pub fn did_exec(self) -> u32 {
         self.0.bits(1152, 1) as u32
     }
-    /// `pid_t pid` at 148
+    /// `pid_t pid` at 148, 4 bytes
     #[inline]
     pub fn pid(self) -> i32 {
         self.0.i32(148)
     }
-    /// `pid_t tgid` at 152
+    /// `pid_t tgid` at 152, 4 bytes
     #[inline]
     pub fn tgid(self) -> i32 {
         self.0.i32(152)
     }
-    /// `struct task_struct *real_parent` at 156
+    /// `struct task_struct *real_parent` at 156, 4 bytes
     #[inline]
     pub fn real_parent(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(156)
     }
-    /// `struct task_struct *parent` at 160
+    /// `struct task_struct *parent` at 160, 4 bytes
     #[inline]
     pub fn parent(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(160)
     }
-    /// `struct list_head children` at 164
+    /// `struct list_head children` at 164, 8 bytes
     #[inline]
     pub fn children(self) -> list_head<'m> {
         self.0.sub(164)
     }
-    /// `struct list_head sibling` at 172
+    /// `struct list_head sibling` at 172, 8 bytes
     #[inline]
     pub fn sibling(self) -> list_head<'m> {
         self.0.sub(172)
     }
-    /// `struct task_struct *group_leader` at 180
+    /// `struct task_struct *group_leader` at 180, 4 bytes
     #[inline]
     pub fn group_leader(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(180)
     }
-    /// `struct pid pids[4]` at 184
+    /// `struct pid pids[4]` at 184, 80 bytes
     #[inline]
     pub fn pids(self) -> Array<'m, pid<'m>> {
         self.0.array(184, 4)
     }
-    /// `wait_queue_head_t wait_chldexit` at 264
+    /// `wait_queue_head_t wait_chldexit` at 264, 16 bytes
     #[inline]
     pub fn wait_chldexit(self) -> __wait_queue_head<'m> {
         self.0.sub(264)
     }
-    /// `struct task_struct_aux *auxilliary` at 280
+    /// `struct task_struct_aux *auxilliary` at 280, 4 bytes
     #[inline]
     pub fn auxilliary(self) -> Ptr<'m, task_struct_aux<'m>> {
         self.0.ptr32(280)
     }
-    /// `int *set_child_tid` at 284
+    /// `int *set_child_tid` at 284, 4 bytes
     #[inline]
     pub fn set_child_tid(self) -> Ptr<'m, i32> {
         self.0.ptr32(284)
     }
-    /// `int *clear_child_tid` at 288
+    /// `int *clear_child_tid` at 288, 4 bytes
     #[inline]
     pub fn clear_child_tid(self) -> Ptr<'m, i32> {
         self.0.ptr32(288)
     }
-    /// `long unsigned int rt_priority` at 292
+    /// `long unsigned int rt_priority` at 292, 4 bytes
     #[inline]
     pub fn rt_priority(self) -> u64 {
         self.0.ulong32(292)
     }
-    /// `long unsigned int it_real_value` at 296
+    /// `long unsigned int it_real_value` at 296, 4 bytes
     #[inline]
     pub fn it_real_value(self) -> u64 {
         self.0.ulong32(296)
     }
-    /// `long unsigned int it_prof_value` at 300
+    /// `long unsigned int it_prof_value` at 300, 4 bytes
     #[inline]
     pub fn it_prof_value(self) -> u64 {
         self.0.ulong32(300)
     }
-    /// `long unsigned int it_virt_value` at 304
+    /// `long unsigned int it_virt_value` at 304, 4 bytes
     #[inline]
     pub fn it_virt_value(self) -> u64 {
         self.0.ulong32(304)
     }
-    /// `long unsigned int it_real_incr` at 308
+    /// `long unsigned int it_real_incr` at 308, 4 bytes
     #[inline]
     pub fn it_real_incr(self) -> u64 {
         self.0.ulong32(308)
     }
-    /// `long unsigned int it_prof_incr` at 312
+    /// `long unsigned int it_prof_incr` at 312, 4 bytes
     #[inline]
     pub fn it_prof_incr(self) -> u64 {
         self.0.ulong32(312)
     }
-    /// `long unsigned int it_virt_incr` at 316
+    /// `long unsigned int it_virt_incr` at 316, 4 bytes
     #[inline]
     pub fn it_virt_incr(self) -> u64 {
         self.0.ulong32(316)
     }
-    /// `struct timer_list real_timer` at 320
+    /// `struct timer_list real_timer` at 320, 36 bytes
     #[inline]
     pub fn real_timer(self) -> timer_list<'m> {
         self.0.sub(320)
     }
-    /// `long unsigned int utime` at 356
+    /// `long unsigned int utime` at 356, 4 bytes
     #[inline]
     pub fn utime(self) -> u64 {
         self.0.ulong32(356)
     }
-    /// `long unsigned int stime` at 360
+    /// `long unsigned int stime` at 360, 4 bytes
     #[inline]
     pub fn stime(self) -> u64 {
         self.0.ulong32(360)
     }
-    /// `long unsigned int nvcsw` at 364
+    /// `long unsigned int nvcsw` at 364, 4 bytes
     #[inline]
     pub fn nvcsw(self) -> u64 {
         self.0.ulong32(364)
     }
-    /// `long unsigned int nivcsw` at 368
+    /// `long unsigned int nivcsw` at 368, 4 bytes
     #[inline]
     pub fn nivcsw(self) -> u64 {
         self.0.ulong32(368)
     }
-    /// `struct timespec start_time` at 372
+    /// `struct timespec start_time` at 372, 8 bytes
     #[inline]
     pub fn start_time(self) -> timespec<'m> {
         self.0.sub(372)
     }
-    /// `long unsigned int min_flt` at 380
+    /// `long unsigned int min_flt` at 380, 4 bytes
     #[inline]
     pub fn min_flt(self) -> u64 {
         self.0.ulong32(380)
     }
-    /// `long unsigned int maj_flt` at 384
+    /// `long unsigned int maj_flt` at 384, 4 bytes
     #[inline]
     pub fn maj_flt(self) -> u64 {
         self.0.ulong32(384)
     }
-    /// `uid_t uid` at 388
+    /// `uid_t uid` at 388, 4 bytes
     #[inline]
     pub fn uid(self) -> u32 {
         self.0.u32(388)
     }
-    /// `uid_t euid` at 392
+    /// `uid_t euid` at 392, 4 bytes
     #[inline]
     pub fn euid(self) -> u32 {
         self.0.u32(392)
     }
-    /// `uid_t suid` at 396
+    /// `uid_t suid` at 396, 4 bytes
     #[inline]
     pub fn suid(self) -> u32 {
         self.0.u32(396)
     }
-    /// `uid_t fsuid` at 400
+    /// `uid_t fsuid` at 400, 4 bytes
     #[inline]
     pub fn fsuid(self) -> u32 {
         self.0.u32(400)
     }
-    /// `gid_t gid` at 404
+    /// `gid_t gid` at 404, 4 bytes
     #[inline]
     pub fn gid(self) -> u32 {
         self.0.u32(404)
     }
-    /// `gid_t egid` at 408
+    /// `gid_t egid` at 408, 4 bytes
     #[inline]
     pub fn egid(self) -> u32 {
         self.0.u32(408)
     }
-    /// `gid_t sgid` at 412
+    /// `gid_t sgid` at 412, 4 bytes
     #[inline]
     pub fn sgid(self) -> u32 {
         self.0.u32(412)
     }
-    /// `gid_t fsgid` at 416
+    /// `gid_t fsgid` at 416, 4 bytes
     #[inline]
     pub fn fsgid(self) -> u32 {
         self.0.u32(416)
     }
-    /// `struct group_info *group_info` at 420
+    /// `struct group_info *group_info` at 420, 4 bytes
     #[inline]
     pub fn group_info(self) -> Ptr<'m, group_info<'m>> {
         self.0.ptr32(420)
     }
-    /// `kernel_cap_t cap_effective` at 424
+    /// `kernel_cap_t cap_effective` at 424, 4 bytes
     #[inline]
     pub fn cap_effective(self) -> u32 {
         self.0.u32(424)
     }
-    /// `kernel_cap_t cap_inheritable` at 428
+    /// `kernel_cap_t cap_inheritable` at 428, 4 bytes
     #[inline]
     pub fn cap_inheritable(self) -> u32 {
         self.0.u32(428)
     }
-    /// `kernel_cap_t cap_permitted` at 432
+    /// `kernel_cap_t cap_permitted` at 432, 4 bytes
     #[inline]
     pub fn cap_permitted(self) -> u32 {
         self.0.u32(432)
@@ -3624,192 +3624,192 @@ impl<'m> task_struct<'m> {
     pub fn keep_capabilities(self) -> u32 {
         self.0.bits(3488, 1) as u32
     }
-    /// `struct user_struct *user` at 440
+    /// `struct user_struct *user` at 440, 4 bytes
     #[inline]
     pub fn user(self) -> Ptr<'m, user_struct<'m>> {
         self.0.ptr32(440)
     }
-    /// `struct rlimit rlim[13]` at 444
+    /// `struct rlimit rlim[13]` at 444, 104 bytes
     #[inline]
     pub fn rlim(self) -> Array<'m, rlimit<'m>> {
         self.0.array(444, 13)
     }
-    /// `short unsigned int used_math` at 548
+    /// `short unsigned int used_math` at 548, 2 bytes
     #[inline]
     pub fn used_math(self) -> u16 {
         self.0.u16(548)
     }
-    /// `char comm[16]` at 550
+    /// `char comm[16]` at 550, 16 bytes
     #[inline]
     pub fn comm(self) -> CharArray<'m> {
         self.0.chars(550, 16)
     }
-    /// `int link_count` at 568
+    /// `int link_count` at 568, 4 bytes
     #[inline]
     pub fn link_count(self) -> i32 {
         self.0.i32(568)
     }
-    /// `int total_link_count` at 572
+    /// `int total_link_count` at 572, 4 bytes
     #[inline]
     pub fn total_link_count(self) -> i32 {
         self.0.i32(572)
     }
-    /// `struct sysv_sem sysvsem` at 576
+    /// `struct sysv_sem sysvsem` at 576, 4 bytes
     #[inline]
     pub fn sysvsem(self) -> sysv_sem<'m> {
         self.0.sub(576)
     }
-    /// `struct thread_struct thread` at 592
+    /// `struct thread_struct thread` at 592, 656 bytes
     #[inline]
     pub fn thread(self) -> thread_struct<'m> {
         self.0.sub(592)
     }
-    /// `struct fs_struct *fs` at 1248
+    /// `struct fs_struct *fs` at 1248, 4 bytes
     #[inline]
     pub fn fs(self) -> Ptr<'m, fs_struct<'m>> {
         self.0.ptr32(1248)
     }
-    /// `struct files_struct *files` at 1252
+    /// `struct files_struct *files` at 1252, 4 bytes
     #[inline]
     pub fn files(self) -> Ptr<'m, files_struct<'m>> {
         self.0.ptr32(1252)
     }
-    /// `struct namespace *namespace` at 1256
+    /// `struct namespace *namespace` at 1256, 4 bytes
     #[inline]
     pub fn namespace(self) -> Ptr<'m, namespace<'m>> {
         self.0.ptr32(1256)
     }
-    /// `struct signal_struct *signal` at 1260
+    /// `struct signal_struct *signal` at 1260, 4 bytes
     #[inline]
     pub fn signal(self) -> Ptr<'m, signal_struct<'m>> {
         self.0.ptr32(1260)
     }
-    /// `struct sighand_struct *sighand` at 1264
+    /// `struct sighand_struct *sighand` at 1264, 4 bytes
     #[inline]
     pub fn sighand(self) -> Ptr<'m, sighand_struct<'m>> {
         self.0.ptr32(1264)
     }
-    /// `sigset_t blocked` at 1268
+    /// `sigset_t blocked` at 1268, 8 bytes
     #[inline]
     pub fn blocked(self) -> sigset_t<'m> {
         self.0.sub(1268)
     }
-    /// `sigset_t real_blocked` at 1276
+    /// `sigset_t real_blocked` at 1276, 8 bytes
     #[inline]
     pub fn real_blocked(self) -> sigset_t<'m> {
         self.0.sub(1276)
     }
-    /// `struct sigpending pending` at 1284
+    /// `struct sigpending pending` at 1284, 16 bytes
     #[inline]
     pub fn pending(self) -> sigpending<'m> {
         self.0.sub(1284)
     }
-    /// `long unsigned int sas_ss_sp` at 1300
+    /// `long unsigned int sas_ss_sp` at 1300, 4 bytes
     #[inline]
     pub fn sas_ss_sp(self) -> u64 {
         self.0.ulong32(1300)
     }
-    /// `size_t sas_ss_size` at 1304
+    /// `size_t sas_ss_size` at 1304, 4 bytes
     #[inline]
     pub fn sas_ss_size(self) -> u64 {
         self.0.ulong32(1304)
     }
-    /// `int (*notifier)(void *)` at 1308
+    /// `int (*notifier)(void *)` at 1308, 4 bytes
     #[inline]
     pub fn notifier(self) -> FnPtr<'m> {
         self.0.ptr32(1308)
     }
-    /// `void *notifier_data` at 1312
+    /// `void *notifier_data` at 1312, 4 bytes
     #[inline]
     pub fn notifier_data(self) -> Ptr<'m, Void> {
         self.0.ptr32(1312)
     }
-    /// `sigset_t *notifier_mask` at 1316
+    /// `sigset_t *notifier_mask` at 1316, 4 bytes
     #[inline]
     pub fn notifier_mask(self) -> Ptr<'m, sigset_t<'m>> {
         self.0.ptr32(1316)
     }
-    /// `void *tux_info` at 1320
+    /// `void *tux_info` at 1320, 4 bytes
     #[inline]
     pub fn tux_info(self) -> Ptr<'m, Void> {
         self.0.ptr32(1320)
     }
-    /// `void (*tux_exit)(void)` at 1324
+    /// `void (*tux_exit)(void)` at 1324, 4 bytes
     #[inline]
     pub fn tux_exit(self) -> FnPtr<'m> {
         self.0.ptr32(1324)
     }
-    /// `void *security` at 1328
+    /// `void *security` at 1328, 4 bytes
     #[inline]
     pub fn security(self) -> Ptr<'m, Void> {
         self.0.ptr32(1328)
     }
-    /// `struct audit_context *audit_context` at 1332
+    /// `struct audit_context *audit_context` at 1332, 4 bytes
     #[inline]
     pub fn audit_context(self) -> Ptr<'m, audit_context<'m>> {
         self.0.ptr32(1332)
     }
-    /// `u32 parent_exec_id` at 1336
+    /// `u32 parent_exec_id` at 1336, 4 bytes
     #[inline]
     pub fn parent_exec_id(self) -> u32 {
         self.0.u32(1336)
     }
-    /// `u32 self_exec_id` at 1340
+    /// `u32 self_exec_id` at 1340, 4 bytes
     #[inline]
     pub fn self_exec_id(self) -> u32 {
         self.0.u32(1340)
     }
-    /// `spinlock_t alloc_lock` at 1344
+    /// `spinlock_t alloc_lock` at 1344, 8 bytes
     #[inline]
     pub fn alloc_lock(self) -> spinlock_t<'m> {
         self.0.sub(1344)
     }
-    /// `spinlock_t proc_lock` at 1352
+    /// `spinlock_t proc_lock` at 1352, 8 bytes
     #[inline]
     pub fn proc_lock(self) -> spinlock_t<'m> {
         self.0.sub(1352)
     }
-    /// `spinlock_t switch_lock` at 1360
+    /// `spinlock_t switch_lock` at 1360, 8 bytes
     #[inline]
     pub fn switch_lock(self) -> spinlock_t<'m> {
         self.0.sub(1360)
     }
-    /// `void *journal_info` at 1368
+    /// `void *journal_info` at 1368, 4 bytes
     #[inline]
     pub fn journal_info(self) -> Ptr<'m, Void> {
         self.0.ptr32(1368)
     }
-    /// `struct reclaim_state *reclaim_state` at 1372
+    /// `struct reclaim_state *reclaim_state` at 1372, 4 bytes
     #[inline]
     pub fn reclaim_state(self) -> Ptr<'m, reclaim_state<'m>> {
         self.0.ptr32(1372)
     }
-    /// `struct dentry *proc_dentry` at 1376
+    /// `struct dentry *proc_dentry` at 1376, 4 bytes
     #[inline]
     pub fn proc_dentry(self) -> Ptr<'m, dentry<'m>> {
         self.0.ptr32(1376)
     }
-    /// `struct backing_dev_info *backing_dev_info` at 1380
+    /// `struct backing_dev_info *backing_dev_info` at 1380, 4 bytes
     #[inline]
     pub fn backing_dev_info(self) -> Ptr<'m, backing_dev_info<'m>> {
         self.0.ptr32(1380)
     }
-    /// `struct io_context *io_context` at 1384
+    /// `struct io_context *io_context` at 1384, 4 bytes
     #[inline]
     pub fn io_context(self) -> Ptr<'m, io_context<'m>> {
         self.0.ptr32(1384)
     }
-    /// `long unsigned int ptrace_message` at 1388
+    /// `long unsigned int ptrace_message` at 1388, 4 bytes
     #[inline]
     pub fn ptrace_message(self) -> u64 {
         self.0.ulong32(1388)
     }
-    /// `struct siginfo *last_siginfo` at 1392
+    /// `struct siginfo *last_siginfo` at 1392, 4 bytes
     #[inline]
     pub fn last_siginfo(self) -> Ptr<'m, siginfo<'m>> {
         self.0.ptr32(1392)
     }
-    /// `wait_queue_t *io_wait` at 1396
+    /// `wait_queue_t *io_wait` at 1396, 4 bytes
     #[inline]
     pub fn io_wait(self) -> Ptr<'m, __wait_queue<'m>> {
         self.0.ptr32(1396)
@@ -3838,16 +3838,16 @@ impl<'m> View<'m> for thread_union<'m> {
 }
 impl ::core::fmt::Debug for thread_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> thread_union<'m> {
-    /// `struct thread_info thread_info` at 0
+    /// `struct thread_info thread_info` at 0, 68 bytes
     #[inline]
     pub fn thread_info(self) -> thread_info<'m> {
         self.0.sub(0)
     }
-    /// `long unsigned int stack[1024]` at 0
+    /// `long unsigned int stack[1024]` at 0, 4096 bytes
     #[inline]
     pub fn stack(self) -> Array<'m, ULong32> {
         self.0.array(0, 1024)
@@ -3876,17 +3876,17 @@ impl<'m> View<'m> for nf_conntrack<'m> {
 }
 impl ::core::fmt::Debug for nf_conntrack<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> nf_conntrack<'m> {
-    /// `atomic_t use` at 0
+    /// `atomic_t use` at 0, 4 bytes
     #[doc(alias = "use")]
     #[inline]
     pub fn use_(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `void (*destroy)(struct nf_conntrack *)` at 4
+    /// `void (*destroy)(struct nf_conntrack *)` at 4, 4 bytes
     #[inline]
     pub fn destroy(self) -> FnPtr<'m> {
         self.0.ptr32(4)
@@ -3915,26 +3915,26 @@ impl<'m> View<'m> for sk_buff_head<'m> {
 }
 impl ::core::fmt::Debug for sk_buff_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff_head<'m> {
-    /// `struct sk_buff *next` at 0
+    /// `struct sk_buff *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct sk_buff *prev` at 4
+    /// `struct sk_buff *prev` at 4, 4 bytes
     #[inline]
     pub fn prev(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(4)
     }
-    /// `__u32 qlen` at 8
+    /// `__u32 qlen` at 8, 4 bytes
     #[inline]
     pub fn qlen(self) -> u32 {
         self.0.u32(8)
     }
-    /// `spinlock_t lock` at 12
+    /// `spinlock_t lock` at 12, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(12)
@@ -3963,21 +3963,21 @@ impl<'m> View<'m> for skb_frag_struct<'m> {
 }
 impl ::core::fmt::Debug for skb_frag_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> skb_frag_struct<'m> {
-    /// `struct page *page` at 0
+    /// `struct page *page` at 0, 4 bytes
     #[inline]
     pub fn page(self) -> Ptr<'m, page<'m>> {
         self.0.ptr32(0)
     }
-    /// `__u16 page_offset` at 4
+    /// `__u16 page_offset` at 4, 2 bytes
     #[inline]
     pub fn page_offset(self) -> u16 {
         self.0.u16(4)
     }
-    /// `__u16 size` at 6
+    /// `__u16 size` at 6, 2 bytes
     #[inline]
     pub fn size(self) -> u16 {
         self.0.u16(6)
@@ -4009,36 +4009,36 @@ impl<'m> View<'m> for skb_shared_info<'m> {
 }
 impl ::core::fmt::Debug for skb_shared_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> skb_shared_info<'m> {
-    /// `atomic_t dataref` at 0
+    /// `atomic_t dataref` at 0, 4 bytes
     #[inline]
     pub fn dataref(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `unsigned int nr_frags` at 4
+    /// `unsigned int nr_frags` at 4, 4 bytes
     #[inline]
     pub fn nr_frags(self) -> u32 {
         self.0.u32(4)
     }
-    /// `short unsigned int tso_size` at 8
+    /// `short unsigned int tso_size` at 8, 2 bytes
     #[inline]
     pub fn tso_size(self) -> u16 {
         self.0.u16(8)
     }
-    /// `short unsigned int tso_segs` at 10
+    /// `short unsigned int tso_segs` at 10, 2 bytes
     #[inline]
     pub fn tso_segs(self) -> u16 {
         self.0.u16(10)
     }
-    /// `struct sk_buff *frag_list` at 12
+    /// `struct sk_buff *frag_list` at 12, 4 bytes
     #[inline]
     pub fn frag_list(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(12)
     }
-    /// `skb_frag_t frags[18]` at 16
+    /// `skb_frag_t frags[18]` at 16, 144 bytes
     #[inline]
     pub fn frags(self) -> Array<'m, skb_frag_struct<'m>> {
         self.0.array(16, 18)
@@ -4073,196 +4073,196 @@ impl<'m> View<'m> for sk_buff<'m> {
 }
 impl ::core::fmt::Debug for sk_buff<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff<'m> {
-    /// `struct sk_buff *next` at 0
+    /// `struct sk_buff *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct sk_buff *prev` at 4
+    /// `struct sk_buff *prev` at 4, 4 bytes
     #[inline]
     pub fn prev(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(4)
     }
-    /// `struct sk_buff_head *list` at 8
+    /// `struct sk_buff_head *list` at 8, 4 bytes
     #[inline]
     pub fn list(self) -> Ptr<'m, sk_buff_head<'m>> {
         self.0.ptr32(8)
     }
-    /// `struct sock *sk` at 12
+    /// `struct sock *sk` at 12, 4 bytes
     #[inline]
     pub fn sk(self) -> Ptr<'m, sock<'m>> {
         self.0.ptr32(12)
     }
-    /// `struct timeval stamp` at 16
+    /// `struct timeval stamp` at 16, 8 bytes
     #[inline]
     pub fn stamp(self) -> timeval<'m> {
         self.0.sub(16)
     }
-    /// `struct net_device *dev` at 24
+    /// `struct net_device *dev` at 24, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(24)
     }
-    /// `struct net_device *input_dev` at 28
+    /// `struct net_device *input_dev` at 28, 4 bytes
     #[inline]
     pub fn input_dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(28)
     }
-    /// `struct net_device *real_dev` at 32
+    /// `struct net_device *real_dev` at 32, 4 bytes
     #[inline]
     pub fn real_dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(32)
     }
-    /// `union {...} h` at 36
+    /// `union {...} h` at 36, 4 bytes
     #[inline]
     pub fn h(self) -> sk_buff__h<'m> {
         self.0.sub(36)
     }
-    /// `union {...} nh` at 40
+    /// `union {...} nh` at 40, 4 bytes
     #[inline]
     pub fn nh(self) -> sk_buff__nh<'m> {
         self.0.sub(40)
     }
-    /// `union {...} mac` at 44
+    /// `union {...} mac` at 44, 4 bytes
     #[inline]
     pub fn mac(self) -> sk_buff__mac<'m> {
         self.0.sub(44)
     }
-    /// `struct dst_entry *dst` at 48
+    /// `struct dst_entry *dst` at 48, 4 bytes
     #[inline]
     pub fn dst(self) -> Ptr<'m, dst_entry<'m>> {
         self.0.ptr32(48)
     }
-    /// `struct sec_path *sp` at 52
+    /// `struct sec_path *sp` at 52, 4 bytes
     #[inline]
     pub fn sp(self) -> Ptr<'m, sec_path<'m>> {
         self.0.ptr32(52)
     }
-    /// `char cb[40]` at 56
+    /// `char cb[40]` at 56, 40 bytes
     #[inline]
     pub fn cb(self) -> CharArray<'m> {
         self.0.chars(56, 40)
     }
-    /// `unsigned int len` at 96
+    /// `unsigned int len` at 96, 4 bytes
     #[inline]
     pub fn len(self) -> u32 {
         self.0.u32(96)
     }
-    /// `unsigned int data_len` at 100
+    /// `unsigned int data_len` at 100, 4 bytes
     #[inline]
     pub fn data_len(self) -> u32 {
         self.0.u32(100)
     }
-    /// `unsigned int mac_len` at 104
+    /// `unsigned int mac_len` at 104, 4 bytes
     #[inline]
     pub fn mac_len(self) -> u32 {
         self.0.u32(104)
     }
-    /// `unsigned int csum` at 108
+    /// `unsigned int csum` at 108, 4 bytes
     #[inline]
     pub fn csum(self) -> u32 {
         self.0.u32(108)
     }
-    /// `unsigned char local_df` at 112
+    /// `unsigned char local_df` at 112, 1 byte
     #[inline]
     pub fn local_df(self) -> u8 {
         self.0.u8(112)
     }
-    /// `unsigned char cloned` at 113
+    /// `unsigned char cloned` at 113, 1 byte
     #[inline]
     pub fn cloned(self) -> u8 {
         self.0.u8(113)
     }
-    /// `unsigned char pkt_type` at 114
+    /// `unsigned char pkt_type` at 114, 1 byte
     #[inline]
     pub fn pkt_type(self) -> u8 {
         self.0.u8(114)
     }
-    /// `unsigned char ip_summed` at 115
+    /// `unsigned char ip_summed` at 115, 1 byte
     #[inline]
     pub fn ip_summed(self) -> u8 {
         self.0.u8(115)
     }
-    /// `__u32 priority` at 116
+    /// `__u32 priority` at 116, 4 bytes
     #[inline]
     pub fn priority(self) -> u32 {
         self.0.u32(116)
     }
-    /// `short unsigned int protocol` at 120
+    /// `short unsigned int protocol` at 120, 2 bytes
     #[inline]
     pub fn protocol(self) -> u16 {
         self.0.u16(120)
     }
-    /// `short unsigned int security` at 122
+    /// `short unsigned int security` at 122, 2 bytes
     #[inline]
     pub fn security(self) -> u16 {
         self.0.u16(122)
     }
-    /// `void (*destructor)(struct sk_buff *)` at 124
+    /// `void (*destructor)(struct sk_buff *)` at 124, 4 bytes
     #[inline]
     pub fn destructor(self) -> FnPtr<'m> {
         self.0.ptr32(124)
     }
-    /// `long unsigned int nfmark` at 128
+    /// `long unsigned int nfmark` at 128, 4 bytes
     #[inline]
     pub fn nfmark(self) -> u64 {
         self.0.ulong32(128)
     }
-    /// `__u32 nfcache` at 132
+    /// `__u32 nfcache` at 132, 4 bytes
     #[inline]
     pub fn nfcache(self) -> u32 {
         self.0.u32(132)
     }
-    /// `__u32 nfctinfo` at 136
+    /// `__u32 nfctinfo` at 136, 4 bytes
     #[inline]
     pub fn nfctinfo(self) -> u32 {
         self.0.u32(136)
     }
-    /// `struct nf_conntrack *nfct` at 140
+    /// `struct nf_conntrack *nfct` at 140, 4 bytes
     #[inline]
     pub fn nfct(self) -> Ptr<'m, nf_conntrack<'m>> {
         self.0.ptr32(140)
     }
-    /// `struct nf_bridge_info *nf_bridge` at 144
+    /// `struct nf_bridge_info *nf_bridge` at 144, 4 bytes
     #[inline]
     pub fn nf_bridge(self) -> Ptr<'m, nf_bridge_info<'m>> {
         self.0.ptr32(144)
     }
-    /// `__u32 tc_index` at 148
+    /// `__u32 tc_index` at 148, 4 bytes
     #[inline]
     pub fn tc_index(self) -> u32 {
         self.0.u32(148)
     }
-    /// `unsigned int truesize` at 152
+    /// `unsigned int truesize` at 152, 4 bytes
     #[inline]
     pub fn truesize(self) -> u32 {
         self.0.u32(152)
     }
-    /// `atomic_t users` at 156
+    /// `atomic_t users` at 156, 4 bytes
     #[inline]
     pub fn users(self) -> atomic_t<'m> {
         self.0.sub(156)
     }
-    /// `unsigned char *head` at 160
+    /// `unsigned char *head` at 160, 4 bytes
     #[inline]
     pub fn head(self) -> Ptr<'m, u8> {
         self.0.ptr32(160)
     }
-    /// `unsigned char *data` at 164
+    /// `unsigned char *data` at 164, 4 bytes
     #[inline]
     pub fn data(self) -> Ptr<'m, u8> {
         self.0.ptr32(164)
     }
-    /// `unsigned char *tail` at 168
+    /// `unsigned char *tail` at 168, 4 bytes
     #[inline]
     pub fn tail(self) -> Ptr<'m, u8> {
         self.0.ptr32(168)
     }
-    /// `unsigned char *end` at 172
+    /// `unsigned char *end` at 172, 4 bytes
     #[inline]
     pub fn end(self) -> Ptr<'m, u8> {
         self.0.ptr32(172)
@@ -4291,41 +4291,41 @@ impl<'m> View<'m> for sk_buff__h<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__h<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__h<'m> {
-    /// `struct tcphdr *th` at 0
+    /// `struct tcphdr *th` at 0, 4 bytes
     #[inline]
     pub fn th(self) -> Ptr<'m, tcphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct udphdr *uh` at 0
+    /// `struct udphdr *uh` at 0, 4 bytes
     #[inline]
     pub fn uh(self) -> Ptr<'m, udphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct icmphdr *icmph` at 0
+    /// `struct icmphdr *icmph` at 0, 4 bytes
     #[inline]
     pub fn icmph(self) -> Ptr<'m, icmphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct igmphdr *igmph` at 0
+    /// `struct igmphdr *igmph` at 0, 4 bytes
     #[inline]
     pub fn igmph(self) -> Ptr<'m, igmphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct iphdr *ipiph` at 0
+    /// `struct iphdr *ipiph` at 0, 4 bytes
     #[inline]
     pub fn ipiph(self) -> Ptr<'m, iphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct ipv6hdr *ipv6h` at 0
+    /// `struct ipv6hdr *ipv6h` at 0, 4 bytes
     #[inline]
     pub fn ipv6h(self) -> Ptr<'m, ipv6hdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `unsigned char *raw` at 0
+    /// `unsigned char *raw` at 0, 4 bytes
     #[inline]
     pub fn raw(self) -> Ptr<'m, u8> {
         self.0.ptr32(0)
@@ -4354,26 +4354,26 @@ impl<'m> View<'m> for sk_buff__nh<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__nh<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__nh<'m> {
-    /// `struct iphdr *iph` at 0
+    /// `struct iphdr *iph` at 0, 4 bytes
     #[inline]
     pub fn iph(self) -> Ptr<'m, iphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct ipv6hdr *ipv6h` at 0
+    /// `struct ipv6hdr *ipv6h` at 0, 4 bytes
     #[inline]
     pub fn ipv6h(self) -> Ptr<'m, ipv6hdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct arphdr *arph` at 0
+    /// `struct arphdr *arph` at 0, 4 bytes
     #[inline]
     pub fn arph(self) -> Ptr<'m, arphdr<'m>> {
         self.0.ptr32(0)
     }
-    /// `unsigned char *raw` at 0
+    /// `unsigned char *raw` at 0, 4 bytes
     #[inline]
     pub fn raw(self) -> Ptr<'m, u8> {
         self.0.ptr32(0)
@@ -4402,11 +4402,11 @@ impl<'m> View<'m> for sk_buff__mac<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__mac<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sk_buff__mac<'m> {
-    /// `unsigned char *raw` at 0
+    /// `unsigned char *raw` at 0, 4 bytes
     #[inline]
     pub fn raw(self) -> Ptr<'m, u8> {
         self.0.ptr32(0)
@@ -4435,11 +4435,11 @@ impl<'m> View<'m> for cpumask_t<'m> {
 }
 impl ::core::fmt::Debug for cpumask_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> cpumask_t<'m> {
-    /// `long unsigned int bits[1]` at 0
+    /// `long unsigned int bits[1]` at 0, 4 bytes
     #[inline]
     pub fn bits(self) -> Array<'m, ULong32> {
         self.0.array(0, 1)
@@ -4468,16 +4468,16 @@ impl<'m> View<'m> for timespec<'m> {
 }
 impl ::core::fmt::Debug for timespec<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timespec<'m> {
-    /// `time_t tv_sec` at 0
+    /// `time_t tv_sec` at 0, 4 bytes
     #[inline]
     pub fn tv_sec(self) -> i64 {
         self.0.long32(0)
     }
-    /// `long int tv_nsec` at 4
+    /// `long int tv_nsec` at 4, 4 bytes
     #[inline]
     pub fn tv_nsec(self) -> i64 {
         self.0.long32(4)
@@ -4506,16 +4506,16 @@ impl<'m> View<'m> for timeval<'m> {
 }
 impl ::core::fmt::Debug for timeval<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timeval<'m> {
-    /// `time_t tv_sec` at 0
+    /// `time_t tv_sec` at 0, 4 bytes
     #[inline]
     pub fn tv_sec(self) -> i64 {
         self.0.long32(0)
     }
-    /// `suseconds_t tv_usec` at 4
+    /// `suseconds_t tv_usec` at 4, 4 bytes
     #[inline]
     pub fn tv_usec(self) -> i64 {
         self.0.long32(4)
@@ -4547,41 +4547,41 @@ impl<'m> View<'m> for timer_list<'m> {
 }
 impl ::core::fmt::Debug for timer_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> timer_list<'m> {
-    /// `struct list_head entry` at 0
+    /// `struct list_head entry` at 0, 8 bytes
     #[inline]
     pub fn entry(self) -> list_head<'m> {
         self.0.sub(0)
     }
-    /// `long unsigned int expires` at 8
+    /// `long unsigned int expires` at 8, 4 bytes
     #[inline]
     pub fn expires(self) -> u64 {
         self.0.ulong32(8)
     }
-    /// `spinlock_t lock` at 12
+    /// `spinlock_t lock` at 12, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(12)
     }
-    /// `long unsigned int magic` at 20
+    /// `long unsigned int magic` at 20, 4 bytes
     #[inline]
     pub fn magic(self) -> u64 {
         self.0.ulong32(20)
     }
-    /// `void (*function)(long unsigned int)` at 24
+    /// `void (*function)(long unsigned int)` at 24, 4 bytes
     #[inline]
     pub fn function(self) -> FnPtr<'m> {
         self.0.ptr32(24)
     }
-    /// `long unsigned int data` at 28
+    /// `long unsigned int data` at 28, 4 bytes
     #[inline]
     pub fn data(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `struct tvec_t_base_s *base` at 32
+    /// `struct tvec_t_base_s *base` at 32, 4 bytes
     #[inline]
     pub fn base(self) -> Ptr<'m, tvec_t_base_s<'m>> {
         self.0.ptr32(32)
@@ -4613,36 +4613,36 @@ impl<'m> View<'m> for work_struct<'m> {
 }
 impl ::core::fmt::Debug for work_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> work_struct<'m> {
-    /// `long unsigned int pending` at 0
+    /// `long unsigned int pending` at 0, 4 bytes
     #[inline]
     pub fn pending(self) -> u64 {
         self.0.ulong32(0)
     }
-    /// `struct list_head entry` at 4
+    /// `struct list_head entry` at 4, 8 bytes
     #[inline]
     pub fn entry(self) -> list_head<'m> {
         self.0.sub(4)
     }
-    /// `void (*func)(void *)` at 12
+    /// `void (*func)(void *)` at 12, 4 bytes
     #[inline]
     pub fn func(self) -> FnPtr<'m> {
         self.0.ptr32(12)
     }
-    /// `void *data` at 16
+    /// `void *data` at 16, 4 bytes
     #[inline]
     pub fn data(self) -> Ptr<'m, Void> {
         self.0.ptr32(16)
     }
-    /// `void *wq_data` at 20
+    /// `void *wq_data` at 20, 4 bytes
     #[inline]
     pub fn wq_data(self) -> Ptr<'m, Void> {
         self.0.ptr32(20)
     }
-    /// `struct timer_list timer` at 24
+    /// `struct timer_list timer` at 24, 36 bytes
     #[inline]
     pub fn timer(self) -> timer_list<'m> {
         self.0.sub(24)
@@ -4671,36 +4671,36 @@ impl<'m> View<'m> for new_utsname<'m> {
 }
 impl ::core::fmt::Debug for new_utsname<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> new_utsname<'m> {
-    /// `char sysname[65]` at 0
+    /// `char sysname[65]` at 0, 65 bytes
     #[inline]
     pub fn sysname(self) -> CharArray<'m> {
         self.0.chars(0, 65)
     }
-    /// `char nodename[65]` at 65
+    /// `char nodename[65]` at 65, 65 bytes
     #[inline]
     pub fn nodename(self) -> CharArray<'m> {
         self.0.chars(65, 65)
     }
-    /// `char release[65]` at 130
+    /// `char release[65]` at 130, 65 bytes
     #[inline]
     pub fn release(self) -> CharArray<'m> {
         self.0.chars(130, 65)
     }
-    /// `char version[65]` at 195
+    /// `char version[65]` at 195, 65 bytes
     #[inline]
     pub fn version(self) -> CharArray<'m> {
         self.0.chars(195, 65)
     }
-    /// `char machine[65]` at 260
+    /// `char machine[65]` at 260, 65 bytes
     #[inline]
     pub fn machine(self) -> CharArray<'m> {
         self.0.chars(260, 65)
     }
-    /// `char domainname[65]` at 325
+    /// `char domainname[65]` at 325, 65 bytes
     #[inline]
     pub fn domainname(self) -> CharArray<'m> {
         self.0.chars(325, 65)
@@ -4729,26 +4729,26 @@ impl<'m> View<'m> for __wait_queue<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> __wait_queue<'m> {
-    /// `unsigned int flags` at 0
+    /// `unsigned int flags` at 0, 4 bytes
     #[inline]
     pub fn flags(self) -> u32 {
         self.0.u32(0)
     }
-    /// `struct task_struct *task` at 4
+    /// `struct task_struct *task` at 4, 4 bytes
     #[inline]
     pub fn task(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(4)
     }
-    /// `int (*func)(wait_queue_t *, unsigned int, int, void *)` at 8
+    /// `int (*func)(wait_queue_t *, unsigned int, int, void *)` at 8, 4 bytes
     #[inline]
     pub fn func(self) -> FnPtr<'m> {
         self.0.ptr32(8)
     }
-    /// `struct list_head task_list` at 12
+    /// `struct list_head task_list` at 12, 8 bytes
     #[inline]
     pub fn task_list(self) -> list_head<'m> {
         self.0.sub(12)
@@ -4780,16 +4780,16 @@ impl<'m> View<'m> for __wait_queue_head<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> __wait_queue_head<'m> {
-    /// `spinlock_t lock` at 0
+    /// `spinlock_t lock` at 0, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(0)
     }
-    /// `struct list_head task_list` at 8
+    /// `struct list_head task_list` at 8, 8 bytes
     #[inline]
     pub fn task_list(self) -> list_head<'m> {
         self.0.sub(8)
@@ -4818,16 +4818,16 @@ impl<'m> View<'m> for completion<'m> {
 }
 impl ::core::fmt::Debug for completion<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> completion<'m> {
-    /// `unsigned int done` at 0
+    /// `unsigned int done` at 0, 4 bytes
     #[inline]
     pub fn done(self) -> u32 {
         self.0.u32(0)
     }
-    /// `wait_queue_head_t wait` at 4
+    /// `wait_queue_head_t wait` at 4, 16 bytes
     #[inline]
     pub fn wait(self) -> __wait_queue_head<'m> {
         self.0.sub(4)
@@ -4859,21 +4859,21 @@ impl<'m> View<'m> for semaphore<'m> {
 }
 impl ::core::fmt::Debug for semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> semaphore<'m> {
-    /// `atomic_t count` at 0
+    /// `atomic_t count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> atomic_t<'m> {
         self.0.sub(0)
     }
-    /// `int sleepers` at 4
+    /// `int sleepers` at 4, 4 bytes
     #[inline]
     pub fn sleepers(self) -> i32 {
         self.0.i32(4)
     }
-    /// `wait_queue_head_t wait` at 8
+    /// `wait_queue_head_t wait` at 8, 16 bytes
     #[inline]
     pub fn wait(self) -> __wait_queue_head<'m> {
         self.0.sub(8)
@@ -4905,21 +4905,21 @@ impl<'m> View<'m> for rw_semaphore<'m> {
 }
 impl ::core::fmt::Debug for rw_semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> rw_semaphore<'m> {
-    /// `long int count` at 0
+    /// `long int count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> i64 {
         self.0.long32(0)
     }
-    /// `spinlock_t wait_lock` at 4
+    /// `spinlock_t wait_lock` at 4, 8 bytes
     #[inline]
     pub fn wait_lock(self) -> spinlock_t<'m> {
         self.0.sub(4)
     }
-    /// `struct list_head wait_list` at 12
+    /// `struct list_head wait_list` at 12, 8 bytes
     #[inline]
     pub fn wait_list(self) -> list_head<'m> {
         self.0.sub(12)

@@ -39,131 +39,131 @@ impl<'m> View<'m> for dst_entry<'m> {
 }
 impl ::core::fmt::Debug for dst_entry<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> dst_entry<'m> {
-    /// `struct dst_entry *next` at 0
+    /// `struct dst_entry *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, dst_entry<'m>> {
         self.0.ptr32(0)
     }
-    /// `atomic_t __refcnt` at 4
+    /// `atomic_t __refcnt` at 4, 4 bytes
     #[inline]
     pub fn __refcnt(self) -> atomic_t<'m> {
         self.0.sub(4)
     }
-    /// `int __use` at 8
+    /// `int __use` at 8, 4 bytes
     #[inline]
     pub fn __use(self) -> i32 {
         self.0.i32(8)
     }
-    /// `struct dst_entry *child` at 12
+    /// `struct dst_entry *child` at 12, 4 bytes
     #[inline]
     pub fn child(self) -> Ptr<'m, dst_entry<'m>> {
         self.0.ptr32(12)
     }
-    /// `struct net_device *dev` at 16
+    /// `struct net_device *dev` at 16, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(16)
     }
-    /// `int obsolete` at 20
+    /// `int obsolete` at 20, 4 bytes
     #[inline]
     pub fn obsolete(self) -> i32 {
         self.0.i32(20)
     }
-    /// `int flags` at 24
+    /// `int flags` at 24, 4 bytes
     #[inline]
     pub fn flags(self) -> i32 {
         self.0.i32(24)
     }
-    /// `long unsigned int lastuse` at 28
+    /// `long unsigned int lastuse` at 28, 4 bytes
     #[inline]
     pub fn lastuse(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `long unsigned int expires` at 32
+    /// `long unsigned int expires` at 32, 4 bytes
     #[inline]
     pub fn expires(self) -> u64 {
         self.0.ulong32(32)
     }
-    /// `short unsigned int header_len` at 36
+    /// `short unsigned int header_len` at 36, 2 bytes
     #[inline]
     pub fn header_len(self) -> u16 {
         self.0.u16(36)
     }
-    /// `short unsigned int trailer_len` at 38
+    /// `short unsigned int trailer_len` at 38, 2 bytes
     #[inline]
     pub fn trailer_len(self) -> u16 {
         self.0.u16(38)
     }
-    /// `u32 metrics[12]` at 40
+    /// `u32 metrics[12]` at 40, 48 bytes
     #[inline]
     pub fn metrics(self) -> Array<'m, u32> {
         self.0.array(40, 12)
     }
-    /// `struct dst_entry *path` at 88
+    /// `struct dst_entry *path` at 88, 4 bytes
     #[inline]
     pub fn path(self) -> Ptr<'m, dst_entry<'m>> {
         self.0.ptr32(88)
     }
-    /// `long unsigned int rate_last` at 92
+    /// `long unsigned int rate_last` at 92, 4 bytes
     #[inline]
     pub fn rate_last(self) -> u64 {
         self.0.ulong32(92)
     }
-    /// `long unsigned int rate_tokens` at 96
+    /// `long unsigned int rate_tokens` at 96, 4 bytes
     #[inline]
     pub fn rate_tokens(self) -> u64 {
         self.0.ulong32(96)
     }
-    /// `int error` at 100
+    /// `int error` at 100, 4 bytes
     #[inline]
     pub fn error(self) -> i32 {
         self.0.i32(100)
     }
-    /// `struct neighbour *neighbour` at 104
+    /// `struct neighbour *neighbour` at 104, 4 bytes
     #[inline]
     pub fn neighbour(self) -> Ptr<'m, neighbour<'m>> {
         self.0.ptr32(104)
     }
-    /// `struct hh_cache *hh` at 108
+    /// `struct hh_cache *hh` at 108, 4 bytes
     #[inline]
     pub fn hh(self) -> Ptr<'m, hh_cache<'m>> {
         self.0.ptr32(108)
     }
-    /// `struct xfrm_state *xfrm` at 112
+    /// `struct xfrm_state *xfrm` at 112, 4 bytes
     #[inline]
     pub fn xfrm(self) -> Ptr<'m, xfrm_state<'m>> {
         self.0.ptr32(112)
     }
-    /// `int (*input)(struct sk_buff *)` at 116
+    /// `int (*input)(struct sk_buff *)` at 116, 4 bytes
     #[inline]
     pub fn input(self) -> FnPtr<'m> {
         self.0.ptr32(116)
     }
-    /// `int (*output)(struct sk_buff **)` at 120
+    /// `int (*output)(struct sk_buff **)` at 120, 4 bytes
     #[inline]
     pub fn output(self) -> FnPtr<'m> {
         self.0.ptr32(120)
     }
-    /// `__u32 tclassid` at 124
+    /// `__u32 tclassid` at 124, 4 bytes
     #[inline]
     pub fn tclassid(self) -> u32 {
         self.0.u32(124)
     }
-    /// `struct dst_ops *ops` at 128
+    /// `struct dst_ops *ops` at 128, 4 bytes
     #[inline]
     pub fn ops(self) -> Ptr<'m, dst_ops<'m>> {
         self.0.ptr32(128)
     }
-    /// `struct rcu_head rcu_head` at 132
+    /// `struct rcu_head rcu_head` at 132, 8 bytes
     #[inline]
     pub fn rcu_head(self) -> rcu_head<'m> {
         self.0.sub(132)
     }
-    /// `char info[]` at 140
+    /// `char info[]` at 140, 0 bytes
     #[inline]
     pub fn info(self) -> CharPtr<'m> {
         self.0.tail(140)
@@ -197,107 +197,107 @@ impl<'m> View<'m> for inet6_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for inet6_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> inet6_ifaddr<'m> {
-    /// `struct in6_addr addr` at 0
+    /// `struct in6_addr addr` at 0, 16 bytes
     #[doc(alias = "addr")]
     #[inline]
     pub fn addr_(self) -> in6_addr<'m> {
         self.0.sub(0)
     }
-    /// `__u32 prefix_len` at 16
+    /// `__u32 prefix_len` at 16, 4 bytes
     #[inline]
     pub fn prefix_len(self) -> u32 {
         self.0.u32(16)
     }
-    /// `__u32 valid_lft` at 20
+    /// `__u32 valid_lft` at 20, 4 bytes
     #[inline]
     pub fn valid_lft(self) -> u32 {
         self.0.u32(20)
     }
-    /// `__u32 prefered_lft` at 24
+    /// `__u32 prefered_lft` at 24, 4 bytes
     #[inline]
     pub fn prefered_lft(self) -> u32 {
         self.0.u32(24)
     }
-    /// `long unsigned int cstamp` at 28
+    /// `long unsigned int cstamp` at 28, 4 bytes
     #[inline]
     pub fn cstamp(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `long unsigned int tstamp` at 32
+    /// `long unsigned int tstamp` at 32, 4 bytes
     #[inline]
     pub fn tstamp(self) -> u64 {
         self.0.ulong32(32)
     }
-    /// `atomic_t refcnt` at 36
+    /// `atomic_t refcnt` at 36, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(36)
     }
-    /// `spinlock_t lock` at 40
+    /// `spinlock_t lock` at 40, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(40)
     }
-    /// `__u8 probes` at 48
+    /// `__u8 probes` at 48, 1 byte
     #[inline]
     pub fn probes(self) -> u8 {
         self.0.u8(48)
     }
-    /// `__u8 flags` at 49
+    /// `__u8 flags` at 49, 1 byte
     #[inline]
     pub fn flags(self) -> u8 {
         self.0.u8(49)
     }
-    /// `__u16 scope` at 50
+    /// `__u16 scope` at 50, 2 bytes
     #[inline]
     pub fn scope(self) -> u16 {
         self.0.u16(50)
     }
-    /// `struct timer_list timer` at 52
+    /// `struct timer_list timer` at 52, 36 bytes
     #[inline]
     pub fn timer(self) -> timer_list<'m> {
         self.0.sub(52)
     }
-    /// `struct inet6_dev *idev` at 88
+    /// `struct inet6_dev *idev` at 88, 4 bytes
     #[inline]
     pub fn idev(self) -> Ptr<'m, inet6_dev<'m>> {
         self.0.ptr32(88)
     }
-    /// `struct rt6_info *rt` at 92
+    /// `struct rt6_info *rt` at 92, 4 bytes
     #[inline]
     pub fn rt(self) -> Ptr<'m, rt6_info<'m>> {
         self.0.ptr32(92)
     }
-    /// `struct inet6_ifaddr *lst_next` at 96
+    /// `struct inet6_ifaddr *lst_next` at 96, 4 bytes
     #[inline]
     pub fn lst_next(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(96)
     }
-    /// `struct inet6_ifaddr *if_next` at 100
+    /// `struct inet6_ifaddr *if_next` at 100, 4 bytes
     #[inline]
     pub fn if_next(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(100)
     }
-    /// `struct inet6_ifaddr *tmp_next` at 104
+    /// `struct inet6_ifaddr *tmp_next` at 104, 4 bytes
     #[inline]
     pub fn tmp_next(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(104)
     }
-    /// `struct inet6_ifaddr *ifpub` at 108
+    /// `struct inet6_ifaddr *ifpub` at 108, 4 bytes
     #[inline]
     pub fn ifpub(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(108)
     }
-    /// `int regen_count` at 112
+    /// `int regen_count` at 112, 4 bytes
     #[inline]
     pub fn regen_count(self) -> i32 {
         self.0.i32(112)
     }
-    /// `int dead` at 116
+    /// `int dead` at 116, 4 bytes
     #[inline]
     pub fn dead(self) -> i32 {
         self.0.i32(116)
@@ -326,16 +326,16 @@ impl<'m> View<'m> for ipv6_devstat<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devstat<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ipv6_devstat<'m> {
-    /// `struct proc_dir_entry *proc_dir_entry` at 0
+    /// `struct proc_dir_entry *proc_dir_entry` at 0, 4 bytes
     #[inline]
     pub fn proc_dir_entry(self) -> Ptr<'m, proc_dir_entry<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct icmpv6_mib *icmpv6[2]` at 4
+    /// `struct icmpv6_mib *icmpv6[2]` at 4, 8 bytes
     #[inline]
     pub fn icmpv6(self) -> Array<'m, Ptr32<'m, icmpv6_mib<'m>>> {
         self.0.array(4, 2)
@@ -370,146 +370,146 @@ impl<'m> View<'m> for inet6_dev<'m> {
 }
 impl ::core::fmt::Debug for inet6_dev<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> inet6_dev<'m> {
-    /// `struct net_device *dev` at 0
+    /// `struct net_device *dev` at 0, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct inet6_ifaddr *addr_list` at 4
+    /// `struct inet6_ifaddr *addr_list` at 4, 4 bytes
     #[inline]
     pub fn addr_list(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(4)
     }
-    /// `struct ifmcaddr6 *mc_list` at 8
+    /// `struct ifmcaddr6 *mc_list` at 8, 4 bytes
     #[inline]
     pub fn mc_list(self) -> Ptr<'m, ifmcaddr6<'m>> {
         self.0.ptr32(8)
     }
-    /// `struct ifmcaddr6 *mc_tomb` at 12
+    /// `struct ifmcaddr6 *mc_tomb` at 12, 4 bytes
     #[inline]
     pub fn mc_tomb(self) -> Ptr<'m, ifmcaddr6<'m>> {
         self.0.ptr32(12)
     }
-    /// `rwlock_t mc_lock` at 16
+    /// `rwlock_t mc_lock` at 16, 8 bytes
     #[inline]
     pub fn mc_lock(self) -> rwlock_t<'m> {
         self.0.sub(16)
     }
-    /// `long unsigned int mc_v1_seen` at 24
+    /// `long unsigned int mc_v1_seen` at 24, 4 bytes
     #[inline]
     pub fn mc_v1_seen(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `long unsigned int mc_maxdelay` at 28
+    /// `long unsigned int mc_maxdelay` at 28, 4 bytes
     #[inline]
     pub fn mc_maxdelay(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `unsigned char mc_qrv` at 32
+    /// `unsigned char mc_qrv` at 32, 1 byte
     #[inline]
     pub fn mc_qrv(self) -> u8 {
         self.0.u8(32)
     }
-    /// `unsigned char mc_gq_running` at 33
+    /// `unsigned char mc_gq_running` at 33, 1 byte
     #[inline]
     pub fn mc_gq_running(self) -> u8 {
         self.0.u8(33)
     }
-    /// `unsigned char mc_ifc_count` at 34
+    /// `unsigned char mc_ifc_count` at 34, 1 byte
     #[inline]
     pub fn mc_ifc_count(self) -> u8 {
         self.0.u8(34)
     }
-    /// `struct timer_list mc_gq_timer` at 36
+    /// `struct timer_list mc_gq_timer` at 36, 36 bytes
     #[inline]
     pub fn mc_gq_timer(self) -> timer_list<'m> {
         self.0.sub(36)
     }
-    /// `struct timer_list mc_ifc_timer` at 72
+    /// `struct timer_list mc_ifc_timer` at 72, 36 bytes
     #[inline]
     pub fn mc_ifc_timer(self) -> timer_list<'m> {
         self.0.sub(72)
     }
-    /// `struct ifacaddr6 *ac_list` at 108
+    /// `struct ifacaddr6 *ac_list` at 108, 4 bytes
     #[inline]
     pub fn ac_list(self) -> Ptr<'m, ifacaddr6<'m>> {
         self.0.ptr32(108)
     }
-    /// `rwlock_t lock` at 112
+    /// `rwlock_t lock` at 112, 8 bytes
     #[inline]
     pub fn lock(self) -> rwlock_t<'m> {
         self.0.sub(112)
     }
-    /// `atomic_t refcnt` at 120
+    /// `atomic_t refcnt` at 120, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(120)
     }
-    /// `__u32 if_flags` at 124
+    /// `__u32 if_flags` at 124, 4 bytes
     #[inline]
     pub fn if_flags(self) -> u32 {
         self.0.u32(124)
     }
-    /// `int dead` at 128
+    /// `int dead` at 128, 4 bytes
     #[inline]
     pub fn dead(self) -> i32 {
         self.0.i32(128)
     }
-    /// `u8 rndid[8]` at 132
+    /// `u8 rndid[8]` at 132, 8 bytes
     #[inline]
     pub fn rndid(self) -> Array<'m, u8> {
         self.0.array(132, 8)
     }
-    /// `u8 entropy[8]` at 140
+    /// `u8 entropy[8]` at 140, 8 bytes
     #[inline]
     pub fn entropy(self) -> Array<'m, u8> {
         self.0.array(140, 8)
     }
-    /// `struct timer_list regen_timer` at 148
+    /// `struct timer_list regen_timer` at 148, 36 bytes
     #[inline]
     pub fn regen_timer(self) -> timer_list<'m> {
         self.0.sub(148)
     }
-    /// `struct inet6_ifaddr *tempaddr_list` at 184
+    /// `struct inet6_ifaddr *tempaddr_list` at 184, 4 bytes
     #[inline]
     pub fn tempaddr_list(self) -> Ptr<'m, inet6_ifaddr<'m>> {
         self.0.ptr32(184)
     }
-    /// `__u8 work_eui64[8]` at 188
+    /// `__u8 work_eui64[8]` at 188, 8 bytes
     #[inline]
     pub fn work_eui64(self) -> Array<'m, u8> {
         self.0.array(188, 8)
     }
-    /// `__u8 work_digest[16]` at 196
+    /// `__u8 work_digest[16]` at 196, 16 bytes
     #[inline]
     pub fn work_digest(self) -> Array<'m, u8> {
         self.0.array(196, 16)
     }
-    /// `struct neigh_parms *nd_parms` at 212
+    /// `struct neigh_parms *nd_parms` at 212, 4 bytes
     #[inline]
     pub fn nd_parms(self) -> Ptr<'m, neigh_parms<'m>> {
         self.0.ptr32(212)
     }
-    /// `struct inet6_dev *next` at 216
+    /// `struct inet6_dev *next` at 216, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, inet6_dev<'m>> {
         self.0.ptr32(216)
     }
-    /// `struct ipv6_devconf cnf` at 220
+    /// `struct ipv6_devconf cnf` at 220, 72 bytes
     #[inline]
     pub fn cnf(self) -> ipv6_devconf<'m> {
         self.0.sub(220)
     }
-    /// `struct ipv6_devstat stats` at 292
+    /// `struct ipv6_devstat stats` at 292, 12 bytes
     #[inline]
     pub fn stats(self) -> ipv6_devstat<'m> {
         self.0.sub(292)
     }
-    /// `long unsigned int tstamp` at 304
+    /// `long unsigned int tstamp` at 304, 4 bytes
     #[inline]
     pub fn tstamp(self) -> u64 {
         self.0.ulong32(304)
@@ -541,117 +541,117 @@ impl<'m> View<'m> for neigh_parms<'m> {
 }
 impl ::core::fmt::Debug for neigh_parms<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> neigh_parms<'m> {
-    /// `struct neigh_parms *next` at 0
+    /// `struct neigh_parms *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, neigh_parms<'m>> {
         self.0.ptr32(0)
     }
-    /// `int (*neigh_setup)(struct neighbour *)` at 4
+    /// `int (*neigh_setup)(struct neighbour *)` at 4, 4 bytes
     #[inline]
     pub fn neigh_setup(self) -> FnPtr<'m> {
         self.0.ptr32(4)
     }
-    /// `struct neigh_table *tbl` at 8
+    /// `struct neigh_table *tbl` at 8, 4 bytes
     #[inline]
     pub fn tbl(self) -> Ptr<'m, neigh_table<'m>> {
         self.0.ptr32(8)
     }
-    /// `int entries` at 12
+    /// `int entries` at 12, 4 bytes
     #[inline]
     pub fn entries(self) -> i32 {
         self.0.i32(12)
     }
-    /// `void *priv` at 16
+    /// `void *priv` at 16, 4 bytes
     #[doc(alias = "priv")]
     #[inline]
     pub fn priv_(self) -> Ptr<'m, Void> {
         self.0.ptr32(16)
     }
-    /// `void *sysctl_table` at 20
+    /// `void *sysctl_table` at 20, 4 bytes
     #[inline]
     pub fn sysctl_table(self) -> Ptr<'m, Void> {
         self.0.ptr32(20)
     }
-    /// `int dead` at 24
+    /// `int dead` at 24, 4 bytes
     #[inline]
     pub fn dead(self) -> i32 {
         self.0.i32(24)
     }
-    /// `atomic_t refcnt` at 28
+    /// `atomic_t refcnt` at 28, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(28)
     }
-    /// `struct rcu_head rcu_head` at 32
+    /// `struct rcu_head rcu_head` at 32, 8 bytes
     #[inline]
     pub fn rcu_head(self) -> rcu_head<'m> {
         self.0.sub(32)
     }
-    /// `int base_reachable_time` at 40
+    /// `int base_reachable_time` at 40, 4 bytes
     #[inline]
     pub fn base_reachable_time(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int retrans_time` at 44
+    /// `int retrans_time` at 44, 4 bytes
     #[inline]
     pub fn retrans_time(self) -> i32 {
         self.0.i32(44)
     }
-    /// `int gc_staletime` at 48
+    /// `int gc_staletime` at 48, 4 bytes
     #[inline]
     pub fn gc_staletime(self) -> i32 {
         self.0.i32(48)
     }
-    /// `int reachable_time` at 52
+    /// `int reachable_time` at 52, 4 bytes
     #[inline]
     pub fn reachable_time(self) -> i32 {
         self.0.i32(52)
     }
-    /// `int delay_probe_time` at 56
+    /// `int delay_probe_time` at 56, 4 bytes
     #[inline]
     pub fn delay_probe_time(self) -> i32 {
         self.0.i32(56)
     }
-    /// `int queue_len` at 60
+    /// `int queue_len` at 60, 4 bytes
     #[inline]
     pub fn queue_len(self) -> i32 {
         self.0.i32(60)
     }
-    /// `int ucast_probes` at 64
+    /// `int ucast_probes` at 64, 4 bytes
     #[inline]
     pub fn ucast_probes(self) -> i32 {
         self.0.i32(64)
     }
-    /// `int app_probes` at 68
+    /// `int app_probes` at 68, 4 bytes
     #[inline]
     pub fn app_probes(self) -> i32 {
         self.0.i32(68)
     }
-    /// `int mcast_probes` at 72
+    /// `int mcast_probes` at 72, 4 bytes
     #[inline]
     pub fn mcast_probes(self) -> i32 {
         self.0.i32(72)
     }
-    /// `int anycast_delay` at 76
+    /// `int anycast_delay` at 76, 4 bytes
     #[inline]
     pub fn anycast_delay(self) -> i32 {
         self.0.i32(76)
     }
-    /// `int proxy_delay` at 80
+    /// `int proxy_delay` at 80, 4 bytes
     #[inline]
     pub fn proxy_delay(self) -> i32 {
         self.0.i32(80)
     }
-    /// `int proxy_qlen` at 84
+    /// `int proxy_qlen` at 84, 4 bytes
     #[inline]
     pub fn proxy_qlen(self) -> i32 {
         self.0.i32(84)
     }
-    /// `int locktime` at 88
+    /// `int locktime` at 88, 4 bytes
     #[inline]
     pub fn locktime(self) -> i32 {
         self.0.i32(88)
@@ -685,112 +685,112 @@ impl<'m> View<'m> for neighbour<'m> {
 }
 impl ::core::fmt::Debug for neighbour<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> neighbour<'m> {
-    /// `struct neighbour *next` at 0
+    /// `struct neighbour *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, neighbour<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct neigh_table *tbl` at 4
+    /// `struct neigh_table *tbl` at 4, 4 bytes
     #[inline]
     pub fn tbl(self) -> Ptr<'m, neigh_table<'m>> {
         self.0.ptr32(4)
     }
-    /// `struct neigh_parms *parms` at 8
+    /// `struct neigh_parms *parms` at 8, 4 bytes
     #[inline]
     pub fn parms(self) -> Ptr<'m, neigh_parms<'m>> {
         self.0.ptr32(8)
     }
-    /// `struct net_device *dev` at 12
+    /// `struct net_device *dev` at 12, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(12)
     }
-    /// `long unsigned int used` at 16
+    /// `long unsigned int used` at 16, 4 bytes
     #[inline]
     pub fn used(self) -> u64 {
         self.0.ulong32(16)
     }
-    /// `long unsigned int confirmed` at 20
+    /// `long unsigned int confirmed` at 20, 4 bytes
     #[inline]
     pub fn confirmed(self) -> u64 {
         self.0.ulong32(20)
     }
-    /// `long unsigned int updated` at 24
+    /// `long unsigned int updated` at 24, 4 bytes
     #[inline]
     pub fn updated(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `__u8 flags` at 28
+    /// `__u8 flags` at 28, 1 byte
     #[inline]
     pub fn flags(self) -> u8 {
         self.0.u8(28)
     }
-    /// `__u8 nud_state` at 29
+    /// `__u8 nud_state` at 29, 1 byte
     #[inline]
     pub fn nud_state(self) -> u8 {
         self.0.u8(29)
     }
-    /// `__u8 type` at 30
+    /// `__u8 type` at 30, 1 byte
     #[doc(alias = "type")]
     #[inline]
     pub fn type_(self) -> u8 {
         self.0.u8(30)
     }
-    /// `__u8 dead` at 31
+    /// `__u8 dead` at 31, 1 byte
     #[inline]
     pub fn dead(self) -> u8 {
         self.0.u8(31)
     }
-    /// `atomic_t probes` at 32
+    /// `atomic_t probes` at 32, 4 bytes
     #[inline]
     pub fn probes(self) -> atomic_t<'m> {
         self.0.sub(32)
     }
-    /// `rwlock_t lock` at 36
+    /// `rwlock_t lock` at 36, 8 bytes
     #[inline]
     pub fn lock(self) -> rwlock_t<'m> {
         self.0.sub(36)
     }
-    /// `unsigned char ha[32]` at 44
+    /// `unsigned char ha[32]` at 44, 32 bytes
     #[inline]
     pub fn ha(self) -> Array<'m, u8> {
         self.0.array(44, 32)
     }
-    /// `struct hh_cache *hh` at 76
+    /// `struct hh_cache *hh` at 76, 4 bytes
     #[inline]
     pub fn hh(self) -> Ptr<'m, hh_cache<'m>> {
         self.0.ptr32(76)
     }
-    /// `atomic_t refcnt` at 80
+    /// `atomic_t refcnt` at 80, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(80)
     }
-    /// `int (*output)(struct sk_buff *)` at 84
+    /// `int (*output)(struct sk_buff *)` at 84, 4 bytes
     #[inline]
     pub fn output(self) -> FnPtr<'m> {
         self.0.ptr32(84)
     }
-    /// `struct sk_buff_head arp_queue` at 88
+    /// `struct sk_buff_head arp_queue` at 88, 20 bytes
     #[inline]
     pub fn arp_queue(self) -> sk_buff_head<'m> {
         self.0.sub(88)
     }
-    /// `struct timer_list timer` at 108
+    /// `struct timer_list timer` at 108, 36 bytes
     #[inline]
     pub fn timer(self) -> timer_list<'m> {
         self.0.sub(108)
     }
-    /// `struct neigh_ops *ops` at 144
+    /// `struct neigh_ops *ops` at 144, 4 bytes
     #[inline]
     pub fn ops(self) -> Ptr<'m, neigh_ops<'m>> {
         self.0.ptr32(144)
     }
-    /// `u8 primary_key[]` at 148
+    /// `u8 primary_key[]` at 148, 0 bytes
     #[inline]
     pub fn primary_key(self) -> Ptr<'m, u8> {
         self.0.tail(148)
@@ -819,26 +819,26 @@ impl<'m> View<'m> for qdisc_walker<'m> {
 }
 impl ::core::fmt::Debug for qdisc_walker<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> qdisc_walker<'m> {
-    /// `int stop` at 0
+    /// `int stop` at 0, 4 bytes
     #[inline]
     pub fn stop(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int skip` at 4
+    /// `int skip` at 4, 4 bytes
     #[inline]
     pub fn skip(self) -> i32 {
         self.0.i32(4)
     }
-    /// `int count` at 8
+    /// `int count` at 8, 4 bytes
     #[inline]
     pub fn count(self) -> i32 {
         self.0.i32(8)
     }
-    /// `int (*fn)(struct Qdisc *, long unsigned int, struct qdisc_walker *)` at 12
+    /// `int (*fn)(struct Qdisc *, long unsigned int, struct qdisc_walker *)` at 12, 4 bytes
     #[doc(alias = "fn")]
     #[inline]
     pub fn fn_(self) -> FnPtr<'m> {
@@ -868,61 +868,61 @@ impl<'m> View<'m> for Qdisc_class_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_class_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc_class_ops<'m> {
-    /// `int (*graft)(struct Qdisc *, long unsigned int, struct Qdisc *, struct Qdisc **)` at 0
+    /// `int (*graft)(struct Qdisc *, long unsigned int, struct Qdisc *, struct Qdisc **)` at 0, 4 bytes
     #[inline]
     pub fn graft(self) -> FnPtr<'m> {
         self.0.ptr32(0)
     }
-    /// `struct Qdisc *(*leaf)(struct Qdisc *, long unsigned int)` at 4
+    /// `struct Qdisc *(*leaf)(struct Qdisc *, long unsigned int)` at 4, 4 bytes
     #[inline]
     pub fn leaf(self) -> FnPtr<'m> {
         self.0.ptr32(4)
     }
-    /// `long unsigned int (*get)(struct Qdisc *, u32)` at 8
+    /// `long unsigned int (*get)(struct Qdisc *, u32)` at 8, 4 bytes
     #[inline]
     pub fn get(self) -> FnPtr<'m> {
         self.0.ptr32(8)
     }
-    /// `void (*put)(struct Qdisc *, long unsigned int)` at 12
+    /// `void (*put)(struct Qdisc *, long unsigned int)` at 12, 4 bytes
     #[inline]
     pub fn put(self) -> FnPtr<'m> {
         self.0.ptr32(12)
     }
-    /// `int (*change)(struct Qdisc *, u32, u32, struct rtattr **, long unsigned int *)` at 16
+    /// `int (*change)(struct Qdisc *, u32, u32, struct rtattr **, long unsigned int *)` at 16, 4 bytes
     #[inline]
     pub fn change(self) -> FnPtr<'m> {
         self.0.ptr32(16)
     }
-    /// `int (*delete)(struct Qdisc *, long unsigned int)` at 20
+    /// `int (*delete)(struct Qdisc *, long unsigned int)` at 20, 4 bytes
     #[inline]
     pub fn delete(self) -> FnPtr<'m> {
         self.0.ptr32(20)
     }
-    /// `void (*walk)(struct Qdisc *, struct qdisc_walker *)` at 24
+    /// `void (*walk)(struct Qdisc *, struct qdisc_walker *)` at 24, 4 bytes
     #[inline]
     pub fn walk(self) -> FnPtr<'m> {
         self.0.ptr32(24)
     }
-    /// `struct tcf_proto **(*tcf_chain)(struct Qdisc *, long unsigned int)` at 28
+    /// `struct tcf_proto **(*tcf_chain)(struct Qdisc *, long unsigned int)` at 28, 4 bytes
     #[inline]
     pub fn tcf_chain(self) -> FnPtr<'m> {
         self.0.ptr32(28)
     }
-    /// `long unsigned int (*bind_tcf)(struct Qdisc *, long unsigned int, u32)` at 32
+    /// `long unsigned int (*bind_tcf)(struct Qdisc *, long unsigned int, u32)` at 32, 4 bytes
     #[inline]
     pub fn bind_tcf(self) -> FnPtr<'m> {
         self.0.ptr32(32)
     }
-    /// `void (*unbind_tcf)(struct Qdisc *, long unsigned int)` at 36
+    /// `void (*unbind_tcf)(struct Qdisc *, long unsigned int)` at 36, 4 bytes
     #[inline]
     pub fn unbind_tcf(self) -> FnPtr<'m> {
         self.0.ptr32(36)
     }
-    /// `int (*dump)(struct Qdisc *, long unsigned int, struct sk_buff *, struct tcmsg *)` at 40
+    /// `int (*dump)(struct Qdisc *, long unsigned int, struct sk_buff *, struct tcmsg *)` at 40, 4 bytes
     #[inline]
     pub fn dump(self) -> FnPtr<'m> {
         self.0.ptr32(40)
@@ -951,76 +951,76 @@ impl<'m> View<'m> for Qdisc_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc_ops<'m> {
-    /// `struct Qdisc_ops *next` at 0
+    /// `struct Qdisc_ops *next` at 0, 4 bytes
     #[inline]
     pub fn next(self) -> Ptr<'m, Qdisc_ops<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct Qdisc_class_ops *cl_ops` at 4
+    /// `struct Qdisc_class_ops *cl_ops` at 4, 4 bytes
     #[inline]
     pub fn cl_ops(self) -> Ptr<'m, Qdisc_class_ops<'m>> {
         self.0.ptr32(4)
     }
-    /// `char id[16]` at 8
+    /// `char id[16]` at 8, 16 bytes
     #[inline]
     pub fn id(self) -> CharArray<'m> {
         self.0.chars(8, 16)
     }
-    /// `int priv_size` at 24
+    /// `int priv_size` at 24, 4 bytes
     #[inline]
     pub fn priv_size(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int (*enqueue)(struct sk_buff *, struct Qdisc *)` at 28
+    /// `int (*enqueue)(struct sk_buff *, struct Qdisc *)` at 28, 4 bytes
     #[inline]
     pub fn enqueue(self) -> FnPtr<'m> {
         self.0.ptr32(28)
     }
-    /// `struct sk_buff *(*dequeue)(struct Qdisc *)` at 32
+    /// `struct sk_buff *(*dequeue)(struct Qdisc *)` at 32, 4 bytes
     #[inline]
     pub fn dequeue(self) -> FnPtr<'m> {
         self.0.ptr32(32)
     }
-    /// `int (*requeue)(struct sk_buff *, struct Qdisc *)` at 36
+    /// `int (*requeue)(struct sk_buff *, struct Qdisc *)` at 36, 4 bytes
     #[inline]
     pub fn requeue(self) -> FnPtr<'m> {
         self.0.ptr32(36)
     }
-    /// `unsigned int (*drop)(struct Qdisc *)` at 40
+    /// `unsigned int (*drop)(struct Qdisc *)` at 40, 4 bytes
     #[inline]
     pub fn drop(self) -> FnPtr<'m> {
         self.0.ptr32(40)
     }
-    /// `int (*init)(struct Qdisc *, struct rtattr *)` at 44
+    /// `int (*init)(struct Qdisc *, struct rtattr *)` at 44, 4 bytes
     #[inline]
     pub fn init(self) -> FnPtr<'m> {
         self.0.ptr32(44)
     }
-    /// `void (*reset)(struct Qdisc *)` at 48
+    /// `void (*reset)(struct Qdisc *)` at 48, 4 bytes
     #[inline]
     pub fn reset(self) -> FnPtr<'m> {
         self.0.ptr32(48)
     }
-    /// `void (*destroy)(struct Qdisc *)` at 52
+    /// `void (*destroy)(struct Qdisc *)` at 52, 4 bytes
     #[inline]
     pub fn destroy(self) -> FnPtr<'m> {
         self.0.ptr32(52)
     }
-    /// `int (*change)(struct Qdisc *, struct rtattr *)` at 56
+    /// `int (*change)(struct Qdisc *, struct rtattr *)` at 56, 4 bytes
     #[inline]
     pub fn change(self) -> FnPtr<'m> {
         self.0.ptr32(56)
     }
-    /// `int (*dump)(struct Qdisc *, struct sk_buff *)` at 60
+    /// `int (*dump)(struct Qdisc *, struct sk_buff *)` at 60, 4 bytes
     #[inline]
     pub fn dump(self) -> FnPtr<'m> {
         self.0.ptr32(60)
     }
-    /// `struct module *owner` at 64
+    /// `struct module *owner` at 64, 4 bytes
     #[inline]
     pub fn owner(self) -> Ptr<'m, module<'m>> {
         self.0.ptr32(64)
@@ -1055,86 +1055,86 @@ impl<'m> View<'m> for Qdisc<'m> {
 }
 impl ::core::fmt::Debug for Qdisc<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> Qdisc<'m> {
-    /// `int (*enqueue)(struct sk_buff *, struct Qdisc *)` at 0
+    /// `int (*enqueue)(struct sk_buff *, struct Qdisc *)` at 0, 4 bytes
     #[inline]
     pub fn enqueue(self) -> FnPtr<'m> {
         self.0.ptr32(0)
     }
-    /// `struct sk_buff *(*dequeue)(struct Qdisc *)` at 4
+    /// `struct sk_buff *(*dequeue)(struct Qdisc *)` at 4, 4 bytes
     #[inline]
     pub fn dequeue(self) -> FnPtr<'m> {
         self.0.ptr32(4)
     }
-    /// `unsigned int flags` at 8
+    /// `unsigned int flags` at 8, 4 bytes
     #[inline]
     pub fn flags(self) -> u32 {
         self.0.u32(8)
     }
-    /// `int padded` at 12
+    /// `int padded` at 12, 4 bytes
     #[inline]
     pub fn padded(self) -> i32 {
         self.0.i32(12)
     }
-    /// `struct Qdisc_ops *ops` at 16
+    /// `struct Qdisc_ops *ops` at 16, 4 bytes
     #[inline]
     pub fn ops(self) -> Ptr<'m, Qdisc_ops<'m>> {
         self.0.ptr32(16)
     }
-    /// `u32 handle` at 20
+    /// `u32 handle` at 20, 4 bytes
     #[inline]
     pub fn handle(self) -> u32 {
         self.0.u32(20)
     }
-    /// `u32 parent` at 24
+    /// `u32 parent` at 24, 4 bytes
     #[inline]
     pub fn parent(self) -> u32 {
         self.0.u32(24)
     }
-    /// `atomic_t refcnt` at 28
+    /// `atomic_t refcnt` at 28, 4 bytes
     #[inline]
     pub fn refcnt(self) -> atomic_t<'m> {
         self.0.sub(28)
     }
-    /// `struct sk_buff_head q` at 32
+    /// `struct sk_buff_head q` at 32, 20 bytes
     #[inline]
     pub fn q(self) -> sk_buff_head<'m> {
         self.0.sub(32)
     }
-    /// `struct net_device *dev` at 52
+    /// `struct net_device *dev` at 52, 4 bytes
     #[inline]
     pub fn dev(self) -> Ptr<'m, net_device<'m>> {
         self.0.ptr32(52)
     }
-    /// `struct list_head list` at 56
+    /// `struct list_head list` at 56, 8 bytes
     #[inline]
     pub fn list(self) -> list_head<'m> {
         self.0.sub(56)
     }
-    /// `struct tc_stats stats` at 64
+    /// `struct tc_stats stats` at 64, 36 bytes
     #[inline]
     pub fn stats(self) -> tc_stats<'m> {
         self.0.sub(64)
     }
-    /// `spinlock_t *stats_lock` at 100
+    /// `spinlock_t *stats_lock` at 100, 4 bytes
     #[inline]
     pub fn stats_lock(self) -> Ptr<'m, spinlock_t<'m>> {
         self.0.ptr32(100)
     }
-    /// `struct rcu_head q_rcu` at 104
+    /// `struct rcu_head q_rcu` at 104, 8 bytes
     #[inline]
     pub fn q_rcu(self) -> rcu_head<'m> {
         self.0.sub(104)
     }
-    /// `int (*reshape_fail)(struct sk_buff *, struct Qdisc *)` at 112
+    /// `int (*reshape_fail)(struct sk_buff *, struct Qdisc *)` at 112, 4 bytes
     #[inline]
     pub fn reshape_fail(self) -> FnPtr<'m> {
         self.0.ptr32(112)
     }
-    /// `struct Qdisc *__parent` at 116
+    /// `struct Qdisc *__parent` at 116, 4 bytes
     #[inline]
     pub fn __parent(self) -> Ptr<'m, Qdisc<'m>> {
         self.0.ptr32(116)
@@ -1163,26 +1163,26 @@ impl<'m> View<'m> for prio_sched_data<'m> {
 }
 impl ::core::fmt::Debug for prio_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> prio_sched_data<'m> {
-    /// `int bands` at 0
+    /// `int bands` at 0, 4 bytes
     #[inline]
     pub fn bands(self) -> i32 {
         self.0.i32(0)
     }
-    /// `struct tcf_proto *filter_list` at 4
+    /// `struct tcf_proto *filter_list` at 4, 4 bytes
     #[inline]
     pub fn filter_list(self) -> Ptr<'m, tcf_proto<'m>> {
         self.0.ptr32(4)
     }
-    /// `u8 prio2band[16]` at 8
+    /// `u8 prio2band[16]` at 8, 16 bytes
     #[inline]
     pub fn prio2band(self) -> Array<'m, u8> {
         self.0.array(8, 16)
     }
-    /// `struct Qdisc *queues[16]` at 24
+    /// `struct Qdisc *queues[16]` at 24, 64 bytes
     #[inline]
     pub fn queues(self) -> Array<'m, Ptr32<'m, Qdisc<'m>>> {
         self.0.array(24, 16)
@@ -1211,11 +1211,11 @@ impl<'m> View<'m> for fifo_sched_data<'m> {
 }
 impl ::core::fmt::Debug for fifo_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> fifo_sched_data<'m> {
-    /// `unsigned int limit` at 0
+    /// `unsigned int limit` at 0, 4 bytes
     #[inline]
     pub fn limit(self) -> u32 {
         self.0.u32(0)
@@ -1247,21 +1247,21 @@ impl<'m> View<'m> for socket_lock_t<'m> {
 }
 impl ::core::fmt::Debug for socket_lock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> socket_lock_t<'m> {
-    /// `spinlock_t slock` at 0
+    /// `spinlock_t slock` at 0, 8 bytes
     #[inline]
     pub fn slock(self) -> spinlock_t<'m> {
         self.0.sub(0)
     }
-    /// `struct sock_iocb *owner` at 8
+    /// `struct sock_iocb *owner` at 8, 4 bytes
     #[inline]
     pub fn owner(self) -> Ptr<'m, sock_iocb<'m>> {
         self.0.ptr32(8)
     }
-    /// `wait_queue_head_t wq` at 12
+    /// `wait_queue_head_t wq` at 12, 16 bytes
     #[inline]
     pub fn wq(self) -> __wait_queue_head<'m> {
         self.0.sub(12)
@@ -1290,21 +1290,21 @@ impl<'m> View<'m> for ucred<'m> {
 }
 impl ::core::fmt::Debug for ucred<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> ucred<'m> {
-    /// `__u32 pid` at 0
+    /// `__u32 pid` at 0, 4 bytes
     #[inline]
     pub fn pid(self) -> u32 {
         self.0.u32(0)
     }
-    /// `__u32 uid` at 4
+    /// `__u32 uid` at 4, 4 bytes
     #[inline]
     pub fn uid(self) -> u32 {
         self.0.u32(4)
     }
-    /// `__u32 gid` at 8
+    /// `__u32 gid` at 8, 4 bytes
     #[inline]
     pub fn gid(self) -> u32 {
         self.0.u32(8)
@@ -1336,41 +1336,41 @@ impl<'m> View<'m> for sock_common<'m> {
 }
 impl ::core::fmt::Debug for sock_common<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock_common<'m> {
-    /// `short unsigned int skc_family` at 0
+    /// `short unsigned int skc_family` at 0, 2 bytes
     #[inline]
     pub fn skc_family(self) -> u16 {
         self.0.u16(0)
     }
-    /// `volatile unsigned char skc_state` at 2
+    /// `volatile unsigned char skc_state` at 2, 1 byte
     #[inline]
     pub fn skc_state(self) -> u8 {
         self.0.u8(2)
     }
-    /// `unsigned char skc_reuse` at 3
+    /// `unsigned char skc_reuse` at 3, 1 byte
     #[inline]
     pub fn skc_reuse(self) -> u8 {
         self.0.u8(3)
     }
-    /// `int skc_bound_dev_if` at 4
+    /// `int skc_bound_dev_if` at 4, 4 bytes
     #[inline]
     pub fn skc_bound_dev_if(self) -> i32 {
         self.0.i32(4)
     }
-    /// `struct hlist_node skc_node` at 8
+    /// `struct hlist_node skc_node` at 8, 8 bytes
     #[inline]
     pub fn skc_node(self) -> hlist_node<'m> {
         self.0.sub(8)
     }
-    /// `struct hlist_node skc_bind_node` at 16
+    /// `struct hlist_node skc_bind_node` at 16, 8 bytes
     #[inline]
     pub fn skc_bind_node(self) -> hlist_node<'m> {
         self.0.sub(16)
     }
-    /// `atomic_t skc_refcnt` at 24
+    /// `atomic_t skc_refcnt` at 24, 4 bytes
     #[inline]
     pub fn skc_refcnt(self) -> atomic_t<'m> {
         self.0.sub(24)
@@ -1409,331 +1409,331 @@ impl<'m> View<'m> for sock<'m> {
 }
 impl ::core::fmt::Debug for sock<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock<'m> {
-    /// `struct sock_common __sk_common` at 0
+    /// `struct sock_common __sk_common` at 0, 28 bytes
     #[inline]
     pub fn __sk_common(self) -> sock_common<'m> {
         self.0.sub(0)
     }
-    /// `volatile unsigned char sk_zapped` at 28
+    /// `volatile unsigned char sk_zapped` at 28, 1 byte
     #[inline]
     pub fn sk_zapped(self) -> u8 {
         self.0.u8(28)
     }
-    /// `unsigned char sk_shutdown` at 29
+    /// `unsigned char sk_shutdown` at 29, 1 byte
     #[inline]
     pub fn sk_shutdown(self) -> u8 {
         self.0.u8(29)
     }
-    /// `unsigned char sk_use_write_queue` at 30
+    /// `unsigned char sk_use_write_queue` at 30, 1 byte
     #[inline]
     pub fn sk_use_write_queue(self) -> u8 {
         self.0.u8(30)
     }
-    /// `unsigned char sk_userlocks` at 31
+    /// `unsigned char sk_userlocks` at 31, 1 byte
     #[inline]
     pub fn sk_userlocks(self) -> u8 {
         self.0.u8(31)
     }
-    /// `socket_lock_t sk_lock` at 32
+    /// `socket_lock_t sk_lock` at 32, 28 bytes
     #[inline]
     pub fn sk_lock(self) -> socket_lock_t<'m> {
         self.0.sub(32)
     }
-    /// `int sk_rcvbuf` at 60
+    /// `int sk_rcvbuf` at 60, 4 bytes
     #[inline]
     pub fn sk_rcvbuf(self) -> i32 {
         self.0.i32(60)
     }
-    /// `wait_queue_head_t *sk_sleep` at 64
+    /// `wait_queue_head_t *sk_sleep` at 64, 4 bytes
     #[inline]
     pub fn sk_sleep(self) -> Ptr<'m, __wait_queue_head<'m>> {
         self.0.ptr32(64)
     }
-    /// `struct dst_entry *sk_dst_cache` at 68
+    /// `struct dst_entry *sk_dst_cache` at 68, 4 bytes
     #[inline]
     pub fn sk_dst_cache(self) -> Ptr<'m, dst_entry<'m>> {
         self.0.ptr32(68)
     }
-    /// `rwlock_t sk_dst_lock` at 72
+    /// `rwlock_t sk_dst_lock` at 72, 8 bytes
     #[inline]
     pub fn sk_dst_lock(self) -> rwlock_t<'m> {
         self.0.sub(72)
     }
-    /// `struct xfrm_policy *sk_policy[2]` at 80
+    /// `struct xfrm_policy *sk_policy[2]` at 80, 8 bytes
     #[inline]
     pub fn sk_policy(self) -> Array<'m, Ptr32<'m, xfrm_policy<'m>>> {
         self.0.array(80, 2)
     }
-    /// `atomic_t sk_rmem_alloc` at 88
+    /// `atomic_t sk_rmem_alloc` at 88, 4 bytes
     #[inline]
     pub fn sk_rmem_alloc(self) -> atomic_t<'m> {
         self.0.sub(88)
     }
-    /// `struct sk_buff_head sk_receive_queue` at 92
+    /// `struct sk_buff_head sk_receive_queue` at 92, 20 bytes
     #[inline]
     pub fn sk_receive_queue(self) -> sk_buff_head<'m> {
         self.0.sub(92)
     }
-    /// `atomic_t sk_wmem_alloc` at 112
+    /// `atomic_t sk_wmem_alloc` at 112, 4 bytes
     #[inline]
     pub fn sk_wmem_alloc(self) -> atomic_t<'m> {
         self.0.sub(112)
     }
-    /// `struct sk_buff_head sk_write_queue` at 116
+    /// `struct sk_buff_head sk_write_queue` at 116, 20 bytes
     #[inline]
     pub fn sk_write_queue(self) -> sk_buff_head<'m> {
         self.0.sub(116)
     }
-    /// `atomic_t sk_omem_alloc` at 136
+    /// `atomic_t sk_omem_alloc` at 136, 4 bytes
     #[inline]
     pub fn sk_omem_alloc(self) -> atomic_t<'m> {
         self.0.sub(136)
     }
-    /// `int sk_wmem_queued` at 140
+    /// `int sk_wmem_queued` at 140, 4 bytes
     #[inline]
     pub fn sk_wmem_queued(self) -> i32 {
         self.0.i32(140)
     }
-    /// `int sk_forward_alloc` at 144
+    /// `int sk_forward_alloc` at 144, 4 bytes
     #[inline]
     pub fn sk_forward_alloc(self) -> i32 {
         self.0.i32(144)
     }
-    /// `unsigned int sk_allocation` at 148
+    /// `unsigned int sk_allocation` at 148, 4 bytes
     #[inline]
     pub fn sk_allocation(self) -> u32 {
         self.0.u32(148)
     }
-    /// `int sk_sndbuf` at 152
+    /// `int sk_sndbuf` at 152, 4 bytes
     #[inline]
     pub fn sk_sndbuf(self) -> i32 {
         self.0.i32(152)
     }
-    /// `long unsigned int sk_flags` at 156
+    /// `long unsigned int sk_flags` at 156, 4 bytes
     #[inline]
     pub fn sk_flags(self) -> u64 {
         self.0.ulong32(156)
     }
-    /// `char sk_no_check` at 160
+    /// `char sk_no_check` at 160, 1 byte
     #[inline]
     pub fn sk_no_check(self) -> u8 {
         self.0.u8(160)
     }
-    /// `unsigned char sk_debug` at 161
+    /// `unsigned char sk_debug` at 161, 1 byte
     #[inline]
     pub fn sk_debug(self) -> u8 {
         self.0.u8(161)
     }
-    /// `unsigned char sk_rcvtstamp` at 162
+    /// `unsigned char sk_rcvtstamp` at 162, 1 byte
     #[inline]
     pub fn sk_rcvtstamp(self) -> u8 {
         self.0.u8(162)
     }
-    /// `unsigned char sk_no_largesend` at 163
+    /// `unsigned char sk_no_largesend` at 163, 1 byte
     #[inline]
     pub fn sk_no_largesend(self) -> u8 {
         self.0.u8(163)
     }
-    /// `int sk_route_caps` at 164
+    /// `int sk_route_caps` at 164, 4 bytes
     #[inline]
     pub fn sk_route_caps(self) -> i32 {
         self.0.i32(164)
     }
-    /// `long unsigned int sk_lingertime` at 168
+    /// `long unsigned int sk_lingertime` at 168, 4 bytes
     #[inline]
     pub fn sk_lingertime(self) -> u64 {
         self.0.ulong32(168)
     }
-    /// `int sk_hashent` at 172
+    /// `int sk_hashent` at 172, 4 bytes
     #[inline]
     pub fn sk_hashent(self) -> i32 {
         self.0.i32(172)
     }
-    /// `struct {...} sk_backlog` at 176
+    /// `struct {...} sk_backlog` at 176, 8 bytes
     #[inline]
     pub fn sk_backlog(self) -> sock__sk_backlog<'m> {
         self.0.sub(176)
     }
-    /// `rwlock_t sk_callback_lock` at 184
+    /// `rwlock_t sk_callback_lock` at 184, 8 bytes
     #[inline]
     pub fn sk_callback_lock(self) -> rwlock_t<'m> {
         self.0.sub(184)
     }
-    /// `struct sk_buff_head sk_error_queue` at 192
+    /// `struct sk_buff_head sk_error_queue` at 192, 20 bytes
     #[inline]
     pub fn sk_error_queue(self) -> sk_buff_head<'m> {
         self.0.sub(192)
     }
-    /// `struct proto *sk_prot` at 212
+    /// `struct proto *sk_prot` at 212, 4 bytes
     #[inline]
     pub fn sk_prot(self) -> Ptr<'m, proto<'m>> {
         self.0.ptr32(212)
     }
-    /// `int sk_err` at 216
+    /// `int sk_err` at 216, 4 bytes
     #[inline]
     pub fn sk_err(self) -> i32 {
         self.0.i32(216)
     }
-    /// `int sk_err_soft` at 220
+    /// `int sk_err_soft` at 220, 4 bytes
     #[inline]
     pub fn sk_err_soft(self) -> i32 {
         self.0.i32(220)
     }
-    /// `short unsigned int sk_ack_backlog` at 224
+    /// `short unsigned int sk_ack_backlog` at 224, 2 bytes
     #[inline]
     pub fn sk_ack_backlog(self) -> u16 {
         self.0.u16(224)
     }
-    /// `short unsigned int sk_max_ack_backlog` at 226
+    /// `short unsigned int sk_max_ack_backlog` at 226, 2 bytes
     #[inline]
     pub fn sk_max_ack_backlog(self) -> u16 {
         self.0.u16(226)
     }
-    /// `__u32 sk_priority` at 228
+    /// `__u32 sk_priority` at 228, 4 bytes
     #[inline]
     pub fn sk_priority(self) -> u32 {
         self.0.u32(228)
     }
-    /// `short unsigned int sk_type` at 232
+    /// `short unsigned int sk_type` at 232, 2 bytes
     #[inline]
     pub fn sk_type(self) -> u16 {
         self.0.u16(232)
     }
-    /// `unsigned char sk_localroute` at 234
+    /// `unsigned char sk_localroute` at 234, 1 byte
     #[inline]
     pub fn sk_localroute(self) -> u8 {
         self.0.u8(234)
     }
-    /// `unsigned char sk_protocol` at 235
+    /// `unsigned char sk_protocol` at 235, 1 byte
     #[inline]
     pub fn sk_protocol(self) -> u8 {
         self.0.u8(235)
     }
-    /// `struct ucred sk_peercred` at 236
+    /// `struct ucred sk_peercred` at 236, 12 bytes
     #[inline]
     pub fn sk_peercred(self) -> ucred<'m> {
         self.0.sub(236)
     }
-    /// `int sk_rcvlowat` at 248
+    /// `int sk_rcvlowat` at 248, 4 bytes
     #[inline]
     pub fn sk_rcvlowat(self) -> i32 {
         self.0.i32(248)
     }
-    /// `long int sk_rcvtimeo` at 252
+    /// `long int sk_rcvtimeo` at 252, 4 bytes
     #[inline]
     pub fn sk_rcvtimeo(self) -> i64 {
         self.0.long32(252)
     }
-    /// `long int sk_sndtimeo` at 256
+    /// `long int sk_sndtimeo` at 256, 4 bytes
     #[inline]
     pub fn sk_sndtimeo(self) -> i64 {
         self.0.long32(256)
     }
-    /// `struct sk_filter *sk_filter` at 260
+    /// `struct sk_filter *sk_filter` at 260, 4 bytes
     #[inline]
     pub fn sk_filter(self) -> Ptr<'m, sk_filter<'m>> {
         self.0.ptr32(260)
     }
-    /// `void *sk_protinfo` at 264
+    /// `void *sk_protinfo` at 264, 4 bytes
     #[inline]
     pub fn sk_protinfo(self) -> Ptr<'m, Void> {
         self.0.ptr32(264)
     }
-    /// `kmem_cache_t *sk_slab` at 268
+    /// `kmem_cache_t *sk_slab` at 268, 4 bytes
     #[inline]
     pub fn sk_slab(self) -> Ptr<'m, kmem_cache_s<'m>> {
         self.0.ptr32(268)
     }
-    /// `struct timer_list sk_timer` at 272
+    /// `struct timer_list sk_timer` at 272, 36 bytes
     #[inline]
     pub fn sk_timer(self) -> timer_list<'m> {
         self.0.sub(272)
     }
-    /// `struct timeval sk_stamp` at 308
+    /// `struct timeval sk_stamp` at 308, 8 bytes
     #[inline]
     pub fn sk_stamp(self) -> timeval<'m> {
         self.0.sub(308)
     }
-    /// `struct socket *sk_socket` at 316
+    /// `struct socket *sk_socket` at 316, 4 bytes
     #[inline]
     pub fn sk_socket(self) -> Ptr<'m, socket<'m>> {
         self.0.ptr32(316)
     }
-    /// `void *sk_user_data` at 320
+    /// `void *sk_user_data` at 320, 4 bytes
     #[inline]
     pub fn sk_user_data(self) -> Ptr<'m, Void> {
         self.0.ptr32(320)
     }
-    /// `struct module *sk_owner` at 324
+    /// `struct module *sk_owner` at 324, 4 bytes
     #[inline]
     pub fn sk_owner(self) -> Ptr<'m, module<'m>> {
         self.0.ptr32(324)
     }
-    /// `struct page *sk_sndmsg_page` at 328
+    /// `struct page *sk_sndmsg_page` at 328, 4 bytes
     #[inline]
     pub fn sk_sndmsg_page(self) -> Ptr<'m, page<'m>> {
         self.0.ptr32(328)
     }
-    /// `__u32 sk_sndmsg_off` at 332
+    /// `__u32 sk_sndmsg_off` at 332, 4 bytes
     #[inline]
     pub fn sk_sndmsg_off(self) -> u32 {
         self.0.u32(332)
     }
-    /// `struct sk_buff *sk_send_head` at 336
+    /// `struct sk_buff *sk_send_head` at 336, 4 bytes
     #[inline]
     pub fn sk_send_head(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(336)
     }
-    /// `int sk_write_pending` at 340
+    /// `int sk_write_pending` at 340, 4 bytes
     #[inline]
     pub fn sk_write_pending(self) -> i32 {
         self.0.i32(340)
     }
-    /// `void *sk_security` at 344
+    /// `void *sk_security` at 344, 4 bytes
     #[inline]
     pub fn sk_security(self) -> Ptr<'m, Void> {
         self.0.ptr32(344)
     }
-    /// `__u8 sk_queue_shrunk` at 348
+    /// `__u8 sk_queue_shrunk` at 348, 1 byte
     #[inline]
     pub fn sk_queue_shrunk(self) -> u8 {
         self.0.u8(348)
     }
-    /// `void (*sk_state_change)(struct sock *)` at 352
+    /// `void (*sk_state_change)(struct sock *)` at 352, 4 bytes
     #[inline]
     pub fn sk_state_change(self) -> FnPtr<'m> {
         self.0.ptr32(352)
     }
-    /// `void (*sk_data_ready)(struct sock *, int)` at 356
+    /// `void (*sk_data_ready)(struct sock *, int)` at 356, 4 bytes
     #[inline]
     pub fn sk_data_ready(self) -> FnPtr<'m> {
         self.0.ptr32(356)
     }
-    /// `void (*sk_write_space)(struct sock *)` at 360
+    /// `void (*sk_write_space)(struct sock *)` at 360, 4 bytes
     #[inline]
     pub fn sk_write_space(self) -> FnPtr<'m> {
         self.0.ptr32(360)
     }
-    /// `void (*sk_error_report)(struct sock *)` at 364
+    /// `void (*sk_error_report)(struct sock *)` at 364, 4 bytes
     #[inline]
     pub fn sk_error_report(self) -> FnPtr<'m> {
         self.0.ptr32(364)
     }
-    /// `int (*sk_backlog_rcv)(struct sock *, struct sk_buff *)` at 368
+    /// `int (*sk_backlog_rcv)(struct sock *, struct sk_buff *)` at 368, 4 bytes
     #[inline]
     pub fn sk_backlog_rcv(self) -> FnPtr<'m> {
         self.0.ptr32(368)
     }
-    /// `void (*sk_create_child)(struct sock *, struct sock *)` at 372
+    /// `void (*sk_create_child)(struct sock *, struct sock *)` at 372, 4 bytes
     #[inline]
     pub fn sk_create_child(self) -> FnPtr<'m> {
         self.0.ptr32(372)
     }
-    /// `void (*sk_destruct)(struct sock *)` at 376
+    /// `void (*sk_destruct)(struct sock *)` at 376, 4 bytes
     #[inline]
     pub fn sk_destruct(self) -> FnPtr<'m> {
         self.0.ptr32(376)
@@ -1762,16 +1762,16 @@ impl<'m> View<'m> for sock__sk_backlog<'m> {
 }
 impl ::core::fmt::Debug for sock__sk_backlog<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> sock__sk_backlog<'m> {
-    /// `struct sk_buff *head` at 0
+    /// `struct sk_buff *head` at 0, 4 bytes
     #[inline]
     pub fn head(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(0)
     }
-    /// `struct sk_buff *tail` at 4
+    /// `struct sk_buff *tail` at 4, 4 bytes
     #[inline]
     pub fn tail(self) -> Ptr<'m, sk_buff<'m>> {
         self.0.ptr32(4)

@@ -27,21 +27,21 @@ impl<'m> View<'m> for prio_array<'m> {
 }
 impl ::core::fmt::Debug for prio_array<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> prio_array<'m> {
-    /// `unsigned int nr_active` at 0
+    /// `unsigned int nr_active` at 0, 4 bytes
     #[inline]
     pub fn nr_active(self) -> u32 {
         self.0.u32(0)
     }
-    /// `long unsigned int bitmap[5]` at 4
+    /// `long unsigned int bitmap[5]` at 4, 20 bytes
     #[inline]
     pub fn bitmap(self) -> Array<'m, ULong32> {
         self.0.array(4, 5)
     }
-    /// `struct list_head queue[140]` at 24
+    /// `struct list_head queue[140]` at 24, 1120 bytes
     #[inline]
     pub fn queue(self) -> Array<'m, list_head<'m>> {
         self.0.array(24, 140)
@@ -75,106 +75,106 @@ impl<'m> View<'m> for runqueue<'m> {
 }
 impl ::core::fmt::Debug for runqueue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> runqueue<'m> {
-    /// `spinlock_t lock` at 0
+    /// `spinlock_t lock` at 0, 8 bytes
     #[inline]
     pub fn lock(self) -> spinlock_t<'m> {
         self.0.sub(0)
     }
-    /// `long unsigned int nr_running` at 8
+    /// `long unsigned int nr_running` at 8, 4 bytes
     #[inline]
     pub fn nr_running(self) -> u64 {
         self.0.ulong32(8)
     }
-    /// `long unsigned int cpu_load` at 12
+    /// `long unsigned int cpu_load` at 12, 4 bytes
     #[inline]
     pub fn cpu_load(self) -> u64 {
         self.0.ulong32(12)
     }
-    /// `long long unsigned int nr_switches` at 16
+    /// `long long unsigned int nr_switches` at 16, 8 bytes
     #[inline]
     pub fn nr_switches(self) -> u64 {
         self.0.u64(16)
     }
-    /// `long unsigned int nr_uninterruptible` at 24
+    /// `long unsigned int nr_uninterruptible` at 24, 4 bytes
     #[inline]
     pub fn nr_uninterruptible(self) -> u64 {
         self.0.ulong32(24)
     }
-    /// `long unsigned int switch_timestamp` at 28
+    /// `long unsigned int switch_timestamp` at 28, 4 bytes
     #[inline]
     pub fn switch_timestamp(self) -> u64 {
         self.0.ulong32(28)
     }
-    /// `long long unsigned int timestamp_last_tick` at 32
+    /// `long long unsigned int timestamp_last_tick` at 32, 8 bytes
     #[inline]
     pub fn timestamp_last_tick(self) -> u64 {
         self.0.u64(32)
     }
-    /// `task_t *curr` at 40
+    /// `task_t *curr` at 40, 4 bytes
     #[inline]
     pub fn curr(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(40)
     }
-    /// `task_t *idle` at 44
+    /// `task_t *idle` at 44, 4 bytes
     #[inline]
     pub fn idle(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(44)
     }
-    /// `struct mm_struct *prev_mm` at 48
+    /// `struct mm_struct *prev_mm` at 48, 4 bytes
     #[inline]
     pub fn prev_mm(self) -> Ptr<'m, mm_struct<'m>> {
         self.0.ptr32(48)
     }
-    /// `prio_array_t *active` at 52
+    /// `prio_array_t *active` at 52, 4 bytes
     #[inline]
     pub fn active(self) -> Ptr<'m, prio_array<'m>> {
         self.0.ptr32(52)
     }
-    /// `prio_array_t *expired` at 56
+    /// `prio_array_t *expired` at 56, 4 bytes
     #[inline]
     pub fn expired(self) -> Ptr<'m, prio_array<'m>> {
         self.0.ptr32(56)
     }
-    /// `prio_array_t arrays[2]` at 60
+    /// `prio_array_t arrays[2]` at 60, 2288 bytes
     #[inline]
     pub fn arrays(self) -> Array<'m, prio_array<'m>> {
         self.0.array(60, 2)
     }
-    /// `int best_expired_prio` at 2348
+    /// `int best_expired_prio` at 2348, 4 bytes
     #[inline]
     pub fn best_expired_prio(self) -> i32 {
         self.0.i32(2348)
     }
-    /// `atomic_t nr_iowait` at 2352
+    /// `atomic_t nr_iowait` at 2352, 4 bytes
     #[inline]
     pub fn nr_iowait(self) -> atomic_t<'m> {
         self.0.sub(2352)
     }
-    /// `struct sched_domain *sd` at 2356
+    /// `struct sched_domain *sd` at 2356, 4 bytes
     #[inline]
     pub fn sd(self) -> Ptr<'m, sched_domain<'m>> {
         self.0.ptr32(2356)
     }
-    /// `int active_balance` at 2360
+    /// `int active_balance` at 2360, 4 bytes
     #[inline]
     pub fn active_balance(self) -> i32 {
         self.0.i32(2360)
     }
-    /// `int push_cpu` at 2364
+    /// `int push_cpu` at 2364, 4 bytes
     #[inline]
     pub fn push_cpu(self) -> i32 {
         self.0.i32(2364)
     }
-    /// `task_t *migration_thread` at 2368
+    /// `task_t *migration_thread` at 2368, 4 bytes
     #[inline]
     pub fn migration_thread(self) -> Ptr<'m, task_struct<'m>> {
         self.0.ptr32(2368)
     }
-    /// `struct list_head migration_queue` at 2372
+    /// `struct list_head migration_queue` at 2372, 8 bytes
     #[inline]
     pub fn migration_queue(self) -> list_head<'m> {
         self.0.sub(2372)

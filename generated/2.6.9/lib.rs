@@ -101,7 +101,7 @@ impl<'m> View<'m> for shape_packed_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_packed_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_packed_bits<'m> {
@@ -144,7 +144,7 @@ impl<'m> View<'m> for shape_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_bits<'m> {
@@ -192,36 +192,36 @@ impl<'m> View<'m> for shape_anonymous<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_anonymous<'m> {
-    /// `int kind` at 0
+    /// `int kind` at 0, 4 bytes
     #[inline]
     pub fn kind(self) -> i32 {
         self.0.i32(0)
     }
-    /// `u32 word` at 4
+    /// `u32 word` at 4, 4 bytes
     #[inline]
     pub fn word(self) -> u32 {
         self.0.u32(4)
     }
-    /// `u16 half_low` at 4
+    /// `u16 half_low` at 4, 2 bytes
     #[inline]
     pub fn half_low(self) -> u16 {
         self.0.u16(4)
     }
-    /// `u16 half_high` at 6
+    /// `u16 half_high` at 6, 2 bytes
     #[inline]
     pub fn half_high(self) -> u16 {
         self.0.u16(6)
     }
-    /// `u8 bytes[4]` at 4
+    /// `u8 bytes[4]` at 4, 4 bytes
     #[inline]
     pub fn bytes(self) -> Array<'m, u8> {
         self.0.array(4, 4)
     }
-    /// `struct {...} named` at 8
+    /// `struct {...} named` at 8, 8 bytes
     #[inline]
     pub fn named(self) -> shape_anonymous__named<'m> {
         self.0.sub(8)
@@ -250,16 +250,16 @@ impl<'m> View<'m> for shape_anonymous__named<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous__named<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_anonymous__named<'m> {
-    /// `int x` at 0
+    /// `int x` at 0, 4 bytes
     #[inline]
     pub fn x(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int y` at 4
+    /// `int y` at 4, 4 bytes
     #[inline]
     pub fn y(self) -> i32 {
         self.0.i32(4)
@@ -288,16 +288,16 @@ impl<'m> View<'m> for shape_tail<'m> {
 }
 impl ::core::fmt::Debug for shape_tail<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_tail<'m> {
-    /// `int count` at 0
+    /// `int count` at 0, 4 bytes
     #[inline]
     pub fn count(self) -> i32 {
         self.0.i32(0)
     }
-    /// `struct {...} entries[]` at 4
+    /// `struct {...} entries[]` at 4, 0 bytes
     #[inline]
     pub fn entries(self) -> Ptr<'m, shape_tail__entries<'m>> {
         self.0.tail(4)
@@ -326,16 +326,16 @@ impl<'m> View<'m> for shape_tail__entries<'m> {
 }
 impl ::core::fmt::Debug for shape_tail__entries<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_tail__entries<'m> {
-    /// `u16 key` at 0
+    /// `u16 key` at 0, 2 bytes
     #[inline]
     pub fn key(self) -> u16 {
         self.0.u16(0)
     }
-    /// `u16 value` at 2
+    /// `u16 value` at 2, 2 bytes
     #[inline]
     pub fn value(self) -> u16 {
         self.0.u16(2)
@@ -364,21 +364,21 @@ impl<'m> View<'m> for shape_packed<'m> {
 }
 impl ::core::fmt::Debug for shape_packed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_packed<'m> {
-    /// `u8 byte` at 0
+    /// `u8 byte` at 0, 1 byte
     #[inline]
     pub fn byte(self) -> u8 {
         self.0.u8(0)
     }
-    /// `u32 unaligned` at 1
+    /// `u32 unaligned` at 1, 4 bytes
     #[inline]
     pub fn unaligned(self) -> u32 {
         self.0.u32(1)
     }
-    /// `u64 unaligned_too` at 5
+    /// `u64 unaligned_too` at 5, 8 bytes
     #[inline]
     pub fn unaligned_too(self) -> u64 {
         self.0.u64(5)
@@ -407,77 +407,77 @@ impl<'m> View<'m> for shape_keywords<'m> {
 }
 impl ::core::fmt::Debug for shape_keywords<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_keywords<'m> {
-    /// `int type` at 0
+    /// `int type` at 0, 4 bytes
     #[doc(alias = "type")]
     #[inline]
     pub fn type_(self) -> i32 {
         self.0.i32(0)
     }
-    /// `int match` at 4
+    /// `int match` at 4, 4 bytes
     #[doc(alias = "match")]
     #[inline]
     pub fn match_(self) -> i32 {
         self.0.i32(4)
     }
-    /// `int impl` at 8
+    /// `int impl` at 8, 4 bytes
     #[doc(alias = "impl")]
     #[inline]
     pub fn impl_(self) -> i32 {
         self.0.i32(8)
     }
-    /// `int fn` at 12
+    /// `int fn` at 12, 4 bytes
     #[doc(alias = "fn")]
     #[inline]
     pub fn fn_(self) -> i32 {
         self.0.i32(12)
     }
-    /// `int self` at 16
+    /// `int self` at 16, 4 bytes
     #[doc(alias = "self")]
     #[inline]
     pub fn self_(self) -> i32 {
         self.0.i32(16)
     }
-    /// `int ref` at 20
+    /// `int ref` at 20, 4 bytes
     #[doc(alias = "ref")]
     #[inline]
     pub fn ref_(self) -> i32 {
         self.0.i32(20)
     }
-    /// `int crate` at 24
+    /// `int crate` at 24, 4 bytes
     #[doc(alias = "crate")]
     #[inline]
     pub fn crate_(self) -> i32 {
         self.0.i32(24)
     }
-    /// `int move` at 28
+    /// `int move` at 28, 4 bytes
     #[doc(alias = "move")]
     #[inline]
     pub fn move_(self) -> i32 {
         self.0.i32(28)
     }
-    /// `int mut` at 32
+    /// `int mut` at 32, 4 bytes
     #[doc(alias = "mut")]
     #[inline]
     pub fn mut_(self) -> i32 {
         self.0.i32(32)
     }
-    /// `int box` at 36
+    /// `int box` at 36, 4 bytes
     #[doc(alias = "box")]
     #[inline]
     pub fn box_(self) -> i32 {
         self.0.i32(36)
     }
-    /// `int loop` at 40
+    /// `int loop` at 40, 4 bytes
     #[doc(alias = "loop")]
     #[inline]
     pub fn loop_(self) -> i32 {
         self.0.i32(40)
     }
-    /// `int in` at 44
+    /// `int in` at 44, 4 bytes
     #[doc(alias = "in")]
     #[inline]
     pub fn in_(self) -> i32 {
@@ -513,116 +513,116 @@ impl<'m> View<'m> for shape_everything<'m> {
 }
 impl ::core::fmt::Debug for shape_everything<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(*self, f)
+        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
     }
 }
 impl<'m> shape_everything<'m> {
-    /// `unsigned char matrix[3][5]` at 0
+    /// `unsigned char matrix[3][5]` at 0, 15 bytes
     #[inline]
     pub fn matrix(self) -> Array<'m, [u8; 5]> {
         self.0.array(0, 3)
     }
-    /// `char lines[2][8]` at 15
+    /// `char lines[2][8]` at 15, 16 bytes
     #[inline]
     pub fn lines(self) -> Array<'m, Chars<8>> {
         self.0.array(15, 2)
     }
-    /// `char *text` at 32
+    /// `char *text` at 32, 4 bytes
     #[inline]
     pub fn text(self) -> CharPtr<'m> {
         self.0.ptr32(32)
     }
-    /// `const char *const constant_text` at 36
+    /// `const char *const constant_text` at 36, 4 bytes
     #[inline]
     pub fn constant_text(self) -> CharPtr<'m> {
         self.0.ptr32(36)
     }
-    /// `signed char signed_char` at 40
+    /// `signed char signed_char` at 40, 1 byte
     #[inline]
     pub fn signed_char(self) -> i8 {
         self.0.i8(40)
     }
-    /// `unsigned char unsigned_char` at 41
+    /// `unsigned char unsigned_char` at 41, 1 byte
     #[inline]
     pub fn unsigned_char(self) -> u8 {
         self.0.u8(41)
     }
-    /// `_Bool boolean` at 42
+    /// `_Bool boolean` at 42, 1 byte
     #[inline]
     pub fn boolean(self) -> bool {
         self.0.bool(42)
     }
-    /// `enum shape_sign sign` at 44
+    /// `enum shape_sign sign` at 44, 4 bytes
     #[inline]
     pub fn sign(self) -> shape_sign {
         shape_sign(self.0.i32(44))
     }
-    /// `enum shape_unsigned top` at 48
+    /// `enum shape_unsigned top` at 48, 4 bytes
     #[inline]
     pub fn top(self) -> shape_unsigned {
         shape_unsigned(self.0.u32(48))
     }
-    /// `int (*callback)(struct shape_everything *, const void *, ...)` at 52
+    /// `int (*callback)(struct shape_everything *, const void *, ...)` at 52, 4 bytes
     #[inline]
     pub fn callback(self) -> FnPtr<'m> {
         self.0.ptr32(52)
     }
-    /// `int (*callbacks[2])(void)` at 56
+    /// `int (*callbacks[2])(void)` at 56, 8 bytes
     #[inline]
     pub fn callbacks(self) -> Array<'m, Ptr32<'m, Function>> {
         self.0.array(56, 2)
     }
-    /// `void *nothing` at 64
+    /// `void *nothing` at 64, 4 bytes
     #[inline]
     pub fn nothing(self) -> Ptr<'m, Void> {
         self.0.ptr32(64)
     }
-    /// `volatile const void *less_than_nothing` at 68
+    /// `volatile const void *less_than_nothing` at 68, 4 bytes
     #[inline]
     pub fn less_than_nothing(self) -> Ptr<'m, Void> {
         self.0.ptr32(68)
     }
-    /// `struct shape_everything *itself` at 72
+    /// `struct shape_everything *itself` at 72, 4 bytes
     #[inline]
     pub fn itself(self) -> Ptr<'m, shape_everything<'m>> {
         self.0.ptr32(72)
     }
-    /// `struct shape_never_defined *opaque` at 76
+    /// `struct shape_never_defined *opaque` at 76, 4 bytes
     #[inline]
     pub fn opaque(self) -> Ptr<'m, shape_never_defined<'m>> {
         self.0.ptr32(76)
     }
-    /// `long long int big` at 80
+    /// `long long int big` at 80, 8 bytes
     #[inline]
     pub fn big(self) -> i64 {
         self.0.i64(80)
     }
-    /// `double floating` at 88
+    /// `double floating` at 88, 8 bytes
     #[inline]
     pub fn floating(self) -> f64 {
         self.0.f64(88)
     }
-    /// `struct shape_bits bits` at 96
+    /// `struct shape_bits bits` at 96, 8 bytes
     #[inline]
     pub fn bits(self) -> shape_bits<'m> {
         self.0.sub(96)
     }
-    /// `struct shape_packed_bits packed_bits` at 104
+    /// `struct shape_packed_bits packed_bits` at 104, 8 bytes
     #[inline]
     pub fn packed_bits(self) -> shape_packed_bits<'m> {
         self.0.sub(104)
     }
-    /// `struct shape_anonymous anonymous` at 112
+    /// `struct shape_anonymous anonymous` at 112, 16 bytes
     #[inline]
     pub fn anonymous(self) -> shape_anonymous<'m> {
         self.0.sub(112)
     }
-    /// `struct shape_packed packed` at 128
+    /// `struct shape_packed packed` at 128, 13 bytes
     #[inline]
     pub fn packed(self) -> shape_packed<'m> {
         self.0.sub(128)
     }
-    /// `struct shape_keywords keywords` at 144
+    /// `struct shape_keywords keywords` at 144, 48 bytes
     #[inline]
     pub fn keywords(self) -> shape_keywords<'m> {
         self.0.sub(144)

@@ -5,6 +5,8 @@ pub mod constants;
 pub mod identity;
 /// Types of which this kernel's debug information has only the name.
 pub mod opaque_types;
+/// The modules whose variables are known.
+pub mod modules;
 /// Global and file-static variables.
 pub mod sym;
 /// Aliases that the kernel gives to types.

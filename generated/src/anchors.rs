@@ -18,6 +18,7 @@ pub static KERNEL: KernelInfo = KernelInfo {
     page_table: PAGE_TABLE,
     page_offset_base: PAGE_OFFSET_BASE,
     per_cpu_offset: PER_CPU_OFFSET,
+    module_section: crate::loaded::SECTION,
     functions: Functions(identity::FUNCTIONS),
 };
 

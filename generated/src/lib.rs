@@ -17,6 +17,7 @@
 
 mod anchors;
 mod lists;
+mod loaded;
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 

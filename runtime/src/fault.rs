@@ -1,9 +1,11 @@
 use std::fmt;
 
+use crate::module::ModuleName;
+
 /// An address that could not be read, and why. A fault is data: walkers hand it on and analyzers report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fault {
-    /// The virtual address that was asked for.
+    /// The virtual address that was asked for. For a variable of a module that can't be found: its offset in its section.
     pub address: u64,
     /// Why it could not be read.
     pub kind: FaultKind,
@@ -29,11 +31,19 @@ pub enum FaultKind {
     Cycle,
     /// No end of the string within the longest length that makes sense.
     Unterminated,
+    /// A variable of a module that isn't loaded.
+    NotLoaded(ModuleName),
+    /// A variable of a module whose build id is not that of the bindings.
+    OtherBuild(ModuleName),
+    /// A variable in a section of a loaded module that the kernel names no address of.
+    NoSection(ModuleName),
+    /// A variable in a section that the kernel freed when the module's initialisation was done (`__initdata`).
+    Freed(ModuleName),
 }
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let text = match self {
             FaultKind::Null => "null pointer",
             FaultKind::NotMapped => "not mapped",
             FaultKind::NotInDump => "not in the dump",
@@ -42,13 +52,40 @@ impl fmt::Display for FaultKind {
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",
             FaultKind::Unterminated => "unterminated string",
-        })
+            FaultKind::NotLoaded(module) => return write!(f, "module {module} is not loaded"),
+            FaultKind::OtherBuild(module) => {
+                return write!(
+                    f,
+                    "module {module} was loaded from another build than the bindings were made from"
+                );
+            }
+            FaultKind::NoSection(module) => {
+                return write!(
+                    f,
+                    "module {module} is loaded, but not where that section is known"
+                );
+            }
+            FaultKind::Freed(module) => {
+                return write!(
+                    f,
+                    "module {module} gave that section back after its initialisation"
+                );
+            }
+        };
+        f.write_str(text)
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}: {}", self.address, self.kind)
+        match self.kind {
+            // There is no address to tell.
+            FaultKind::NotLoaded(_)
+            | FaultKind::OtherBuild(_)
+            | FaultKind::NoSection(_)
+            | FaultKind::Freed(_) => self.kind.fmt(f),
+            kind => write!(f, "{:#x}: {kind}", self.address),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::dump::{Dump, OpenError};
 use crate::memory::Memory;
+use crate::module::FindSection;
 use crate::paging::PageTable;
 use crate::symbol::Functions;
 
@@ -43,6 +44,8 @@ pub struct KernelInfo {
     pub page_offset_base: Option<u64>,
     /// `__per_cpu_offset`.
     pub per_cpu_offset: Option<Words>,
+    /// Finds the sections of loaded modules; `None` for a kernel without modules.
+    pub module_section: Option<FindSection>,
     /// Functions by address.
     pub functions: Functions,
 }

@@ -11,6 +11,7 @@ mod kernel;
 #[allow(unsafe_code, reason = "one line maps the file")]
 mod map;
 mod memory;
+mod module;
 mod paging;
 mod symbol;
 pub mod table;
@@ -21,5 +22,6 @@ pub use dump::{Dump, OpenError};
 pub use fault::{Fault, FaultKind};
 pub use kernel::{EM_386, EM_X86_64, KernelInfo, Words};
 pub use memory::Memory;
+pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCpuSymbol, Symbol};
 pub use symbol::{Functions, PerCpu, Sym};
 pub use view::{Array, CharArray, CharPtr, FnPtr, Part, Ptr, Raw, View};

@@ -7,8 +7,9 @@ use elsa::sync::FrozenMap;
 use crate::dump::{Dump, OpenError};
 use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo, Located};
+use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
 use crate::paging::{self, PAGE};
-use crate::symbol::{PerCpu, Sym};
+use crate::symbol::Sym;
 use crate::view::Target;
 
 /// No more than this is copied, or compared page by page, for one read. Nothing that a kernel has as one piece outside of
@@ -24,6 +25,8 @@ pub struct Memory {
     located: Located,
     /// Copies of what straddles pages that are not neighbours, by address and length. Each is made once.
     copies: FrozenMap<(u64, usize), Box<[u8]>>,
+    /// Where sections of modules are, or why that can't be said, by the names of both.
+    sections: FrozenMap<(&'static str, &'static str), Box<Result<u64, FaultKind>>>,
 }
 
 impl Memory {
@@ -40,6 +43,7 @@ impl Memory {
             kernel,
             located,
             copies: FrozenMap::new(),
+            sections: FrozenMap::new(),
         };
         if !force {
             kernel::check_banner(&memory)?;
@@ -83,10 +87,32 @@ impl Memory {
         self.kernel.functions.name(linked)
     }
 
-    /// A variable's value: a view for a struct, a number for a number.
+    /// A variable's value: a view for a struct, a number for a number. A variable of a module is looked for in the dump's
+    /// list of modules first, which may not have the module.
     #[inline]
-    pub fn get<'m, T: Target<'m>>(&'m self, symbol: Sym<T>) -> Result<T::Value, Fault> {
-        T::read(self, self.address_of(symbol))
+    pub fn get<'m, S>(&'m self, symbol: S) -> Result<<S::Target as Target<'m>>::Value, Fault>
+    where
+        S: Symbol<Target: Target<'m>>,
+    {
+        S::Target::read(self, symbol.locate(self)?)
+    }
+
+    /// Where a section of a loaded module lies.
+    pub(crate) fn module_section(
+        &self,
+        module: &'static Module,
+        section: &'static str,
+    ) -> Result<u64, FaultKind> {
+        if let Some(known) = self.sections.get(&(module.name, section)) {
+            return *known;
+        }
+        let found = match self.kernel.module_section {
+            Some(find) => find(self, module, section),
+            None => Err(FaultKind::NotLoaded(ModuleName::new(module))),
+        };
+        *self
+            .sections
+            .insert((module.name, section), Box::new(found))
     }
 
     /// A variable's address.
@@ -96,13 +122,15 @@ impl Memory {
     }
 
     /// A per-CPU variable's value on one CPU.
-    pub fn per_cpu<'m, T: Target<'m>>(
+    pub fn per_cpu<'m, S>(
         &'m self,
-        symbol: PerCpu<T>,
+        symbol: S,
         cpu: u32,
-    ) -> Result<T::Value, Fault> {
-        let template = self.relocated(symbol.linked_address());
-        T::read(self, self.per_cpu_address(template, cpu)?)
+    ) -> Result<<S::Target as Target<'m>>::Value, Fault>
+    where
+        S: PerCpuSymbol<Target: Target<'m>>,
+    {
+        S::Target::read(self, self.per_cpu_address(symbol.locate(self)?, cpu)?)
     }
 
     /// The address, on one CPU, of what a per-CPU pointer (`__percpu`) points to.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::bits;
 use crate::memory::Memory;
-use crate::view::View;
+use crate::view::Part;
 
 /// Name, size and members of a struct or union.
 ///
@@ -203,12 +203,12 @@ macro_rules! offset_of {
     };
 }
 
-/// Shows a view's members. Generated `Debug` implementations call it.
-pub fn debug<'m, T: View<'m>>(view: T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Shows a struct's members. Generated `Debug` implementations call it.
+pub fn debug(info: &'static StructInfo, part: Part<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let value = Value {
-        memory: view.memory(),
-        format: Format::Struct(T::INFO),
-        bytes: view.bytes(),
+        memory: part.memory,
+        format: Format::Struct(info),
+        bytes: part.bytes.unwrap_or_default(),
     };
     fmt::Debug::fmt(&value, f)
 }

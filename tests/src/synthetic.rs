@@ -225,6 +225,7 @@ impl Synthetic {
             page_table: Some(if wide { X86_64_IMAGE } else { I386_DIRECT } + PAGE),
             page_offset_base: None,
             per_cpu_offset: None,
+            module_section: None,
             functions: Functions(""),
         }))
     }

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kstruct_codegen::dwarf;
+use kstruct_codegen::image::Image;
+use kstruct_oracle::btf;
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
 use tests::{analyze, array, read_json, text};
@@ -43,6 +46,42 @@ fn machines() -> Vec<Machine> {
 
 fn read(path: PathBuf) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// `cargo xtask test --kernels` does the same for kernels that are not booted.
+#[test]
+fn every_layout_is_as_the_kernels_own_btf_says() {
+    for machine in machines() {
+        let package = machine.system_map.parent().expect("it is in a folder");
+        let vmlinux = package.join("vmlinux");
+        let mut modules: Vec<PathBuf> = std::fs::read_dir(package.join("modules-debug"))
+            .expect("the modules' debug files are there")
+            .map(|entry| entry.expect("it can be listed").path())
+            .collect();
+        modules.sort();
+        let open = |path: &PathBuf| Image::open(path).unwrap_or_else(|error| panic!("{error}"));
+        let images: Vec<Image> = modules.iter().map(open).collect();
+        let model = dwarf::read(&open(&vmlinux), &images, &|_| ()).expect("the DWARF is sound");
+        assert_eq!(model.problems.total(), 0, "{:?}", model.problems);
+        let ours = kstruct_oracle::model::layouts(&model).expect("C has no circles");
+        let types = btf::Btf::read(&vmlinux).unwrap_or_else(|error| panic!("{error}"));
+        let mut theirs = btf::layouts(&types).unwrap_or_else(|error| panic!("{error}"));
+        btf::add_modules(&types, &vmlinux, &modules, &mut theirs)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let found = kstruct_oracle::compare(&ours, &theirs);
+        println!(
+            "{} with {} modules: {} types, {} members, {} bit-fields, {} differ",
+            machine.release,
+            modules.len(),
+            found.types,
+            found.members,
+            found.bit_fields,
+            found.differences.len()
+        );
+        let differences: Vec<String> = found.differences.iter().map(|d| d.summary()).collect();
+        assert_eq!(differences, [""; 0], "{}", machine.release);
+        assert!(found.types > 7000 && found.members > 45_000 && found.bit_fields > 1500);
+    }
 }
 
 fn row<const N: usize>(columns: [(&'static str, String); N]) -> Row {

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
-use kstruct_codegen::index::Identity;
+use kstruct_codegen::index::{Identity, Wishes};
 
-use crate::{find, generate, paths, workspace};
+use crate::{find, generate, paths, seed, selected, workspace};
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -17,6 +17,9 @@ pub struct BuildArgs {
     /// The kernel: a release, or the name of its vmlinux
     #[arg(long, value_name = "NAME")]
     kernel: String,
+    /// Compile against all of the kernel's bindings, and not only against what the analyzers use
+    #[arg(long)]
+    full: bool,
     /// The analyzers to build; all of them if none is named
     analyzers: Vec<String>,
 }
@@ -39,14 +42,14 @@ pub struct RunArgs {
 
 /// Builds analyzers for a kernel and says where they are.
 pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
-    let kernel = resolve(&args.kernel)?;
+    let (kernel, vmlinux) = resolve(&args.kernel)?;
     let all = workspace::analyzers()?;
     let wanted = if args.analyzers.is_empty() {
         &all
     } else {
         &args.analyzers
     };
-    for path in compile(&kernel, wanted)? {
+    for path in compile(&kernel, vmlinux.as_deref(), wanted, args.full)? {
         println!("{}", path.display());
     }
     Ok(())
@@ -54,11 +57,12 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
 
 /// Finds the dump's kernel, builds the analyzer for it, and runs it. Gives its exit status.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let kernel = match &args.kernel {
+    let (kernel, vmlinux) = match &args.kernel {
         Some(name) => resolve(name)?,
-        None => kernel_of(&args.core)?,
+        None => (kernel_of(&args.core)?, None),
     };
-    let binary = compile(&kernel, std::slice::from_ref(&args.analyzer))?.remove(0);
+    let analyzers = std::slice::from_ref(&args.analyzer);
+    let binary = compile(&kernel, vmlinux.as_deref(), analyzers, false)?.remove(0);
     let status = Command::new(&binary)
         .arg("--core")
         .arg(&args.core)
@@ -71,16 +75,21 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .unwrap_or(u8::MAX))
 }
 
-/// The name of a kernel's bindings, which are generated if there are none yet.
-fn resolve(name: &str) -> anyhow::Result<String> {
-    let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
-    if Path::new(name).is_file() {
-        let kernel = find::kernel_name(Path::new(name))?;
-        generate::ensure(&kernel, Some(Path::new(name)))?;
-        return Ok(kernel);
+/// The name of a kernel that was given by name or by the path of its vmlinux, and that path.
+fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok((find::kernel_name(path)?, Some(path.to_owned())));
     }
-    generate::ensure(kernel, None)?;
-    Ok(kernel.to_owned())
+    let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
+    Ok((kernel.to_owned(), None))
+}
+
+/// The name of a kernel, of which all bindings are generated if there are none yet.
+pub fn with_all_bindings(name: &str) -> anyhow::Result<String> {
+    let (kernel, vmlinux) = resolve(name)?;
+    generate::ensure(&kernel, vmlinux.as_deref())?;
+    Ok(kernel)
 }
 
 /// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
@@ -94,20 +103,17 @@ pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
     })?;
     let build_id = dump.vmcoreinfo().get("BUILD-ID");
     let mut known = Vec::new();
-    for name in generated_kernels()? {
-        let Some(identity) = identity(&name) else {
-            continue;
-        };
+    for (name, identity) in known_kernels()? {
         let same_build =
             build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
         if identity.release == release && same_build {
-            generate::ensure(&name, None)?;
             return Ok(name);
         }
-        known.push(identity.release);
+        if !known.contains(&identity.release) {
+            known.push(identity.release);
+        }
     }
     if find::vmlinux(&release).is_ok() {
-        generate::ensure(&release, None)?;
         return Ok(release);
     }
     bail!(
@@ -122,17 +128,27 @@ pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
     )
 }
 
-/// The kernels that have bindings.
-pub fn generated_kernels() -> anyhow::Result<Vec<String>> {
-    let folder = paths::root().join("generated");
-    let mut names: Vec<String> = std::fs::read_dir(&folder)
-        .with_context(|| folder.display().to_string())?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("index.json").is_file())
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    Ok(names)
+/// The kernels that have bindings of this version, all or what was used of them: their names and what they are.
+fn known_kernels() -> anyhow::Result<Vec<(String, Identity)>> {
+    let mut kernels = Vec::new();
+    for folder in [paths::bindings(""), paths::selected("")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        let mut entries: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        entries.sort();
+        for path in entries {
+            if let (Some(name), Some(identity)) = (
+                path.file_name().and_then(|name| name.to_str()),
+                identity_in(&path),
+            ) {
+                kernels.push((name.to_owned(), identity));
+            }
+        }
+    }
+    Ok(kernels)
 }
 
 /// What a kernel's bindings say of themselves; `None` if there are none, or none of this version of kstruct.
@@ -142,16 +158,31 @@ pub fn identity(kernel: &str) -> Option<Identity> {
 
 /// What the bindings in a folder say of themselves.
 pub fn identity_in(directory: &Path) -> Option<Identity> {
+    Identity::parse(&first_line(directory)?)
+}
+
+/// What a kernel's bindings, of whatever version, were asked for.
+pub fn wishes(kernel: &str) -> Option<Wishes> {
+    Wishes::parse(&first_line(&paths::bindings(kernel))?)
+}
+
+fn first_line(directory: &Path) -> Option<String> {
     use std::io::{BufRead as _, BufReader};
 
     let file = File::open(directory.join("index.json")).ok()?;
-    let line = BufReader::new(file).lines().next()?.ok()?;
-    Identity::parse(&line)
+    BufReader::new(file).lines().next()?.ok()
 }
 
 /// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where
 /// [`paths::binaries`] says.
-pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// They are compiled against what they use of the kernel, or with `full` against all of it.
+pub fn compile(
+    kernel: &str,
+    vmlinux: Option<&Path>,
+    analyzers: &[String],
+    full: bool,
+) -> anyhow::Result<Vec<PathBuf>> {
     let all = workspace::analyzers()?;
     if let Some(unknown) = analyzers.iter().find(|name| !all.contains(name)) {
         bail!(
@@ -165,7 +196,15 @@ pub fn compile(kernel: &str, analyzers: &[String]) -> anyhow::Result<Vec<PathBuf
     let lock = File::create(paths::target(kernel).join("lock"))?;
     lock.lock()
         .context("can't lock the kernel's target directory")?;
+    let bindings = if full {
+        generate::ensure(kernel, vmlinux)?;
+        paths::bindings(kernel)
+    } else {
+        selected::ensure(kernel, vmlinux, analyzers)?
+    };
+    seed::target(&paths::target(kernel));
     let mut command = cargo(kernel);
+    command.env("KSTRUCT_KERNEL", &bindings);
     command.args(["build", "--release"]);
     for analyzer in analyzers {
         command.args(["--package", analyzer]);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::{build, find, generate, lab, paths};
+use crate::{build, find, generate, kernels, lab, paths};
 
 /// Generates the fixture's bindings, builds `netdev` for it and prints its report: the main job, from end to end.
 pub fn demo() -> anyhow::Result<u8> {
@@ -13,9 +13,15 @@ pub fn demo() -> anyhow::Result<u8> {
     let vmcore = paths::fixture_vmcore();
     let kernel = find::kernel_name(&vmlinux)?;
     println!("$ cargo xtask gen vmlinux-2.6.9");
-    generate::generate(&vmlinux, &kernel, &[], &paths::bindings(&kernel), false)?;
+    generate::generate(
+        &vmlinux,
+        &kernel,
+        &generate::Extras::default(),
+        &paths::bindings(&kernel),
+        false,
+    )?;
     println!("$ cargo xtask build --kernel {kernel} netdev");
-    let binary = build::compile(&kernel, &["netdev".to_owned()])?.remove(0);
+    let binary = build::compile(&kernel, None, &["netdev".to_owned()], false)?.remove(0);
     let shown = |path: &PathBuf| {
         let root = paths::root();
         path.strip_prefix(root)
@@ -41,10 +47,20 @@ pub struct TestArgs {
     /// Also test on real kernels: fetch Debian's, boot them under QEMU, compare with what they say of themselves
     #[arg(long)]
     lab: bool,
+    /// Instead: on Debian's kernels for five architectures, compare every layout with what pahole and bpftool read, generate
+    /// with one thread and with two, and compile all bindings. NAME: only this one (6.1-s390x)
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "lab")]
+    kernels: Option<Vec<String>>,
+    /// With --kernels: don't compile the bindings, which takes a minute and some GB for each
+    #[arg(long, requires = "kernels")]
+    no_compile: bool,
 }
 
 /// Runs all tests.
 pub fn test(args: &TestArgs) -> anyhow::Result<()> {
+    if let Some(names) = &args.kernels {
+        return kernels::test(names, !args.no_compile);
+    }
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(paths::root())
@@ -72,6 +88,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             "lab",
             "--test",
             "lab",
+            "--test",
+            "lab_modules",
         ])
         // How much was compared is part of the result.
         .args(["--", "--show-output"])

@@ -80,21 +80,69 @@ pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path.to_owned());
     }
-    let directory = vmlinux.parent()?;
-    // A vmlinux may be a link into the place where its package was unpacked.
-    let real = vmlinux.canonicalize().ok()?;
-    let real_directory = real.parent()?;
-    let roots = [
-        directory.join("modules-debug"),
-        real_directory.join("modules-debug"),
-        real_directory.join("../lib/modules").join(kernel),
-        real_directory.join("kernel"),
-        Path::new("/usr/lib/debug/lib/modules").join(kernel),
-    ];
-    let endings = ["ko.debug", "ko", "ko.xz", "ko.zst", "ko.gz"];
-    let names = endings.map(|ending| format!("{wanted}.{ending}"));
-    roots.iter().find_map(|root| search(root, &names, 0))
+    // A module's name has `_` where its file may have `-`.
+    let names = [wanted.to_owned(), wanted.replace('_', "-")]
+        .map(|name| ENDINGS.map(|ending| format!("{name}{ending}")))
+        .concat();
+    module_roots(vmlinux, kernel)
+        .iter()
+        .find_map(|root| search(root, &names, 0))
 }
+
+/// All files of modules of a kernel that may have debug information: those that [`module`] would rather take come first.
+pub fn modules(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for root in module_roots(vmlinux, kernel) {
+        let mut here = Vec::new();
+        list(&root, &mut here, 0);
+        let (debug, plain): (Vec<_>, Vec<_>) = here
+            .into_iter()
+            .partition(|path| path.to_string_lossy().ends_with(".ko.debug"));
+        found.extend(debug);
+        found.extend(plain);
+    }
+    found
+}
+
+fn module_roots(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    // A vmlinux may be a link into the place where its package was unpacked.
+    let real = vmlinux.canonicalize().ok();
+    roots.extend(vmlinux.parent().map(|folder| folder.join("modules-debug")));
+    if let Some(folder) = real.as_deref().and_then(Path::parent) {
+        roots.push(folder.join("modules-debug"));
+        roots.push(folder.join("../lib/modules").join(kernel));
+        roots.push(folder.join("kernel"));
+    }
+    roots.push(Path::new("/usr/lib/debug/lib/modules").join(kernel));
+    roots
+}
+
+fn list(directory: &Path, found: &mut Vec<PathBuf>, depth: u32) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    let mut entries: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    entries.sort();
+    for path in entries {
+        let name = path.to_string_lossy();
+        if path.is_dir() && !path.is_symlink() {
+            if depth < DEEPEST {
+                list(&path, found, depth + 1);
+            }
+        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            found.push(path);
+        }
+    }
+}
+
+/// How files of modules end; those that have types rather than not come first.
+const ENDINGS: [&str; 5] = [".ko.debug", ".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+/// Folders of modules nest no deeper.
+const DEEPEST: u32 = 12;
 
 fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
@@ -112,7 +160,7 @@ fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     if let Some(found) = found.iter().find(has_types) {
         return Some((*found).clone());
     }
-    if depth == 12 {
+    if depth == DEEPEST {
         return None;
     }
     entries

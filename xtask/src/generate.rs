@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
-use kstruct_codegen::{dwarf, emit, output};
+use kstruct_codegen::index::Wishes;
+use kstruct_codegen::model::{Asked, Model};
+use kstruct_codegen::{dwarf, emit, names, output, select};
 
-use crate::{build, find, paths};
+use crate::{build, find, loaded, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
@@ -19,6 +21,18 @@ pub struct Args {
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
+    /// Take only these types, and what they embed or point to
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Take all modules of which there is debug information, or those that a dump (--core) says were loaded
+    #[arg(long, value_name = "WHICH")]
+    modules: Option<Modules>,
+    /// The dump for --modules loaded
+    #[arg(long, value_name = "DUMP", required_if_eq("modules", "loaded"))]
+    core: Option<PathBuf>,
+    /// Add the types of this file, which the vmlinux lacks: any ELF file with DWARF for the same machine
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
     check: bool,
@@ -27,16 +41,35 @@ pub struct Args {
     into: Option<PathBuf>,
 }
 
+/// What `--modules` takes.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Modules {
+    /// All that are found beside the vmlinux, or where debug packages put them
+    All,
+    /// Those that were loaded when the dump was made
+    Loaded,
+}
+
+/// What is read with a vmlinux.
+#[derive(Default)]
+pub struct Extras {
+    /// By name.
+    modules: BTreeMap<String, PathBuf>,
+    asked: Asked,
+    /// Only these types and what they lead to, if there are any.
+    only: Vec<String>,
+}
+
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
     let vmlinux = find::vmlinux(&args.vmlinux)?;
     let kernel = find::kernel_name(&vmlinux)?;
-    let modules = modules(&vmlinux, &kernel, &args.module)?;
+    let extras = extras(args, &vmlinux, &kernel)?;
     let directory = args
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = generate(&vmlinux, &kernel, &modules, &directory, args.check)?;
+    let done = generate(&vmlinux, &kernel, &extras, &directory, args.check)?;
     if !args.check || done.is_fresh() {
         return Ok(true);
     }
@@ -53,52 +86,167 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
 /// need not.
-fn modules(vmlinux: &Path, kernel: &str, asked: &[String]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = BTreeMap::new();
-    for module in asked {
+fn extras(args: &Args, vmlinux: &Path, kernel: &str) -> anyhow::Result<Extras> {
+    let mut extras = Extras::default();
+    for module in &args.module {
         match find::module(vmlinux, kernel, module) {
-            Some(path) => found.insert(dwarf::module_name(&path), path),
+            Some(path) => extras.add(module, path)?,
             None => bail!("there is no debug information of module {module} for kernel {kernel}"),
-        };
-    }
-    for module in crate::workspace::wanted_modules()? {
-        if let Some(path) = find::module(vmlinux, kernel, &module) {
-            found.entry(module).or_insert(path);
         }
     }
-    Ok(found.into_values().collect())
+    match (args.modules, &args.core) {
+        (Some(Modules::All), _) => {
+            extras.asked.all_modules = true;
+            extras.add_all(vmlinux, kernel)?;
+        }
+        (Some(Modules::Loaded), Some(core)) => {
+            let mut missing = Vec::new();
+            for module in loaded::modules(vmlinux, core)? {
+                match find::module(vmlinux, kernel, &module) {
+                    Some(path) => extras.add(&module, path)?,
+                    None => missing.push(module),
+                }
+            }
+            if !missing.is_empty() {
+                eprintln!(
+                    "{kernel}: loaded, but without debug information: {}",
+                    missing.join(", ")
+                );
+            }
+        }
+        (Some(Modules::Loaded), None) => bail!("--modules loaded needs --core DUMP"),
+        (None, _) => {}
+    }
+    for file in &args.with {
+        let path = file
+            .canonicalize()
+            .with_context(|| file.display().to_string())?;
+        extras.asked.with.push(path);
+    }
+    extras.add_wanted(vmlinux, kernel)?;
+    extras.only.clone_from(&args.only);
+    Ok(extras)
 }
 
-/// Generates the bindings of a kernel, or checks them.
-pub fn generate(
-    vmlinux: &Path,
-    kernel: &str,
-    modules: &[PathBuf],
-    directory: &Path,
-    check: bool,
-) -> anyhow::Result<output::Written> {
-    let start = Instant::now();
+impl Extras {
+    /// What analyzers ask for, and what older bindings were asked for by hand.
+    pub fn again(vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
+        let mut extras = Extras::default();
+        extras.add_wanted(vmlinux, kernel)?;
+        if let Some(wishes) = build::wishes(kernel) {
+            extras.add_again(wishes, vmlinux, kernel)?;
+        }
+        Ok(extras)
+    }
+
+    /// The files that are read besides the vmlinux.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.modules.values().chain(&self.asked.with)
+    }
+
+    fn add(&mut self, asked: &str, path: PathBuf) -> anyhow::Result<()> {
+        // What was named by a path is not found by its name again.
+        if Path::new(asked).is_file() {
+            let path = path
+                .canonicalize()
+                .with_context(|| path.display().to_string())?;
+            self.asked.module_files.push(path);
+        }
+        self.modules.insert(dwarf::module_name(&path), path);
+        Ok(())
+    }
+
+    fn add_all(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        let mut bare = 0;
+        for path in find::modules(vmlinux, kernel) {
+            let name = dwarf::module_name(&path);
+            if self.modules.contains_key(&name) {
+                continue;
+            }
+            if dwarf::is_in(&Image::open(&path)?) {
+                self.modules.insert(name, path);
+            } else {
+                bare += 1;
+            }
+        }
+        if self.modules.is_empty() {
+            bail!(
+                "there is no debug information of any module of kernel {kernel}{}",
+                if bare > 0 {
+                    "; the modules found were stripped of it"
+                } else {
+                    ""
+                }
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds what analyzers ask for, where it is found.
+    fn add_wanted(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        for module in crate::workspace::wanted_modules()? {
+            if !self.modules.contains_key(&module)
+                && let Some(path) = find::module(vmlinux, kernel, &module)
+            {
+                self.modules.insert(module, path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what older bindings were asked for, as far as it is still there.
+    fn add_again(&mut self, wishes: Wishes, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        for path in wishes.asked.module_files {
+            if path.is_file() {
+                self.add(&path.to_string_lossy(), path.clone())?;
+            }
+        }
+        if wishes.asked.all_modules {
+            self.asked.all_modules = true;
+            self.add_all(vmlinux, kernel)?;
+        }
+        for module in &wishes.modules {
+            if !self.modules.contains_key(module)
+                && let Some(path) = find::module(vmlinux, kernel, module)
+            {
+                self.modules.insert(module.clone(), path);
+            }
+        }
+        for path in wishes.asked.with {
+            if path.is_file() {
+                self.asked.with.push(path);
+            } else {
+                eprintln!("{kernel}: {} is there no more", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a kernel with its extras, shows how far it is, and says what could not be understood.
+pub fn read(vmlinux: &Path, extras: &Extras) -> anyhow::Result<Model> {
     let image = Image::open(vmlinux)?;
-    let module_images = modules
-        .iter()
-        .map(|module| Image::open(module))
-        .collect::<Result<Vec<_>, _>>()?;
+    let open = |path: &PathBuf| Image::open(path);
+    let modules = extras.modules.values().map(open);
+    let modules = modules.collect::<Result<Vec<_>, _>>()?;
+    let others = extras.asked.with.iter().map(open);
+    let others = others.collect::<Result<Vec<_>, _>>()?;
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
-    let model = dwarf::read(&image, &module_images, &|progress| {
+    let mut model = dwarf::read_with(&image, &modules, &others, &|progress| {
         bar.set_length(progress.of as u64);
         bar.set_position(progress.units as u64);
         bar.set_message(progress.types.to_string());
     })?;
     bar.finish_and_clear();
+    model.asked = extras.asked.clone();
     if model.kernel.release.is_empty() {
         bail!(
             "{}: it is not a Linux kernel: there is no linux_banner in it",
             vmlinux.display()
         );
     }
-    let read = start.elapsed();
     if model.problems.total() != 0 {
         eprintln!(
             "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
@@ -108,6 +256,20 @@ pub fn generate(
             model.problems.outside
         );
     }
+    Ok(model)
+}
+
+/// Generates the bindings of a kernel, or checks them.
+pub fn generate(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<output::Written> {
+    let start = Instant::now();
+    let model = read(vmlinux, extras)?;
+    let read = start.elapsed();
     if let Some(identity) = build::identity_in(directory)
         && identity.banner != model.kernel.banner
     {
@@ -117,13 +279,27 @@ pub fn generate(
             identity.banner
         );
     }
-    let files = emit::files(&model, &format!("cargo xtask gen {kernel}"))?;
+    let mut command = format!("cargo xtask gen {kernel}");
+    let item_names = names::assign(&model);
+    let only = &extras.only;
+    let selection = if only.is_empty() {
+        None
+    } else {
+        command.push_str(&format!(" --only {}", only.join(",")));
+        let selection = select::closure_of(&model, &item_names, only)
+            .map_err(|unknown| anyhow!("kernel {kernel} has no type {}", unknown.join(", nor ")))?;
+        eprintln!(
+            "{kernel}: {} of {} types are {}, or what they embed or point to",
+            selection.count(),
+            model.items.len(),
+            only.join(", ")
+        );
+        Some(selection)
+    };
+    let files = emit::selected(&model, &item_names, selection.as_ref(), &command)?;
     let written = output::write(directory, &files, check)?;
-    let names: Vec<String> = modules
-        .iter()
-        .map(|module| dwarf::module_name(module))
-        .collect();
-    if !names.is_empty() {
+    if !extras.modules.is_empty() {
+        let names: Vec<&str> = extras.modules.keys().map(String::as_str).collect();
         eprintln!("{kernel}: with modules {}", names.join(", "));
     }
     eprintln!(
@@ -159,21 +335,16 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
             )));
         }
     };
-    let mut modules = modules(&vmlinux, kernel, &[])?;
     if let Some(identity) = identity {
-        if modules
-            .iter()
-            .all(|module| identity.modules.contains(&dwarf::module_name(module)))
-        {
+        let mut wanted = Extras::default();
+        wanted.add_wanted(&vmlinux, kernel)?;
+        let mut wanted = wanted.modules.keys();
+        if wanted.all(|module| identity.modules.contains(module)) {
             return Ok(());
         }
-        // Keep those that were asked for by hand.
-        for module in &identity.modules {
-            modules.extend(find::module(&vmlinux, kernel, module));
-        }
-        modules.sort();
-        modules.dedup();
     }
-    generate(&vmlinux, kernel, &modules, &paths::bindings(kernel), false)?;
+    // What was asked for by hand is kept, also from bindings of another version.
+    let extras = Extras::again(&vmlinux, kernel)?;
+    generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
     Ok(())
 }

@@ -13,6 +13,11 @@ pub fn lab() -> PathBuf {
     root().join("target/lab")
 }
 
+/// Where `cargo xtask test --kernels` keeps the kernels that it downloads: `target/kernels-debug`.
+pub fn kernels_debug() -> PathBuf {
+    root().join("target/kernels-debug")
+}
+
 /// What the lab's guest is made from: its shell scripts, its C program, its firewall rules.
 pub fn lab_guest() -> PathBuf {
     root().join("xtask/lab/guest")
@@ -21,6 +26,11 @@ pub fn lab_guest() -> PathBuf {
 /// A kernel's generated bindings.
 pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)
+}
+
+/// The bindings of what analyzers use of a kernel: what they are compiled against.
+pub fn selected(kernel: &str) -> PathBuf {
+    root().join("target/selected").join(kernel)
 }
 
 /// Where cargo builds for a kernel: each has a target directory of its own, so that switching costs nothing.

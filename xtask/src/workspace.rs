@@ -1,6 +1,7 @@
 //! What the workspace's crates say of themselves.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -18,8 +19,19 @@ struct Package {
     name: String,
     manifest_path: String,
     targets: Vec<Target>,
+    dependencies: Vec<Dependency>,
     #[serde(default)]
     metadata: Option<PackageMetadata>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// Set for a crate of this workspace.
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +76,7 @@ pub fn analyzers() -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = packages()?
         .into_iter()
         .filter(|package| {
-            std::path::Path::new(&package.manifest_path).starts_with(&below)
+            Path::new(&package.manifest_path).starts_with(&below)
                 && package
                     .targets
                     .iter()
@@ -74,6 +86,32 @@ pub fn analyzers() -> anyhow::Result<Vec<String>> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+/// Where the sources of these crates are, and of the crates of this workspace that they depend on, but for the runtime,
+/// which knows no kernel.
+pub fn sources(crates: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let packages = packages()?;
+    let mut wanted: Vec<&str> = crates.iter().map(String::as_str).collect();
+    let mut next = 0;
+    let mut folders = Vec::new();
+    while let Some(name) = wanted.get(next).copied() {
+        next += 1;
+        let Some(package) = packages.iter().find(|package| package.name == name) else {
+            continue;
+        };
+        let folder = Path::new(&package.manifest_path).with_file_name("src");
+        if name != "kstruct" {
+            folders.push(folder);
+        }
+        for dependency in &package.dependencies {
+            let is_ours = dependency.path.is_some() && dependency.kind.is_none();
+            if is_ours && !wanted.contains(&dependency.name.as_str()) {
+                wanted.push(&dependency.name);
+            }
+        }
+    }
+    Ok(folders)
 }
 
 /// The modules that any crate asks for.

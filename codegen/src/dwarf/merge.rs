@@ -72,9 +72,11 @@ impl UnitSummary {
         self.variables.push(variable);
     }
 
-    /// Drops what has no address: the variables of a module.
-    pub fn forget_variables(&mut self) {
-        self.variables = Vec::new();
+    /// Makes it a summary of a file beside the kernel: `place` says of each variable where it really lies, or drops it. Where
+    /// such a file was compiled says nothing of where the kernel's source tree is.
+    pub fn beside(&mut self, place: impl FnMut(&mut Variable) -> bool) {
+        self.variables.retain_mut(place);
+        self.name.clear();
     }
 }
 
@@ -224,8 +226,13 @@ impl Context {
             }
         }
         for (class, item) in items.iter_mut().enumerate() {
+            let (kind, name, by_typedef) = (item.kind, item.name.clone(), item.by_typedef);
             for member in &mut item.members {
                 targets.resolve(&mut member.ty, &|key| {
+                    // Inside a struct its tag means itself, also inside one that no unit's other types can mean.
+                    if !by_typedef && key.0 == kind && key.1 == name {
+                        return Some(class as u32);
+                    }
                     targets.votes.get(&(class as u32, key.clone())).copied()
                 });
             }
@@ -368,14 +375,20 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 Node::Item {
                     name,
                     size: Some(_),
+                    local,
                     ..
                 } => {
+                    // Nothing can mean it but what it is declared in: `READ_ONCE` has a union in each function.
+                    if *local && *name == Name::EMPTY {
+                        continue;
+                    }
                     let at = At {
                         unit: number,
                         node: node as u32,
                     };
                     if let Some(class) = self.class(at, 0)
                         && *name != Name::EMPTY
+                        && !local
                     {
                         summary.classes.push(class);
                     }
@@ -453,6 +466,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 self.tree(of, variable.ty, Depth::VALUE)
             },
             address,
+            module: None,
             per_cpu,
             external: variable.external || declaration.external,
             // The declaration's place is in the terms of its own unit.

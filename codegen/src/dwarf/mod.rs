@@ -15,6 +15,7 @@ mod world;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -23,8 +24,8 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::debuglink::Companions;
-use crate::image::{Elf, Image};
-use crate::model::Model;
+use crate::image::{Elf, Image, ModuleSection, is_per_cpu};
+use crate::model::{InModule, Model, Module, Variable};
 use crate::passes;
 
 type Slice<'d> = EndianSlice<'d, RunTimeEndian>;
@@ -41,13 +42,23 @@ pub struct Progress {
     pub types: usize,
 }
 
-/// Reads all units of a kernel, and of modules whose types are to be known too. Variables and functions are the kernel's:
-/// those of modules have no address before they are loaded.
+/// Reads all units of a kernel, and of modules whose types and variables are to be known too. Functions are the kernel's.
 ///
 /// `progress` is called from several threads, some hundred times at most.
 pub fn read(
     kernel: &Image,
     modules: &[Image],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Model, Error> {
+    read_with(kernel, modules, &[], progress)
+}
+
+/// Like [`read`], and adds the types of other files: those that the kernel's debug information lacks, because nothing in
+/// the kernel has a variable or a member of them.
+pub fn read_with(
+    kernel: &Image,
+    modules: &[Image],
+    others: &[Image],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Model, Error> {
     let companions = Companions::find(kernel)?;
@@ -63,29 +74,48 @@ pub fn read(
         || rayon::join(|| elf.functions(), || elf.objects()),
     );
     let mut summaries = summaries?;
-    for module in modules {
-        let machine = module.parse()?.kernel()?;
-        if (machine.machine, machine.pointer_size, machine.big_endian)
-            != (identity.machine, identity.pointer_size, identity.big_endian)
+    let same_machine = |image: &Image, elf: &Elf<'_>| {
+        let found = elf.kernel()?;
+        if (found.machine, found.pointer_size, found.big_endian)
+            == (identity.machine, identity.pointer_size, identity.big_endian)
         {
-            return Err(Error::Elf {
-                path: module.path().to_owned(),
-                what: format!("it is for another machine than {}", kernel.path().display()),
-            });
+            return Ok(found);
         }
+        Err(Error::Elf {
+            path: image.path().to_owned(),
+            what: format!("it is for another machine than {}", kernel.path().display()),
+        })
+    };
+    let mut known_modules = Vec::new();
+    for module in modules {
+        let build_id = same_machine(module, &module.parse()?)?.build_id;
         let companions = Companions::find(module)?;
+        let name: Arc<str> = Arc::from(module_name(module.path()));
+        // The debug information's own: a separate file may number them otherwise.
+        let debug = companions.debug.as_ref().unwrap_or(module);
+        let sections = debug.parse()?.module_sections();
         for mut summary in read_image(module, &companions, &context, &|_| ())? {
-            summary.forget_variables();
+            summary.beside(|variable| place(variable, &name, &sections));
+            summaries.push(summary);
+        }
+        known_modules.push(Module {
+            name: name.to_string(),
+            build_id,
+        });
+    }
+    for other in others {
+        same_machine(other, &other.parse()?)?;
+        let companions = Companions::find(other)?;
+        for mut summary in read_image(other, &companions, &context, &|_| ())? {
+            // Its variables are in no memory of this kernel.
+            summary.beside(|_| false);
             summaries.push(summary);
         }
     }
     let mut model = context.finish(summaries);
     model.kernel = identity;
-    model.modules = modules
-        .iter()
-        .map(|module| module_name(module.path()))
-        .collect();
-    model.modules.sort();
+    known_modules.sort();
+    model.modules = known_modules;
     model.functions = functions;
     passes::add_untyped(&mut model, objects);
     Ok(model)
@@ -94,6 +124,31 @@ pub fn read(
 /// Whether a file has debug information, itself or in a separate debug file that is found.
 pub fn is_in(image: &Image) -> bool {
     Companions::find(image).is_ok()
+}
+
+/// Puts a variable of a module into its section; says whether there is one.
+fn place(variable: &mut Variable, module: &Arc<str>, sections: &[ModuleSection]) -> bool {
+    let Some(section) = sections
+        .iter()
+        // What has no size may lie at the very end.
+        .find(|section| (section.range.start..=section.range.end).contains(&variable.address))
+    else {
+        // What the linker discarded has no address.
+        return false;
+    };
+    variable.address -= section.range.start;
+    variable.per_cpu = is_per_cpu(&section.name);
+    // Before 2.6.33 a per-CPU variable carried its nature in its name.
+    if variable.per_cpu
+        && let Some(short) = variable.name.strip_prefix("per_cpu__")
+    {
+        variable.name = Arc::from(short);
+    }
+    variable.module = Some(InModule {
+        module: module.clone(),
+        section: section.name.clone(),
+    });
+    true
 }
 
 /// A module's name from the name of its file: `veth` from `veth.ko.debug`. Names have `_` where files may have `-`.

@@ -41,7 +41,7 @@ pub fn order(model: &mut Model) {
     // A variable defined in a header, or described twice, has one address.
     model
         .variables
-        .dedup_by(|a, b| a.name == b.name && a.address == b.address);
+        .dedup_by(|a, b| (&a.name, &a.module, a.address) == (&b.name, &b.module, b.address));
 }
 
 fn renumber(ty: &mut Type, number: &[u32]) {

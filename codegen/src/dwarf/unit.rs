@@ -1,6 +1,6 @@
 //! One compilation unit, parsed into a flat table of its types and the variables that it defines.
 //!
-//! Functions are skipped as a whole: what is declared inside them has no place in bindings.
+//! Of functions only the types are taken that are declared inside them: a debugger may meet these on lists, too.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -146,6 +146,8 @@ pub enum Node {
         definition: Ref,
         parts: Range<u32>,
         place: RawPlace,
+        /// Whether it is declared inside a function, so that its name means nothing to the rest of the unit.
+        local: bool,
     },
     Array {
         element: Ref,
@@ -283,6 +285,7 @@ pub fn read<'d>(
         length,
         shared,
         pending: std::mem::take(&mut scratch.pending),
+        in_function: false,
         out: ParsedUnit {
             kind,
             name: String::new(),
@@ -368,6 +371,8 @@ struct Reader<'a, 'd> {
     shared: bool,
     /// The parts of the entries that are open, those of the innermost last.
     pending: Parts,
+    /// Whether the entries that are being read are a function's.
+    in_function: bool,
     out: ParsedUnit<'d>,
 }
 
@@ -498,6 +503,10 @@ impl<'d> Reader<'_, 'd> {
                 self.pending.end(marks);
                 return Ok(true);
             }
+            dw::DW_TAG_subprogram if plan.has_children => {
+                self.function(depth)?;
+                return Ok(true);
+            }
             dw::DW_TAG_variable => {
                 self.variable(offset, attributes)?;
                 return Ok(false);
@@ -552,8 +561,40 @@ impl<'d> Reader<'_, 'd> {
             definition,
             parts,
             place: place(attributes),
+            local: self.in_function,
         };
         Ok(true)
+    }
+
+    /// Takes the types that are declared inside a function, whose children follow. Nothing else of it is of interest.
+    fn function(&mut self, depth: u32) -> Result<(), gimli::Error> {
+        self.in_function = true;
+        let mut level = 1u32;
+        while level > 0 && !self.entries.is_empty() {
+            let offset = self.entries.next_offset();
+            let Some(plan) = self.entries.next()? else {
+                level -= 1;
+                continue;
+            };
+            // What was inlined or is called here is declared elsewhere.
+            let is_copy = matches!(
+                plan.tag,
+                dw::DW_TAG_inlined_subroutine | dw::DW_TAG_call_site
+            );
+            if is_type(plan.tag) || (is_copy && plan.has_children) {
+                let mut attributes = Attributes::default();
+                self.entries.read(plan, &mut attributes)?;
+                let is_taken = !is_copy && self.entry(offset, plan, &attributes, depth)?;
+                if !is_taken && plan.has_children {
+                    self.skip_children(&attributes)?;
+                }
+            } else {
+                self.entries.skip(plan)?;
+                level += u32::from(plan.has_children);
+            }
+        }
+        self.in_function = false;
+        Ok(())
     }
 
     /// Reads the parts of an entry, which are then the pending ones from the marks on.
@@ -744,6 +785,27 @@ fn files<'d>(
         *path = Some(paths.get(base, directory, name.slice()));
     }
     Ok(files)
+}
+
+/// Whether an entry is a type that C can declare anywhere.
+fn is_type(tag: DwTag) -> bool {
+    matches!(
+        tag,
+        dw::DW_TAG_base_type
+            | dw::DW_TAG_pointer_type
+            | dw::DW_TAG_const_type
+            | dw::DW_TAG_volatile_type
+            | dw::DW_TAG_restrict_type
+            | dw::DW_TAG_atomic_type
+            | dw::DW_TAG_immutable_type
+            | dw::DW_TAG_typedef
+            | dw::DW_TAG_structure_type
+            | dw::DW_TAG_class_type
+            | dw::DW_TAG_union_type
+            | dw::DW_TAG_enumeration_type
+            | dw::DW_TAG_array_type
+            | dw::DW_TAG_subroutine_type
+    )
 }
 
 /// What entries collect from their children.

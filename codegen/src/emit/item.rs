@@ -93,7 +93,16 @@ fn aggregate(
             continue;
         };
         let doc = match member.bits {
-            None => format!(" `{}` at {}", ctext::member(model, member), member.offset),
+            None => format!(
+                " `{}` at {}{}",
+                ctext::member(model, member),
+                member.offset,
+                match model.size_of(&member.ty) {
+                    Some(1) => ", 1 byte".to_owned(),
+                    Some(size) => format!(", {size} bytes"),
+                    None => String::new(),
+                }
+            ),
             Some(bits) => format!(
                 " `{}` at {}, bit {}",
                 ctext::member(model, member),
@@ -157,7 +166,7 @@ fn aggregate(
 
         impl ::core::fmt::Debug for #name<'_> {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                ::kstruct::table::debug(*self, f)
+                ::kstruct::table::debug(Self::INFO, View::part(*self), f)
             }
         }
 

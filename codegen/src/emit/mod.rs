@@ -9,6 +9,8 @@ mod item;
 mod symbols;
 mod types;
 
+pub use symbols::is_noise;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -69,6 +71,7 @@ pub fn selected(
         Job::Constants,
         Job::Identity,
         Job::Typedefs,
+        Job::Modules,
         Job::Index,
         Job::Names,
         Job::Functions,
@@ -122,6 +125,7 @@ enum Job<'a> {
     Constants,
     Identity,
     Typedefs,
+    Modules,
     Index,
     Names,
     Functions,
@@ -166,6 +170,7 @@ impl Job<'_> {
             Job::Constants => rust("constants.rs", constants::module(context)),
             Job::Identity => rust("identity.rs", identity::module(context)),
             Job::Typedefs => rust("typedefs.rs", types::typedefs(context)),
+            Job::Modules => rust("modules.rs", symbols::modules(context)),
             Job::Index => Ok(Emitted::Text("index.json", context.index())),
             Job::Names => Ok(Emitted::Text(
                 "names.txt",
@@ -216,7 +221,14 @@ struct Context<'a> {
 }
 
 /// Modules that don't hold a directory's types.
-const FIXED_MODULES: &[&str] = &["opaque_types", "constants", "identity", "typedefs", "sym"];
+const FIXED_MODULES: &[&str] = &[
+    "opaque_types",
+    "constants",
+    "identity",
+    "typedefs",
+    "modules",
+    "sym",
+];
 
 impl<'a> Context<'a> {
     fn new(model: &'a Model, names: &'a Names, selection: Option<&'a Selection>) -> Self {
@@ -309,6 +321,8 @@ fn root(modules: &BTreeSet<&str>) -> TokenStream {
         pub mod identity;
         /// Types of which this kernel's debug information has only the name.
         pub mod opaque_types;
+        /// The modules whose variables are known.
+        pub mod modules;
         /// Global and file-static variables.
         pub mod sym;
         /// Aliases that the kernel gives to types.

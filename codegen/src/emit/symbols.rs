@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::types::{Used, Writer};
+use super::types::{Used, Writer, runtime_imports, runtime_names};
 use super::{Context, ident};
 use crate::ctext;
+use crate::index;
 use crate::model::Model;
+use crate::names;
 
 /// Names that macros of the kernel and compilers make up.
 const NOISE: &[&str] = &[
@@ -21,9 +23,13 @@ const NOISE: &[&str] = &[
     "__func__",
     "__PRETTY_FUNCTION__",
     "__compound_literal",
+    // What modpost adds to each module.
+    "__this_module",
+    "____versions",
 ];
 
-fn is_noise(name: &str) -> bool {
+/// Whether a variable is one that no program names.
+pub fn is_noise(name: &str) -> bool {
     name.contains('.') || NOISE.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -64,15 +70,31 @@ pub fn constants(context: &Context<'_>, group: &[usize]) -> (TokenStream, Used) 
         .iter()
         .map(|index| {
             let variable = &context.model.variables[*index];
-            let doc = format!(
+            let mut doc = format!(
                 " `{}`.{}",
                 ctext::declaration(context.model, &variable.ty, &variable.name),
                 super::item::place(&variable.place)
             );
+            if let Some(place) = &variable.module {
+                doc.push_str(&format!(", module {}", place.module));
+            }
             let name = ident(&context.names.variables[*index]);
             let target = writer.target(&variable.ty);
             let address = hex(variable.address);
-            if variable.per_cpu {
+            if let Some(place) = &variable.module {
+                let module = ident(&names::constant(&place.module));
+                let section = &*place.section;
+                let kind = ident(if variable.per_cpu {
+                    "ModulePerCpu"
+                } else {
+                    "ModuleSym"
+                });
+                quote! {
+                    #[doc = #doc]
+                    pub const #name: #kind<#target> =
+                        #kind::new(&super::super::modules::#module, #section, #address);
+                }
+            } else if variable.per_cpu {
                 quote! {
                     #[doc = #doc]
                     pub const #name: PerCpu<#target> = PerCpu::new(#address);
@@ -86,6 +108,33 @@ pub fn constants(context: &Context<'_>, group: &[usize]) -> (TokenStream, Used) 
         })
         .collect();
     (quote! { #(#constants)* }, writer.used)
+}
+
+/// The modules that variables are in: each is looked up in a dump's list of modules by its name.
+pub fn modules(context: &Context<'_>) -> TokenStream {
+    let modules: Vec<TokenStream> = context
+        .model
+        .modules
+        .iter()
+        .map(|module| {
+            let name = ident(&names::constant(&module.name));
+            let (real, build_id) = (&module.name, index::hexadecimal(&module.build_id));
+            let doc = format!(" Module {real}.");
+            quote! {
+                #[doc = #doc]
+                pub static #name: Module = Module {
+                    name: #real,
+                    build_id: #build_id,
+                };
+            }
+        })
+        .collect();
+    let modules = quote! { #(#modules)* };
+    let runtime = runtime_imports(&runtime_names(&modules));
+    quote! {
+        #runtime
+        #modules
+    }
 }
 
 /// An address as a literal.

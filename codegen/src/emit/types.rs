@@ -392,7 +392,17 @@ fn uses_lifetime(tokens: &TokenStream) -> bool {
 
 /// Names of the runtime that generated code may use, and where they are.
 const RUNTIME: &[(&str, &[&str])] = &[
-    ("kstruct", &["Memory", "PerCpu", "Sym"]),
+    (
+        "kstruct",
+        &[
+            "Memory",
+            "Module",
+            "ModulePerCpu",
+            "ModuleSym",
+            "PerCpu",
+            "Sym",
+        ],
+    ),
     ("kstruct::table", &["EnumInfo", "StructInfo"]),
     (
         "kstruct::view",

@@ -163,6 +163,34 @@ impl<'l> Bench<'l> {
         self.race("rebuild an analyzer", vec![ours])
     }
 
+    /// From the vmlinux of a kernel that was never seen to an analyzer for it. Other kernels were.
+    pub fn unseen(&self) -> anyhow::Result<JobReport> {
+        self.build()?;
+        let name = "never-seen";
+        let vmlinux = self.folder.join(format!("vmlinux-{name}"));
+        std::os::unix::fs::symlink(&self.machine.vmlinux, &vmlinux)
+            .with_context(|| vmlinux.display().to_string())?;
+        let forget = || {
+            for folder in [
+                paths::selected(name),
+                paths::target(name),
+                paths::binaries(name),
+            ] {
+                let _ = std::fs::remove_dir_all(folder);
+            }
+        };
+        let ours = Contestant::new("cargo xtask build netdev", || {
+            forget();
+            let mut command = xtask()?;
+            command.args(["build", "netdev", "--kernel"]).arg(&vmlinux);
+            let run = succeed(measure::run(&mut command, Output::Discard)?, "build")?;
+            Ok(Outcome::of(&run, "from vmlinux to binary".into()))
+        });
+        let report = self.race("an analyzer for a new kernel", vec![ours]);
+        forget();
+        report
+    }
+
     /// All tasks.
     pub fn ps(&self) -> anyhow::Result<JobReport> {
         self.build()?;
@@ -294,7 +322,12 @@ impl<'l> Bench<'l> {
 
     /// Builds the analyzers, so that only what follows is measured.
     fn build(&self) -> anyhow::Result<()> {
-        build::compile(self.kernel, &["netdev".to_owned(), "ps".to_owned()])?;
+        build::compile(
+            self.kernel,
+            Some(&self.machine.vmlinux),
+            &["netdev".to_owned(), "ps".to_owned()],
+            false,
+        )?;
         Ok(())
     }
 

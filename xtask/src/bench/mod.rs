@@ -45,6 +45,8 @@ pub enum Job {
     Gen,
     /// Compiling the bindings, and an analyzer anew
     Compile,
+    /// An analyzer for a kernel that was never seen, from vmlinux to binary
+    Unseen,
     /// All tasks, beside crash and drgn
     Ps,
     /// All network interfaces, beside crash and drgn
@@ -70,6 +72,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if is_wanted(Job::Compile) {
             report.add(bench.compile()?);
             report.add(bench.rebuild()?);
+        }
+        if is_wanted(Job::Unseen) {
+            report.add(bench.unseen()?);
         }
         if is_wanted(Job::Ps) {
             report.add(bench.ps()?);

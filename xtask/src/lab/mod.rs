@@ -10,7 +10,7 @@
 mod guest;
 mod initramfs;
 mod packages;
-mod programs;
+pub(crate) mod programs;
 mod progress;
 mod qmp;
 mod recipe;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 const NEEDED: &[(&str, &str)] = &[
     ("apt-cache", "apt"),
     ("apt-get", "apt"),
+    ("bpftool", "bpftool"),
     ("bridge", "iproute2"),
     ("busybox", "busybox-static"),
     ("depmod", "kmod"),

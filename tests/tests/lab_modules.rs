@@ -1,0 +1,164 @@
+//! The variables of modules, where real kernels have them: against /proc/kallsyms, and against what the kernel shows of what
+//! they hold.
+//!
+//! `cargo xtask test --lab` boots the machines and names them in `KSTRUCT_LAB_MACHINES`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::{read_json, root, shown, text, xtask};
+
+#[test]
+fn variables_of_modules_are_where_the_guest_says() {
+    let list =
+        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
+    for folder in list.split(':') {
+        check(Path::new(folder));
+    }
+}
+
+fn check(machine: &Path) {
+    let release = text(&read_json(&machine.join("lab.json"))["release"]);
+    let vmcore = machine.join("vmcore");
+    let program = build(&release, &vmcore);
+    let output = Command::new(&program)
+        .arg(&vmcore)
+        .output()
+        .expect("it was built");
+    assert!(output.status.success(), "{release}: {}", shown(&output));
+    let printed = String::from_utf8(output.stdout).expect("names are ASCII");
+
+    // What the guest says: the addresses of a name in a module. GCC numbers statics of functions.
+    let mut truth: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
+    let kallsyms = read(&machine.join("truth/system/kallsyms"));
+    for line in kallsyms.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [address, _, name, module] = words[..] {
+            let name = name.split('.').next().unwrap_or(name);
+            let module = module.trim_matches(['[', ']']);
+            let address = u64::from_str_radix(address, 16).expect("an address");
+            truth.entry((module, name)).or_default().insert(address);
+        }
+    }
+    let (mut same, mut freed, mut values) = (0, 0, BTreeMap::new());
+    let mut wrong = Vec::new();
+    let mut modules = BTreeSet::new();
+    for line in printed.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["=", module, value] => {
+                values.insert(module, value);
+            }
+            // Memory of initialisation data is gone, and kallsyms doesn't name what was in it.
+            ["!", name, module, why]
+                if why.contains("after its initialisation")
+                    && !truth.contains_key(&(module, name)) =>
+            {
+                freed += 1;
+            }
+            [address, name, module]
+                if truth
+                    .get(&(module, name))
+                    .is_some_and(|known| known.contains(&number(address))) =>
+            {
+                same += 1;
+                modules.insert(module);
+            }
+            _ => wrong.push(line),
+        }
+    }
+    println!(
+        "{release}: {same} variables of {} modules are where /proc/kallsyms has them, {freed} were freed, {} differ",
+        modules.len(),
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{release}: {wrong:#?}");
+    assert!(same > 500 && modules.len() > 30, "{release}");
+
+    let expected = [("veth", "veth"), ("bonding", "bond"), ("sch_htb", "htb")];
+    for (module, value) in expected {
+        assert_eq!(values.get(module), Some(&value), "{release}");
+    }
+    let connections: usize = ["root", "lab", "idle"]
+        .iter()
+        .map(|name| machine.join("truth/net").join(name).join("nf_conntrack"))
+        .map(|path| read(&path).lines().count())
+        .sum();
+    assert_eq!(
+        values.get("nf_conntrack"),
+        Some(&&*connections.to_string()),
+        "{release}: entries of nf_conntrack_hash"
+    );
+}
+
+fn number(address: &str) -> u64 {
+    let digits = address.strip_prefix("0x").expect("hexadecimal");
+    u64::from_str_radix(digits, 16).expect("an address")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Builds the example `module_symbols` against bindings with all modules that were loaded. They lie apart from those that
+/// analyzers are built against, which have fewer.
+fn build(release: &str, vmcore: &Path) -> PathBuf {
+    let folder = root().join("target/lab/with-modules").join(release);
+    let paths = [vmcore, &folder].map(|path| path.to_str().expect("paths here are UTF-8"));
+    let output = xtask(&[
+        "gen",
+        release,
+        "--modules",
+        "loaded",
+        "--core",
+        paths[0],
+        "--into",
+        paths[1],
+    ]);
+    assert!(output.status.success(), "{}", shown(&output));
+
+    let index = read_json(&folder.join("index.json"));
+    let constants = read_constants(&folder.join("sym"));
+    let mut lines = String::from("{\n");
+    for symbol in tests::array(&index["symbols"]) {
+        let rust = text(&symbol["rust"]);
+        if symbol["module"].is_string() && constants.contains(&rust) {
+            let (name, module) = (text(&symbol["name"]), text(&symbol["module"]));
+            let _ = writeln!(lines, "show({name:?}, {module:?}, sym::{rust}.locate(k));");
+        }
+    }
+    lines.push_str("}\n");
+    let list = folder.with_extension("symbols");
+    std::fs::write(&list, lines).expect("the lab's folder is writable");
+
+    let target = root()
+        .join("target/kernels")
+        .join(format!("{release}-with-modules"));
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .env("KSTRUCT_KERNEL", &folder)
+        .env("KSTRUCT_MODULE_SYMBOLS", &list)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_INCREMENTAL", "0")
+        .args(["build", "--quiet", "--release", "--package=tests"])
+        .args(["--features=lab", "--example=module_symbols"])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", shown(&output));
+    target.join("release/examples/module_symbols")
+}
+
+/// The variables that the bindings have: not all that the index knows, as macros make up names that nobody uses.
+fn read_constants(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("the bindings have variables") {
+        for line in read(&entry.expect("it can be listed").path()).lines() {
+            if let Some(rest) = line.strip_prefix("pub const ") {
+                found.extend(rest.split(':').next().map(str::to_owned));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,142 @@
+//! Bindings of exactly what analyzers use: what `build` compiles, so that one more kernel costs seconds.
+//!
+//! Nobody lists what an analyzer uses. Its sources, and those of the crates of this workspace that it depends on, are read
+//! as tokens; every identifier that names something of the kernel selects it. That is more than what is used (`next` selects
+//! every member of that name in the types that are reached), and never less, as long as no macro makes up names.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use kstruct_codegen::{emit, names, output, select};
+use serde::{Deserialize, Serialize};
+
+use crate::{build, find, generate, paths, workspace};
+
+/// What a selection was made from. If all of this is the same, so are the bindings.
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+struct Stamp {
+    /// The program that made it: a newer one may write other code.
+    generator: FileState,
+    vmlinux: FileState,
+    /// Modules and other files whose types are there too.
+    extras: Vec<FileState>,
+    identifiers: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+struct FileState {
+    path: PathBuf,
+    bytes: u64,
+    modified_nanoseconds: u128,
+}
+
+impl FileState {
+    fn of(path: &Path) -> anyhow::Result<Self> {
+        let path = path.canonicalize()?;
+        let metadata = path.metadata()?;
+        Ok(FileState {
+            bytes: metadata.len(),
+            modified_nanoseconds: metadata
+                .modified()?
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_nanos(),
+            path,
+        })
+    }
+}
+
+/// The folder with bindings that serve these analyzers, made anew if need be. Where the kernel's vmlinux is not to be
+/// found, those that were made before will do.
+pub fn ensure(
+    kernel: &str,
+    vmlinux: Option<&Path>,
+    analyzers: &[String],
+) -> anyhow::Result<PathBuf> {
+    let folder = paths::selected(kernel);
+    let stamp_file = folder.join("selection.json");
+    let old: Option<Stamp> = std::fs::read(&stamp_file)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    let is_there = build::identity_in(&folder).is_some();
+    let identifiers = identifiers(analyzers)?;
+    let serves = |old: &Stamp| is_there && identifiers.is_subset(&old.identifiers);
+
+    let found = match (vmlinux, &old) {
+        (Some(path), _) => Ok(path.to_owned()),
+        // It may have been given as a path the last time.
+        (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path.clone()),
+        (None, _) => find::vmlinux(kernel),
+    };
+    let vmlinux = match found {
+        Ok(vmlinux) => vmlinux,
+        Err(_) if old.as_ref().is_some_and(&serves) => return Ok(folder),
+        Err(_) if build::identity(kernel).is_some() => return Ok(paths::bindings(kernel)),
+        Err(error) => {
+            return Err(error.context(format!(
+                "there are no bindings of kernel {kernel} that fit this version"
+            )));
+        }
+    };
+    let extras = generate::Extras::again(&vmlinux, kernel)?;
+    let mut new = Stamp {
+        generator: FileState::of(&std::env::current_exe()?)?,
+        vmlinux: FileState::of(&vmlinux)?,
+        extras: extras
+            .files()
+            .map(|file| FileState::of(file))
+            .collect::<anyhow::Result<_>>()?,
+        identifiers: BTreeSet::new(),
+    };
+    if let Some(old) = &old {
+        // What was selected for others stays, so that building by turns does not compile everything by turns.
+        new.identifiers = old.identifiers.clone();
+        if new == *old && serves(old) {
+            return Ok(folder);
+        }
+        if new != *old {
+            new.identifiers.clear();
+        }
+    }
+    new.identifiers.extend(identifiers);
+
+    let start = Instant::now();
+    let model = generate::read(&vmlinux, &extras)?;
+    let names = names::assign(&model);
+    let selection = select::used_by(&model, &names, &new.identifiers);
+    let command = format!("cargo xtask build --kernel {kernel}");
+    let files = emit::selected(&model, &names, Some(&selection), &command)?;
+    output::write(&folder, &files, false)?;
+    std::fs::write(&stamp_file, serde_json::to_string(&new)?)
+        .with_context(|| stamp_file.display().to_string())?;
+    eprintln!(
+        "{kernel}: {} of {} types are used; selected in {:.2} s",
+        selection.count(),
+        model.items.len(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(folder)
+}
+
+/// The identifiers in the sources of some analyzers, and of what they depend on in this workspace.
+fn identifiers(analyzers: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for folder in workspace::sources(analyzers)? {
+        let mut pending = vec![folder];
+        while let Some(folder) = pending.pop() {
+            for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    pending.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = std::fs::read_to_string(&path)
+                        .with_context(|| path.display().to_string())?;
+                    select::identifiers(&text, &mut found);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
