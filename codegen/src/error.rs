@@ -70,6 +70,14 @@ pub enum Error {
         /// What the parser said.
         what: String,
     },
+    /// The BTF is malformed.
+    #[error("{}: {error}", path.display())]
+    Btf {
+        /// The kernel's file.
+        path: PathBuf,
+        /// What is wrong, and in which module.
+        error: crate::btf::Error,
+    },
     /// The debug information uses a feature that kstruct can't read yet.
     #[error("{}: {what} is not supported", path.display())]
     Unsupported {

@@ -15,7 +15,7 @@ use object::{
 use crate::model::{Function, Kernel};
 use crate::{Error, compress, relocate};
 
-/// An ELF file, mapped; or in memory, if it was compressed as a whole.
+/// A file, mapped; or in memory, if it was compressed as a whole or can't be mapped.
 pub struct Image {
     path: PathBuf,
     bytes: Bytes,
@@ -23,7 +23,7 @@ pub struct Image {
 
 enum Bytes {
     Mapped(Mmap),
-    Decompressed(Vec<u8>),
+    InMemory(Vec<u8>),
 }
 
 impl Image {
@@ -42,10 +42,19 @@ impl Image {
         let file = File::open(path).map_err(io)?;
         // SAFETY: the map is read-only and private to this process. A file that another process cuts short while it is
         // mapped ends this process with SIGBUS; nothing that maps files can prevent that, and it can't corrupt memory.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = match unsafe { Mmap::map(&file) } {
+            Ok(map) => map,
+            // BTF in /sys can't be mapped in most kernels, and in others only as a private map.
+            Err(_) => {
+                return Ok(Image {
+                    path: path.to_owned(),
+                    bytes: Bytes::InMemory(std::fs::read(path).map_err(io)?),
+                });
+            }
+        };
         let bytes = match compress::file(&map) {
             None => Bytes::Mapped(map),
-            Some(Ok(bytes)) => Bytes::Decompressed(bytes),
+            Some(Ok(bytes)) => Bytes::InMemory(bytes),
             Some(Err(what)) => {
                 return Err(Error::Elf {
                     path: path.to_owned(),
@@ -63,7 +72,7 @@ impl Image {
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map) => map,
-            Bytes::Decompressed(bytes) => bytes,
+            Bytes::InMemory(bytes) => bytes,
         }
     }
 
@@ -220,6 +229,18 @@ impl<'d> Elf<'d> {
         Ok(Cow::Owned(data))
     }
 
+    /// The contents of a section as they are in the file, but decompressed; empty if there is no such section. BTF is
+    /// read so: what relocations change in it (clang's, for BPF) is addresses, which are not known before linking.
+    pub fn section_as_is(&self, name: &str) -> Result<Cow<'d, [u8]>, Error> {
+        let Some(section) = self.file.section_by_name(name) else {
+            return Ok(Cow::Borrowed(&[]));
+        };
+        contents(&section).map_err(|what| Error::Elf {
+            path: self.path.to_owned(),
+            what: format!("section {name}: {what}"),
+        })
+    }
+
     /// Where sections start. Those that share their name with others are read as one: type units are each in a section of its
     /// own until they are linked. Those of a module that will be in memory each get a range of addresses of its own, so that
     /// an address in debug information says in which section it is; the ranges fit 32 bits if the module does.
@@ -293,24 +314,11 @@ impl<'d> Elf<'d> {
 
     /// Global symbols that aren't functions, by name: what the linker script and assembly define among them.
     pub fn objects(&self) -> Vec<(String, u64)> {
-        // What stands in no memory has no address: gcc marks places in .debug_info so when it optimises at link time.
-        let without_address: HashSet<SectionIndex> = self
-            .symbols()
-            .sections()
-            .filter(|section| !is_allocated(section))
-            .map(|section| section.index())
-            .collect();
+        let without_address = self.without_address();
         let mut objects: Vec<(String, u64)> = self
             .symbols()
             .symbols()
-            .filter(|symbol| {
-                symbol.is_global()
-                    && symbol.is_definition()
-                    && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
-                    && symbol
-                        .section_index()
-                        .is_none_or(|section| !without_address.contains(&section))
-            })
+            .filter(|symbol| symbol.is_global() && is_object(symbol, &without_address))
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_printable(name))?;
                 Some((name.to_owned(), symbol.address()))
@@ -319,6 +327,30 @@ impl<'d> Elf<'d> {
         objects.sort();
         objects.dedup_by(|a, b| a.0 == b.0);
         objects
+    }
+
+    /// What BTF takes addresses from: functions, and all other symbols with whether other files can name them.
+    pub fn addresses(&self) -> crate::btf::Symbols {
+        let without_address = self.without_address();
+        let others = self
+            .symbols()
+            .symbols()
+            .filter(|symbol| is_object(symbol, &without_address))
+            .filter_map(|symbol| {
+                let name = symbol.name().ok().filter(|name| is_printable(name))?;
+                Some((name.to_owned(), symbol.address(), symbol.is_global()))
+            })
+            .collect();
+        crate::btf::Symbols::new(self.functions(), others)
+    }
+
+    /// What stands in no memory has no address: gcc marks places in .debug_info so when it optimises at link time.
+    fn without_address(&self) -> HashSet<SectionIndex> {
+        self.symbols()
+            .sections()
+            .filter(|section| !is_allocated(section))
+            .map(|section| section.index())
+            .collect()
     }
 
     /// The address ranges of the sections that hold the template of the per-CPU area.
@@ -401,6 +433,15 @@ impl<'d> Elf<'d> {
         let start = usize::try_from(address - section.address()).ok()?;
         section.data().ok()?.get(start..)
     }
+}
+
+/// Whether a symbol is of something that has an address and is no function.
+fn is_object(symbol: &object::Symbol<'_, '_>, without_address: &HashSet<SectionIndex>) -> bool {
+    symbol.is_definition()
+        && matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown)
+        && symbol
+            .section_index()
+            .is_none_or(|section| !without_address.contains(&section))
 }
 
 /// How far apart the sections of a module are laid out here.

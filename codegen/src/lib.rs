@@ -5,6 +5,7 @@
 //! sees DWARF.
 #![deny(unsafe_code)]
 
+pub mod btf;
 mod compress;
 pub mod ctext;
 mod debuglink;

@@ -62,6 +62,20 @@ pub struct Asked {
     /// Files whose types were added.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<PathBuf>,
+    /// BTF instead of DWARF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub btf: Option<AskedBtf>,
+}
+
+/// The files that say what BTF doesn't, and the BTF.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedBtf {
+    /// The BTF, raw or in an ELF file.
+    pub file: PathBuf,
+    /// A list of addresses.
+    pub system_map: Option<PathBuf>,
+    /// A dump of the kernel.
+    pub core: Option<PathBuf>,
 }
 
 /// A module that was read with the kernel.

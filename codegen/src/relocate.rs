@@ -112,6 +112,14 @@ fn meaning(file: &object::File<'_>, relocation: &Relocation) -> Option<(Operatio
     let RelocationFlags::Elf { r_type } = relocation.flags() else {
         return None;
     };
+    if file.architecture() == object::Architecture::Bpf {
+        // R_BPF_64_ABS64, R_BPF_64_ABS32 and R_BPF_64_NODYLD32: the kernel's Documentation/bpf/llvm_reloc.rst.
+        return match r_type.0 {
+            2 => Some((Set, Field::Bytes(8))),
+            3 | 4 => Some((Set, Field::Bytes(4))),
+            _ => None,
+        };
+    }
     if file.architecture() != object::Architecture::Riscv64
         && file.architecture() != object::Architecture::Riscv32
     {

@@ -166,3 +166,19 @@ pub fn read_json(path: &Path) -> serde_json::Value {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
+
+/// A file of this name, or compressed with xz, somewhere below a folder.
+pub fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    entries.sort();
+    entries.iter().find_map(|path| {
+        if path.is_dir() && !path.is_symlink() {
+            return find_file(path, name);
+        }
+        let file = path.file_name()?.to_str()?;
+        (file == name || file.strip_suffix(".xz") == Some(name)).then(|| path.clone())
+    })
+}

@@ -90,6 +90,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             "lab",
             "--test",
             "lab_modules",
+            "--test",
+            "btf",
         ])
         // How much was compared is part of the result.
         .args(["--", "--show-output"])

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use kstruct_codegen::dwarf;
 use kstruct_codegen::image::Image;
+use kstruct_codegen::{btf, dwarf};
 
 use crate::{lab, paths};
 
@@ -75,24 +75,36 @@ pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
 
 /// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it. The module itself
 /// does too, compressed or not, if it has debug information or its debug file can be found.
-pub fn module(vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
+///
+/// `vmlinux` may be BTF: then a module is a file with BTF, where the modules are that one loads, or in /sys.
+pub fn module(types: Types, vmlinux: &Path, kernel: &str, wanted: &str) -> Option<PathBuf> {
     let path = Path::new(wanted);
     if path.is_file() {
         return Some(path.to_owned());
+    }
+    if types == Types::Btf && vmlinux.starts_with(SYS) {
+        return Some(vmlinux.with_file_name(wanted)).filter(|path| path.is_file());
     }
     // A module's name has `_` where its file may have `-`.
     let names = [wanted.to_owned(), wanted.replace('_', "-")]
         .map(|name| ENDINGS.map(|ending| format!("{name}{ending}")))
         .concat();
-    module_roots(vmlinux, kernel)
+    module_roots(types, vmlinux, kernel)
         .iter()
-        .find_map(|root| search(root, &names, 0))
+        .find_map(|root| search(types, root, &names, 0))
 }
 
 /// All files of modules of a kernel that may have debug information: those that [`module`] would rather take come first.
-pub fn modules(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
+pub fn modules(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for root in module_roots(vmlinux, kernel) {
+    if types == Types::Btf && vmlinux.starts_with(SYS) {
+        let entries = std::fs::read_dir(SYS).into_iter().flatten();
+        found.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+        found.retain(|path| path != vmlinux);
+        found.sort();
+        return found;
+    }
+    for root in module_roots(types, vmlinux, kernel) {
         let mut here = Vec::new();
         list(&root, &mut here, 0);
         let (debug, plain): (Vec<_>, Vec<_>) = here
@@ -104,7 +116,7 @@ pub fn modules(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
     found
 }
 
-fn module_roots(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
+fn module_roots(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
     let mut roots = Vec::new();
     // A vmlinux may be a link into the place where its package was unpacked.
     let real = vmlinux.canonicalize().ok();
@@ -115,6 +127,13 @@ fn module_roots(vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
         roots.push(folder.join("kernel"));
     }
     roots.push(Path::new("/usr/lib/debug/lib/modules").join(kernel));
+    if types == Types::Btf {
+        // A debug file has no BTF, the module itself has. The bindings may have any name, and the folder only one kernel.
+        if let Some(folder) = real.as_deref().and_then(Path::parent) {
+            roots.push(folder.join("lib/modules"));
+        }
+        roots.push(Path::new("/lib/modules").join(kernel));
+    }
     roots
 }
 
@@ -138,13 +157,33 @@ fn list(directory: &Path, found: &mut Vec<PathBuf>, depth: u32) {
     }
 }
 
+/// What describes a kernel's types, and so those of its modules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Types {
+    Dwarf,
+    Btf,
+}
+
+impl Types {
+    /// Whether a file has them.
+    pub fn are_in(self, image: &Image) -> bool {
+        match self {
+            Types::Dwarf => dwarf::is_in(image),
+            Types::Btf => btf::is_in(image),
+        }
+    }
+}
+
+/// Where the running kernel shows its BTF and that of its modules, each under its name.
+const SYS: &str = "/sys/kernel/btf";
+
 /// How files of modules end; those that have types rather than not come first.
 const ENDINGS: [&str; 5] = [".ko.debug", ".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /// Folders of modules nest no deeper.
 const DEEPEST: u32 = 12;
 
-fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
+fn search(types: Types, directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -156,7 +195,7 @@ fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     };
     let mut found: Vec<&PathBuf> = entries.iter().filter(is_wanted).collect();
     found.sort_by_key(|path| names.iter().position(|name| path.ends_with(name)));
-    let has_types = |path: &&&PathBuf| Image::open(path).is_ok_and(|image| dwarf::is_in(&image));
+    let has_types = |path: &&&PathBuf| Image::open(path).is_ok_and(|image| types.are_in(&image));
     if let Some(found) = found.iter().find(has_types) {
         return Some((*found).clone());
     }
@@ -166,5 +205,5 @@ fn search(directory: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     entries
         .iter()
         .filter(|path| path.is_dir() && !path.is_symlink())
-        .find_map(|path| search(path, names, depth + 1))
+        .find_map(|path| search(types, path, names, depth + 1))
 }

@@ -9,15 +9,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::index::Wishes;
 use kstruct_codegen::model::{Asked, Model};
-use kstruct_codegen::{dwarf, emit, names, output, select};
+use kstruct_codegen::{btf as btf_reader, dwarf, emit, names, output, select};
 
-use crate::{build, find, loaded, paths};
+use crate::{btf, build, find, loaded, paths};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
-    vmlinux: String,
+    ///
+    /// With --btf: the name of the bindings, if it is not to be the kernel's release
+    #[arg(required_unless_present = "btf")]
+    vmlinux: Option<String>,
+    #[command(flatten)]
+    btf: btf::Args,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
@@ -27,11 +32,11 @@ pub struct Args {
     /// Take all modules of which there is debug information, or those that a dump (--core) says were loaded
     #[arg(long, value_name = "WHICH")]
     modules: Option<Modules>,
-    /// The dump for --modules loaded
+    /// The dump for --modules loaded; for --btf a dump that says which kernel it is, and where its variables are
     #[arg(long, value_name = "DUMP", required_if_eq("modules", "loaded"))]
     core: Option<PathBuf>,
     /// Add the types of this file, which the vmlinux lacks: any ELF file with DWARF for the same machine
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "btf")]
     with: Vec<PathBuf>,
     /// Only say whether the bindings are what the vmlinux gives; exit with 1 if not
     #[arg(long)]
@@ -62,9 +67,24 @@ pub struct Extras {
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
-    let vmlinux = find::vmlinux(&args.vmlinux)?;
-    let kernel = find::kernel_name(&vmlinux)?;
-    let extras = extras(args, &vmlinux, &kernel)?;
+    let mut asked = Asked::default();
+    let (vmlinux, kernel) = match (args.btf.asked(args.core.as_deref())?, &args.vmlinux) {
+        (Some(btf), name) => {
+            let kernel = match name {
+                Some(name) => name.clone(),
+                None => btf::identity(&btf)?.kernel.release,
+            };
+            let file = btf.file.clone();
+            asked.btf = Some(btf);
+            (file, kernel)
+        }
+        (None, name) => {
+            let vmlinux = find::vmlinux(name.as_deref().unwrap_or_default())?;
+            let kernel = find::kernel_name(&vmlinux)?;
+            (vmlinux, kernel)
+        }
+    };
+    let extras = extras(args, asked, &vmlinux, &kernel)?;
     let directory = args
         .into
         .clone()
@@ -86,13 +106,19 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
 /// need not.
-fn extras(args: &Args, vmlinux: &Path, kernel: &str) -> anyhow::Result<Extras> {
-    let mut extras = Extras::default();
+fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Result<Extras> {
+    let mut extras = Extras {
+        asked,
+        ..Extras::default()
+    };
     for module in &args.module {
-        match find::module(vmlinux, kernel, module) {
+        match find::module(extras.types(vmlinux), vmlinux, kernel, module) {
             Some(path) => extras.add(module, path)?,
             None => bail!("there is no debug information of module {module} for kernel {kernel}"),
         }
+    }
+    if extras.asked.btf.is_some() && args.modules == Some(Modules::Loaded) {
+        bail!("--modules loaded needs DWARF; name the modules (--module) or take --modules all");
     }
     match (args.modules, &args.core) {
         (Some(Modules::All), _) => {
@@ -102,7 +128,7 @@ fn extras(args: &Args, vmlinux: &Path, kernel: &str) -> anyhow::Result<Extras> {
         (Some(Modules::Loaded), Some(core)) => {
             let mut missing = Vec::new();
             for module in loaded::modules(vmlinux, core)? {
-                match find::module(vmlinux, kernel, &module) {
+                match find::module(extras.types(vmlinux), vmlinux, kernel, &module) {
                     Some(path) => extras.add(&module, path)?,
                     None => missing.push(module),
                 }
@@ -132,16 +158,29 @@ impl Extras {
     /// What analyzers ask for, and what older bindings were asked for by hand.
     pub fn again(vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
         let mut extras = Extras::default();
-        extras.add_wanted(vmlinux, kernel)?;
         if let Some(wishes) = build::wishes(kernel) {
             extras.add_again(wishes, vmlinux, kernel)?;
         }
+        extras.add_wanted(vmlinux, kernel)?;
         Ok(extras)
     }
 
     /// The files that are read besides the vmlinux.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.modules.values().chain(&self.asked.with)
+        let btf = self.asked.btf.iter();
+        let btf = btf.flat_map(|btf| btf.system_map.iter().chain(&btf.core));
+        self.modules.values().chain(&self.asked.with).chain(btf)
+    }
+
+    /// What describes this kernel's types.
+    fn types(&self, vmlinux: &Path) -> find::Types {
+        let has_only_btf =
+            || Image::open(vmlinux).is_ok_and(|image| btf_reader::has_only_btf(&image));
+        if self.asked.btf.is_some() || has_only_btf() {
+            find::Types::Btf
+        } else {
+            find::Types::Dwarf
+        }
     }
 
     fn add(&mut self, asked: &str, path: PathBuf) -> anyhow::Result<()> {
@@ -158,12 +197,12 @@ impl Extras {
 
     fn add_all(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
         let mut bare = 0;
-        for path in find::modules(vmlinux, kernel) {
+        for path in find::modules(self.types(vmlinux), vmlinux, kernel) {
             let name = dwarf::module_name(&path);
             if self.modules.contains_key(&name) {
                 continue;
             }
-            if dwarf::is_in(&Image::open(&path)?) {
+            if self.types(vmlinux).are_in(&Image::open(&path)?) {
                 self.modules.insert(name, path);
             } else {
                 bare += 1;
@@ -186,7 +225,7 @@ impl Extras {
     fn add_wanted(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
         for module in crate::workspace::wanted_modules()? {
             if !self.modules.contains_key(&module)
-                && let Some(path) = find::module(vmlinux, kernel, &module)
+                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, &module)
             {
                 self.modules.insert(module, path);
             }
@@ -196,6 +235,8 @@ impl Extras {
 
     /// Adds what older bindings were asked for, as far as it is still there.
     fn add_again(&mut self, wishes: Wishes, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
+        // A vmlinux that was given since takes its place.
+        self.asked.btf = wishes.asked.btf.filter(|btf| btf.file == vmlinux);
         for path in wishes.asked.module_files {
             if path.is_file() {
                 self.add(&path.to_string_lossy(), path.clone())?;
@@ -207,7 +248,7 @@ impl Extras {
         }
         for module in &wishes.modules {
             if !self.modules.contains_key(module)
-                && let Some(path) = find::module(vmlinux, kernel, module)
+                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, module)
             {
                 self.modules.insert(module.clone(), path);
             }
@@ -223,6 +264,18 @@ impl Extras {
     }
 }
 
+/// What a kernel's bindings are made from: a vmlinux, or the BTF that they were made from by hand.
+pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = vmlinux {
+        return Ok(path.to_owned());
+    }
+    match build::wishes(kernel).and_then(|wishes| wishes.asked.btf) {
+        Some(btf) if btf.file.is_file() => Ok(btf.file),
+        Some(btf) => bail!("{} is there no more", btf.file.display()),
+        None => find::vmlinux(kernel),
+    }
+}
+
 /// Reads a kernel with its extras, shows how far it is, and says what could not be understood.
 pub fn read(vmlinux: &Path, extras: &Extras) -> anyhow::Result<Model> {
     let image = Image::open(vmlinux)?;
@@ -231,6 +284,12 @@ pub fn read(vmlinux: &Path, extras: &Extras) -> anyhow::Result<Model> {
     let modules = modules.collect::<Result<Vec<_>, _>>()?;
     let others = extras.asked.with.iter().map(open);
     let others = others.collect::<Result<Vec<_>, _>>()?;
+    if extras.asked.btf.is_some() || btf_reader::has_only_btf(&image) {
+        let mut model = btf::read(extras.asked.btf.as_ref(), &image, &modules, &others)?;
+        model.asked = extras.asked.clone();
+        check_sound(&model, vmlinux)?;
+        return Ok(model);
+    }
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "{spinner} reading {pos}/{len} units, {msg} types, {elapsed}",
     )?);
@@ -241,22 +300,28 @@ pub fn read(vmlinux: &Path, extras: &Extras) -> anyhow::Result<Model> {
     })?;
     bar.finish_and_clear();
     model.asked = extras.asked.clone();
+    check_sound(&model, vmlinux)?;
+    Ok(model)
+}
+
+/// Refuses what is no kernel, and says what could not be understood.
+fn check_sound(model: &Model, source: &Path) -> anyhow::Result<()> {
     if model.kernel.release.is_empty() {
         bail!(
             "{}: it is not a Linux kernel: there is no linux_banner in it",
-            vmlinux.display()
+            source.display()
         );
     }
     if model.problems.total() != 0 {
         eprintln!(
-            "warning: in the DWARF of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
-            vmlinux.display(),
+            "warning: in the debug information of {}: {} references lead nowhere, {} types contain themselves, {} members lie outside their struct; these are left out",
+            source.display(),
             model.problems.dangling,
             model.problems.recursive,
             model.problems.outside
         );
     }
-    Ok(model)
+    Ok(())
 }
 
 /// Generates the bindings of a kernel, or checks them.
@@ -321,11 +386,7 @@ pub fn generate(
 /// module that they lack and that is there. Without a path the kernel's vmlinux is looked for.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
     let identity = build::identity(kernel);
-    let vmlinux = match vmlinux {
-        Some(path) => Ok(path.to_owned()),
-        None => find::vmlinux(kernel),
-    };
-    let vmlinux = match (vmlinux, &identity) {
+    let vmlinux = match (source(kernel, vmlinux), &identity) {
         (Ok(vmlinux), _) => vmlinux,
         // There is nothing to make better ones from.
         (Err(_), Some(_)) => return Ok(()),
@@ -337,6 +398,7 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
     };
     if let Some(identity) = identity {
         let mut wanted = Extras::default();
+        wanted.asked.btf.clone_from(&identity.asked.btf);
         wanted.add_wanted(&vmlinux, kernel)?;
         let mut wanted = wanted.modules.keys();
         if wanted.all(|module| identity.modules.contains(module)) {

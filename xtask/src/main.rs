@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod btf;
 mod build;
 mod demo;
 mod diff;
@@ -9,6 +10,7 @@ mod find;
 mod fixture;
 mod generate;
 mod index;
+mod kallsyms;
 mod kernels;
 mod lab;
 mod loaded;

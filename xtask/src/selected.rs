@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use kstruct_codegen::{emit, names, output, select};
 use serde::{Deserialize, Serialize};
 
-use crate::{build, find, generate, paths, workspace};
+use crate::{build, generate, paths, workspace};
 
 /// What a selection was made from. If all of this is the same, so are the bindings.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn ensure(
         (Some(path), _) => Ok(path.to_owned()),
         // It may have been given as a path the last time.
         (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path.clone()),
-        (None, _) => find::vmlinux(kernel),
+        (None, _) => generate::source(kernel, None),
     };
     let vmlinux = match found {
         Ok(vmlinux) => vmlinux,

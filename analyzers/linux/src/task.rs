@@ -150,11 +150,15 @@ impl States {
         })
     }
 
-    /// The letters of kernels whose table is not in the debug information: those of 2.6.9.
+    /// The letters of kernels whose table is not in the debug information: those of 2.6.9, and behind BTF, which has no type of
+    /// it, those of all kernels since 4.14 (fs/proc/array.c).
     #[cfg(not(kernel_has = "sym:task_state_array"))]
     pub fn new(_: &Memory) -> Result<Self, Fault> {
         Ok(States {
+            #[cfg(not(kernel_has = "task_struct.__state"))]
             letters: "RSDTTZX".chars().collect(),
+            #[cfg(kernel_has = "task_struct.__state")]
+            letters: "RSDTtXZP".chars().collect(),
             #[cfg(kernel_has = "task_struct.__state")]
             idle: Some('I'),
         })

@@ -6,7 +6,7 @@
 mod attributes;
 mod memo;
 mod merge;
-mod order;
+pub(crate) mod order;
 mod paths;
 mod strings;
 mod targets;

@@ -1,0 +1,102 @@
+//! Well-known variables and their C types. BTF has the types of per-CPU variables only, and an analyzer starts from a few
+//! others.
+//!
+//! The one place where codegen knows kernel variables. It is used for BTF only, and only where the kernel has both the symbol and
+//! the type. Each type is the same in all kernels that have BTF (5.2 and later); what changes is not here.
+
+use crate::model::{Encoding, Item, ItemId, Kind, Model, Place, Type, Variable};
+
+use super::symbols::Symbols;
+
+/// What a well-known variable is.
+enum Is {
+    Struct(&'static str),
+    Typedef(&'static str),
+    ULong,
+    /// An array of `unsigned long` with as many elements as `struct cpumask` has bits: at least `NR_CPUS`.
+    ULongPerCpu,
+}
+
+/// Name, type, and the file of the kernel that defines it.
+const KNOWN: &[(&str, Is, &str)] = &[
+    ("__cpu_online_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
+    ("__cpu_possible_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
+    (
+        "__per_cpu_offset",
+        Is::ULongPerCpu,
+        "arch/*/kernel/setup_percpu.c, mm/percpu.c",
+    ),
+    ("init_net", Is::Struct("net"), "net/core/net_namespace.c"),
+    ("init_task", Is::Struct("task_struct"), "init/init_task.c"),
+    ("jiffies_64", Is::Typedef("u64"), "kernel/time/timer.c"),
+    ("modules", Is::Struct("list_head"), "kernel/module/main.c"),
+    (
+        "net_namespace_list",
+        Is::Struct("list_head"),
+        "net/core/net_namespace.c",
+    ),
+    ("tick_nsec", Is::ULong, "kernel/time/ntp.c"),
+];
+
+/// Adds the well-known variables that the kernel has and that are not there yet.
+pub fn add(model: &mut Model, symbols: &Symbols) {
+    for (name, is, _) in KNOWN {
+        let Some(address) = symbols.unique.get(*name).copied() else {
+            continue;
+        };
+        if model.variables.iter().any(|known| &*known.name == *name) {
+            continue;
+        }
+        let Some(ty) = ty(model, is) else {
+            continue;
+        };
+        model.variables.push(Variable {
+            name: (*name).into(),
+            ty,
+            address,
+            module: None,
+            per_cpu: false,
+            external: true,
+            place: Place::default(),
+        });
+    }
+}
+
+fn ty(model: &Model, is: &Is) -> Option<Type> {
+    let ulong = || Type::Base {
+        name: "long unsigned int".into(),
+        size: u32::from(model.kernel.pointer_size),
+        encoding: Encoding::Unsigned,
+    };
+    match is {
+        Is::Struct(name) => Some(Type::Item(tag(model, name)?.0)),
+        Is::Typedef(name) => {
+            let typedef = model
+                .typedefs
+                .iter()
+                .find(|typedef| &*typedef.name == *name)?;
+            Some(Type::Typedef(
+                typedef.name.clone(),
+                Box::new(typedef.target.clone()),
+            ))
+        }
+        Is::ULong => Some(ulong()),
+        Is::ULongPerCpu => {
+            let bits = tag(model, "cpumask")?.1.size.checked_mul(8)?;
+            Some(Type::Array(Box::new(ulong()), Some(bits)))
+        }
+    }
+}
+
+/// The struct of a name, if there is but one.
+fn tag<'m>(model: &'m Model, name: &str) -> Option<(ItemId, &'m Item)> {
+    let mut found =
+        model.items.iter().enumerate().filter(|(_, item)| {
+            item.kind == Kind::Struct && &*item.name == name && !item.by_typedef
+        });
+    let (index, item) = found.next()?;
+    found
+        .next()
+        .is_none()
+        .then_some((ItemId(index as u32), item))
+}
