@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::model::{Item, Kind, Member, Model, Place, Type, Variable};
 
 /// Anonymous members nest no deeper than this in C that anyone writes.
@@ -205,7 +207,7 @@ pub(crate) fn sort_variables(variables: &mut [Variable]) {
             variable.address,
         )
     }
-    variables.sort_by(|a, b| key(a).cmp(&key(b)));
+    variables.par_sort_by(|a, b| key(a).cmp(&key(b)));
 }
 
 #[cfg(test)]

@@ -27,10 +27,10 @@ pub fn check(files: &Files) {
             assert!(!line.is_empty() && !line.contains(char::is_control));
         }
     }
-    if let Some(index) = files.get("index.json") {
-        if let Err(error) = serde_json::from_str::<serde_json::Value>(index) {
-            panic!("index.json is not JSON: {error}");
-        }
+    if let Some(index) = files.get("index.json")
+        && let Err(error) = serde_json::from_str::<serde_json::Value>(index)
+    {
+        panic!("index.json is not JSON: {error}");
     }
 }
 

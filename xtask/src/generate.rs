@@ -11,7 +11,7 @@ use kstruct_codegen::index::Wishes;
 use kstruct_codegen::model::{Asked, Model};
 use kstruct_codegen::{btf as btf_reader, dwarf, emit, names, output, select};
 
-use crate::{btf, build, find, loaded, paths};
+use crate::{btf, build, find, loaded, paths, selected};
 
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]

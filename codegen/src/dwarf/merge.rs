@@ -8,20 +8,23 @@
 //! The comparison is exact: a definition is written out as a key, and keys are compared byte by byte. Keys hold the
 //! numbers of embedded classes, which depend on the order of threads; nothing that leaves this module does.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gimli::constants as dw;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
+use super::memo::{self, Known, Memo, Shape};
 use super::order::order;
-use super::targets::{Tag, Targets};
+use super::strings::Name;
+use super::targets::Targets;
 use super::unit::{
     FOREIGN, Location, Node, ParsedUnit, RawMember, RawPlace, RawVariable, Ref, UnitKind, VOID,
 };
-use super::world::{At, World};
+use super::world::{At, TypedefNames, World};
 use crate::model::{
     Bits, Encoding, Enumerator, Item, ItemId, Kind, Member, Model, Place, Problems, Prototype,
     Type, Typedef, Variable,
@@ -44,7 +47,7 @@ const NAME_MENTION: usize = 64;
 /// and a pointer's target is [`Type::Opaque`].
 pub struct Context {
     shards: Vec<Mutex<HashMap<Box<[u8]>, u32>>>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     items: Mutex<Vec<Item>>,
     typedefs: Mutex<HashMap<Box<[u8]>, Typedef>>,
     per_cpu: Vec<Range<u64>>,
@@ -95,7 +98,7 @@ impl Context {
     pub fn new(per_cpu: Vec<Range<u64>>) -> Self {
         Context {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             items: Mutex::default(),
             typedefs: Mutex::default(),
             per_cpu,
@@ -111,9 +114,11 @@ impl Context {
     }
 
     /// Adds the definitions of a unit that can be understood by itself.
-    pub fn add(&self, unit: &ParsedUnit<'_>) -> UnitSummary {
+    pub fn add<'d>(&self, unit: &ParsedUnit<'d>, memo: &mut Memo<'d>) -> UnitSummary {
         let named_by_typedef = typedef_names(unit);
         let mut merger = Merger::new(self, Units::One(unit), 0, &named_by_typedef);
+        memo.begin(unit);
+        merger.memo = Some(memo);
         let mut summary = merger.definitions(0, unit);
         for variable in &unit.variables {
             summary
@@ -186,6 +191,15 @@ impl Context {
         (summary, elsewhere)
     }
 
+    /// The same struct may stand in several files: the first by name counts, whichever thread came first.
+    fn found_at(&self, class: u32, place: &Place) {
+        let mut items = lock(&self.items);
+        let old = &mut items[class as usize].place;
+        if comes_before(place, old) {
+            *old = place.clone();
+        }
+    }
+
     /// Resolves pointers' targets by name and puts everything in an order that depends on the input only.
     pub fn finish(self, units: Vec<UnitSummary>) -> Model {
         let root = common_directory(units.iter().map(|unit| unit.name.as_str()));
@@ -210,14 +224,7 @@ impl Context {
         }
         let mut variables = Vec::new();
         for unit in units {
-            let own: HashMap<Tag, u32> = unit
-                .classes
-                .iter()
-                .map(|class| {
-                    let item = &items[*class as usize];
-                    ((item.kind, item.name.clone()), *class)
-                })
-                .collect();
+            let own = targets.of_unit(&items, &unit);
             for mut variable in unit.variables {
                 variable.place.file = relative(&variable.place.file, &root);
                 targets.resolve(&mut variable.ty, &|key| own.get(key).copied());
@@ -325,19 +332,23 @@ struct Merger<'c, 'u, 'd> {
     others: HashMap<At, Class>,
     shared: Option<&'u Shared>,
     /// For a nameless struct, union or enum: the typedef that names it.
-    named_by_typedef: &'u HashMap<At, &'d [u8]>,
+    named_by_typedef: &'u TypedefNames,
+    /// What the thread has seen before; only for a unit that can be understood by itself.
+    memo: Option<&'u mut Memo<'d>>,
 }
 
 /// The first typedef of each nameless struct, union or enum.
-fn typedef_names<'d>(unit: &ParsedUnit<'d>) -> HashMap<At, &'d [u8]> {
-    let mut names = HashMap::new();
+fn typedef_names(unit: &ParsedUnit<'_>) -> TypedefNames {
+    let mut names = TypedefNames::new();
     for node in &unit.nodes {
         if let Node::Typedef { name, target, .. } = node
             && let Some(node) = unit.node(*target)
-            && let Node::Item { name: b"", .. } = unit.nodes[node]
+            && let Node::Item {
+                name: Name::EMPTY, ..
+            } = unit.nodes[node]
         {
             let node = node as u32;
-            names.entry(At { unit: 0, node }).or_insert(*name);
+            names.entry(At { unit: 0, node }).or_insert((0, *name));
         }
     }
     names
@@ -348,7 +359,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         context: &'c Context,
         units: Units<'u, 'd>,
         home: u32,
-        named_by_typedef: &'u HashMap<At, &'d [u8]>,
+        named_by_typedef: &'u TypedefNames,
     ) -> Self {
         let nodes = match units {
             Units::One(unit) => unit.nodes.len(),
@@ -367,11 +378,12 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             others: HashMap::new(),
             shared: None,
             named_by_typedef,
+            memo: None,
         }
     }
 
     /// Adds the structs, unions, enums and typedefs of a unit.
-    fn definitions(&mut self, number: u32, unit: &ParsedUnit<'_>) -> UnitSummary {
+    fn definitions(&mut self, number: u32, unit: &ParsedUnit<'d>) -> UnitSummary {
         let mut summary = UnitSummary {
             name: unit.name.clone(),
             ..UnitSummary::default()
@@ -386,7 +398,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                     ..
                 } => {
                     // Nothing can mean it but what it is declared in: `READ_ONCE` has a union in each function.
-                    if *local && name.is_empty() {
+                    if *local && *name == Name::EMPTY {
                         continue;
                     }
                     let at = At {
@@ -394,7 +406,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                         node: node as u32,
                     };
                     if let Some(class) = self.class(at, 0)
-                        && !name.is_empty()
+                        && *name != Name::EMPTY
                         && !local
                     {
                         summary.classes.push(class);
@@ -405,12 +417,32 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                     target,
                     place,
                 } => {
+                    let ty = self
+                        .type_of(node, 0, true)
+                        .filter(|ty| self.is_small(*ty, 0));
+                    let seen = match (ty, self.memo.as_deref_mut()) {
+                        (Some(ty), Some(memo)) => Some(memo.typedef(ty)),
+                        _ => None,
+                    };
+                    let place = match seen {
+                        Some(Some(seen)) if is_at(seen, unit, *place) => continue,
+                        Some(seen) => {
+                            let place = place_in(unit, *place);
+                            if seen.as_ref().is_some_and(|old| !comes_before(&place, old)) {
+                                continue;
+                            }
+                            *seen = Some(place.clone());
+                            place
+                        }
+                        None => place_in(unit, *place),
+                    };
+                    let name = unit.text(*name);
                     key.clear();
-                    text(&mut key, name);
+                    text(&mut key, &name);
                     let share = self.share();
                     self.encode(&mut key, number, *target, Depth::VALUE);
                     let used = self.used(share);
-                    self.typedef(&key, name, number, *target, *place, used);
+                    self.typedef(&key, &name, number, *target, place, used);
                 }
                 _ => {}
             }
@@ -422,15 +454,13 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     fn variable(
         &mut self,
         of: u32,
-        variable: &RawVariable<'_>,
+        variable: &RawVariable,
         unit: u32,
-        declaration: &RawVariable<'_>,
+        declaration: &RawVariable,
     ) -> Option<Variable> {
-        let name = if variable.name.is_empty() {
-            declaration.name
-        } else {
-            variable.name
-        };
+        let text = |unit: u32, name| self.unit(unit).map(|unit| unit.text(name));
+        let name = text(of, variable.name).filter(|name| !name.is_empty());
+        let name = name.or_else(|| text(unit, declaration.name))?;
         if name.is_empty() {
             return None;
         }
@@ -440,7 +470,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             .per_cpu
             .iter()
             .any(|range| range.contains(&address));
-        let name = owned(name);
+        let name = owned(&name);
         // Before 2.6.33 a per-CPU variable carried its nature in its name.
         let name = match name.strip_prefix("per_cpu__") {
             Some(short) if per_cpu => Arc::from(short),
@@ -522,16 +552,25 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             return None;
         };
         self.set(at, Class::Open);
+        let definition = self.definition_of(at, level);
+        if let Some((definition, _)) = definition
+            && let Some(class) = self.recall(definition, unit, place)
+        {
+            self.set(at, Class::Known(class));
+            return Some(class);
+        }
         // The definition may be met within that of another, whose own count goes on behind it.
         let outer = self.mentions_left;
         let share = self.share();
-        let place = self.place(at.unit, place);
-        let typedef = self.named_by_typedef.get(&at).copied();
+        let place = place_in(unit, place);
+        let name = unit.text(name);
+        let typedef = self.named_by_typedef.get(&at);
+        let typedef = typedef.and_then(|(unit, name)| Some(self.unit(*unit)?.text(*name)));
         let mut key = Vec::with_capacity(512);
         key.push(kind as u8);
         key.extend_from_slice(&size.to_le_bytes());
-        text(&mut key, name);
-        text(&mut key, typedef.unwrap_or_default());
+        text(&mut key, &name);
+        text(&mut key, typedef.as_deref().unwrap_or_default());
         if name.is_empty() {
             // What has no name of its own is told apart by where it stands.
             text(&mut key, place.file.as_bytes());
@@ -541,14 +580,14 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         let mut layouts = Vec::new();
         if kind == Kind::Enum {
             for (name, value) in &unit.enumerators[range.clone()] {
-                text(&mut key, name);
+                text(&mut key, &unit.text(*name));
                 key.extend_from_slice(&value.to_le_bytes());
             }
         } else {
             for member in &unit.members[range.clone()] {
                 let (offset, bits) = self.layout(at.unit, member);
                 layouts.push((offset, bits));
-                text(&mut key, member.name);
+                text(&mut key, &unit.text(member.name));
                 key.extend_from_slice(&offset.to_le_bytes());
                 if let Some(bits) = bits {
                     key.push(b':');
@@ -565,7 +604,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         let used = self.used(share);
         let class = self.intern(key, &place, |this| Item {
             kind,
-            name: owned(typedef.unwrap_or(name)),
+            name: owned(typedef.as_deref().unwrap_or(&name)),
             by_typedef: typedef.is_some(),
             size,
             place: place.clone(),
@@ -578,7 +617,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 unit.enumerators[range.clone()]
                     .iter()
                     .map(|(name, value)| Enumerator {
-                        name: owned(name),
+                        name: owned(&unit.text(*name)),
                         value: *value,
                     })
                     .collect()
@@ -587,14 +626,268 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             },
         });
         self.mentions_left = outer;
+        if let (Some((definition, shape)), Some(memo)) = (definition, self.memo.as_deref_mut()) {
+            *memo.known(definition) = Some(Known {
+                class,
+                shape,
+                place,
+            });
+        }
         self.set(at, Class::Known(class));
         Some(class)
+    }
+
+    /// The number that the thread's memory has for a definition, and how much there is to it. `None` if it has to be worked
+    /// out: it stands in several units, or there is something about it that must be counted.
+    fn definition_of(&mut self, at: At, level: u32) -> Option<(u32, Shape)> {
+        let Units::One(unit) = self.units else {
+            return None;
+        };
+        let Node::Item {
+            kind,
+            name,
+            size: Some(size),
+            ref parts,
+            place,
+            ..
+        } = unit.nodes[at.node as usize]
+        else {
+            return None;
+        };
+        let typedef = self.named_by_typedef.get(&at).map(|(_, name)| *name);
+        let memo = self.memo.as_deref_mut()?;
+        let start = memo.words.len();
+        let name = memo.name(unit, name);
+        let typedef = memo.name(unit, typedef.unwrap_or(Name::EMPTY));
+        memo.words
+            .extend_from_slice(&[kind as u64, size, name, typedef]);
+        if name == Name::EMPTY.word() {
+            // A path is made once, and lives as long as the memory.
+            let file = unit.file(place.file);
+            let file = file.map_or(0, |path| path.as_ptr() as u64);
+            memo.words.extend_from_slice(&[file, u64::from(place.line)]);
+        }
+        let range = parts.start as usize..parts.end as usize;
+        let shape = if kind == Kind::Enum {
+            for (name, value) in &unit.enumerators[range] {
+                let name = memo.name(unit, *name);
+                memo.words
+                    .extend_from_slice(&[name, *value as u64, (*value >> 64) as u64]);
+            }
+            Some(Shape::default())
+        } else {
+            self.members_as_words(unit, &unit.members[range], level)
+        };
+        let memo = self.memo.as_deref_mut()?;
+        let Some(shape) = shape else {
+            memo.words.truncate(start);
+            return None;
+        };
+        let definition = memo.definition_of_words(start);
+        memo.definition_of[at.node as usize] = definition + 1;
+        if let Some(known) = memo.known(definition) {
+            debug_assert_eq!(known.shape.height, shape.height);
+        }
+        Some((definition, shape))
+    }
+
+    fn members_as_words(
+        &mut self,
+        unit: &ParsedUnit<'d>,
+        members: &[RawMember],
+        level: u32,
+    ) -> Option<Shape> {
+        let mut shape = Shape::default();
+        for member in members {
+            let (offset, bits) = match member.location {
+                Location::Bytes(bytes) => (bytes, None),
+                _ => self.layout(0, member),
+            };
+            let ty = self.type_at(unit, member.ty, level + 1, true)?;
+            let memo = self.memo.as_deref_mut()?;
+            shape = shape.above(memo.shape(ty));
+            let name = memo.name(unit, member.name);
+            let ty = u64::from(ty) << 1;
+            match bits {
+                None => memo.words.extend_from_slice(&[name, ty, offset]),
+                Some(bits) => {
+                    memo.words
+                        .extend_from_slice(&[name, ty | 1, bits.offset, bits.size]);
+                }
+            }
+        }
+        let is_small = level.saturating_add(shape.height) <= MAX_DEPTH;
+        (is_small && shape.mentions <= MAX_MENTIONS).then_some(shape)
+    }
+
+    /// The class of a definition that the thread has seen before.
+    fn recall(&mut self, definition: u32, unit: &ParsedUnit<'d>, place: RawPlace) -> Option<u32> {
+        let known = self.memo.as_deref_mut()?.known(definition).as_mut()?;
+        if !is_at(&known.place, unit, place) {
+            let place = place_in(unit, place);
+            if comes_before(&place, &known.place) {
+                self.context.found_at(known.class, &place);
+                known.place = place;
+            }
+        }
+        Some(known.class)
+    }
+
+    /// Whether a type is so small that no limit is met when it is worked out.
+    fn is_small(&self, ty: u32, level: u32) -> bool {
+        self.memo.as_deref().is_some_and(|memo| {
+            let shape = memo.shape(ty);
+            level.saturating_add(shape.height) <= MAX_DEPTH && shape.mentions <= MAX_MENTIONS
+        })
+    }
+
+    /// The number that the thread's memory has for what a reference means.
+    fn type_at(
+        &mut self,
+        unit: &ParsedUnit<'d>,
+        at: Ref,
+        level: u32,
+        by_value: bool,
+    ) -> Option<u32> {
+        if at == VOID {
+            return Some(memo::VOID_TYPE);
+        }
+        self.type_of(unit.node(at)?, level, by_value)
+    }
+
+    /// The number that the thread's memory has for a type. `None` if it has to be worked out.
+    fn type_of(&mut self, node: usize, level: u32, by_value: bool) -> Option<u32> {
+        let Units::One(unit) = self.units else {
+            return None;
+        };
+        let memo = self.memo.as_deref_mut()?;
+        match memo.of_node[node][usize::from(by_value)] {
+            memo::UNKNOWN => {}
+            memo::NEVER => return None,
+            ty => return Some(ty),
+        }
+        memo.of_node[node][usize::from(by_value)] = memo::NEVER;
+        if level > MAX_DEPTH {
+            return None;
+        }
+        let ty = self.new_type(unit, node, level, by_value)?;
+        self.memo.as_deref_mut()?.of_node[node][usize::from(by_value)] = ty;
+        Some(ty)
+    }
+
+    fn new_type(
+        &mut self,
+        unit: &'u ParsedUnit<'d>,
+        node: usize,
+        level: u32,
+        by_value: bool,
+    ) -> Option<u32> {
+        const BASE: u64 = 16;
+        const QUALIFIED: u64 = 18;
+        const TYPEDEF: u64 = 19;
+        const NAME: u64 = 21;
+        const ARRAY: u64 = 22;
+        const FUNCTION: u64 = 23;
+        let one = Shape::ONE;
+        let (words, shape) = match unit.nodes[node] {
+            Node::Base {
+                name,
+                size,
+                encoding,
+            } => {
+                let name = self.memo.as_deref_mut()?.name(unit, name);
+                ([BASE | u64::from(encoding.0) << 8, name, size], one)
+            }
+            Node::Pointer(target) => {
+                let target = self.type_at(unit, target, level + 1, false)?;
+                return Some(self.memo.as_deref_mut()?.pointer_to(target));
+            }
+            Node::Qualified(qualifier, target) => {
+                let target = self.type_at(unit, target, level + 1, by_value)?;
+                let shape = one.above(self.memo.as_deref()?.shape(target));
+                let qualifier = u64::from(qualifier.as_bytes()[0]);
+                ([QUALIFIED, qualifier, target.into()], shape)
+            }
+            Node::Typedef { name, target, .. } => {
+                let target = self.type_at(unit, target, level + 1, by_value)?;
+                let memo = self.memo.as_deref_mut()?;
+                let shape = one.above(memo.shape(target));
+                ([TYPEDEF, memo.name(unit, name), target.into()], shape)
+            }
+            // What is declared here and defined elsewhere.
+            Node::Item { definition, .. } if definition != VOID => return None,
+            Node::Item {
+                kind, name, size, ..
+            } if size.is_none() || !(by_value || name == Name::EMPTY) => {
+                let name = self.memo.as_deref_mut()?.name(unit, name);
+                ([NAME, kind as u64, name], one)
+            }
+            Node::Item { .. } => {
+                let at = At {
+                    unit: 0,
+                    node: node as u32,
+                };
+                if self.known(at) == Class::Open {
+                    return None;
+                }
+                let class = self.class(at, level)?;
+                let memo = self.memo.as_deref_mut()?;
+                let definition = memo.definition_of[node].checked_sub(1)?;
+                let known = memo.known(definition).as_ref()?;
+                let shape = Shape {
+                    height: known.shape.height,
+                    mentions: 1,
+                };
+                return Some(memo.class(class, shape));
+            }
+            Node::Array {
+                element,
+                ref dimensions,
+            } => {
+                let element = self.type_at(unit, element, level + 1, by_value)?;
+                let dimensions = dimensions.start as usize..dimensions.end as usize;
+                let memo = self.memo.as_deref_mut()?;
+                let shape = one.above(memo.shape(element));
+                let start = memo.words.len();
+                memo.words.extend_from_slice(&[ARRAY, element.into()]);
+                if let [count] = unit.dimensions[dimensions.clone()] {
+                    let words = [ARRAY, element.into(), count.unwrap_or(0)];
+                    return Some(memo.ty(words, shape));
+                }
+                let counts = unit.dimensions[dimensions].iter();
+                memo.words.extend(counts.map(|count| count.unwrap_or(0)));
+                return Some(memo.ty_of_words(start, shape));
+            }
+            Node::Function {
+                result,
+                ref parameters,
+                variadic,
+            } => {
+                let start = self.memo.as_deref()?.words.len();
+                let mut shape = one;
+                let parameters = parameters.start as usize..parameters.end as usize;
+                let words = &mut self.memo.as_deref_mut()?.words;
+                words.extend_from_slice(&[FUNCTION, variadic.into()]);
+                for ty in std::iter::once(&result).chain(&unit.parameters[parameters]) {
+                    let ty = self.type_at(unit, *ty, level + 1, false);
+                    let memo = self.memo.as_deref_mut()?;
+                    let Some(ty) = ty else {
+                        memo.words.truncate(start);
+                        return None;
+                    };
+                    shape = shape.above(memo.shape(ty));
+                    memo.words.push(ty.into());
+                }
+                return Some(self.memo.as_deref_mut()?.ty_of_words(start, shape));
+            }
+        };
+        Some(self.memo.as_deref_mut()?.ty(words, shape))
     }
 
     fn members(
         &mut self,
         unit: u32,
-        raw: &[RawMember<'_>],
+        raw: &[RawMember],
         layouts: &[(u64, Option<Bits>)],
         size: u64,
         mentions: u32,
@@ -611,8 +904,9 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 count(&self.context.outside);
                 continue;
             }
+            let name = self.unit(unit).map(|unit| owned(&unit.text(raw.name)));
             members.push(Member {
-                name: owned(raw.name),
+                name: name.unwrap_or_default(),
                 ty: self.tree(unit, raw.ty, Depth::VALUE),
                 offset: *offset,
                 bits: *bits,
@@ -639,14 +933,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                     })
             }
         };
-        if known.is_some() {
-            // The same struct may stand in several files: the first by name counts, whichever thread came first.
-            let mut items = lock(&context.items);
-            let old = &mut items[class as usize].place;
-            if place_rank(place) < place_rank(old) {
-                *old = place.clone();
-            }
-        }
+        context.found_at(class, place);
         class
     }
 
@@ -656,12 +943,11 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         name: &[u8],
         unit: u32,
         target: Ref,
-        place: RawPlace,
+        place: Place,
         mentions: u32,
     ) {
-        let place = self.place(unit, place);
         if let Some(old) = lock(&self.context.typedefs).get_mut(key) {
-            if place_rank(&place) < place_rank(&old.place) {
+            if comes_before(&place, &old.place) {
                 old.place = place;
             }
             return;
@@ -671,7 +957,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         lock(&self.context.typedefs)
             .entry(key.into())
             .and_modify(|old| {
-                if place_rank(&place) < place_rank(&old.place) {
+                if comes_before(&place, &old.place) {
                     old.place = place.clone();
                 }
             })
@@ -724,7 +1010,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         if let Node::Base { name, .. } | Node::Typedef { name, .. } | Node::Item { name, .. } =
             home.nodes[at.node as usize]
         {
-            self.mention_name(name);
+            self.mention_name(&home.text(name));
         }
         match home.nodes[at.node as usize] {
             Node::Base {
@@ -733,7 +1019,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 encoding,
             } => {
                 key.push(b'b');
-                text(key, name);
+                text(key, &home.text(name));
                 key.extend_from_slice(&size.to_le_bytes());
                 key.push(encoding.0);
             }
@@ -750,7 +1036,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
             }
             Node::Typedef { name, target, .. } => {
                 key.push(b't');
-                text(key, name);
+                text(key, &home.text(name));
                 self.encode(key, unit, target, depth.deeper());
             }
             Node::Item {
@@ -763,7 +1049,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 None => {
                     key.push(b'n');
                     key.push(kind as u8);
-                    text(key, name);
+                    text(key, &home.text(name));
                 }
             },
             Node::Array {
@@ -841,7 +1127,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         if let Node::Base { name, .. } | Node::Typedef { name, .. } | Node::Item { name, .. } =
             home.nodes[at.node as usize]
         {
-            self.mention_name(name);
+            self.mention_name(&home.text(name));
         }
         match home.nodes[at.node as usize] {
             Node::Base {
@@ -849,9 +1135,9 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 size,
                 encoding,
             } => Type::Base {
-                name: owned(name),
+                name: owned(&home.text(name)),
                 size: u32::try_from(size).unwrap_or(0),
-                encoding: base_encoding(name, encoding),
+                encoding: base_encoding(&home.text(name), encoding),
             },
             Node::Pointer(target) => {
                 Type::Pointer(Box::new(self.tree(unit, target, depth.behind_pointer())))
@@ -864,14 +1150,14 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
                 })
             }
             Node::Typedef { name, target, .. } => Type::Typedef(
-                owned(name),
+                owned(&home.text(name)),
                 Box::new(self.tree(unit, target, depth.deeper())),
             ),
             Node::Item {
                 kind, name, size, ..
             } => match self.class_here(at, name, size, depth) {
                 Some(class) => Type::Item(ItemId(class)),
-                None => Type::Opaque(kind, owned(name)),
+                None => Type::Opaque(kind, owned(&home.text(name))),
             },
             Node::Array {
                 element,
@@ -910,8 +1196,8 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     }
 
     /// The class that a mention of a struct means, or `None` if it is only meant by its name.
-    fn class_here(&mut self, at: At, name: &[u8], size: Option<u64>, depth: Depth) -> Option<u32> {
-        if size.is_some() && (depth.by_value || name.is_empty()) {
+    fn class_here(&mut self, at: At, name: Name, size: Option<u64>, depth: Depth) -> Option<u32> {
+        if size.is_some() && (depth.by_value || name == Name::EMPTY) {
             self.class(at, depth.level)
         } else {
             None
@@ -964,7 +1250,7 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
         }
     }
 
-    fn layout(&self, unit: u32, member: &RawMember<'_>) -> (u64, Option<Bits>) {
+    fn layout(&self, unit: u32, member: &RawMember) -> (u64, Option<Bits>) {
         let bits = match member.location {
             Location::Bytes(bytes) => return (bytes, None),
             Location::Bits { offset, size } => Bits { offset, size },
@@ -1027,17 +1313,29 @@ impl<'c, 'u, 'd> Merger<'c, 'u, 'd> {
     }
 
     fn place(&self, unit: u32, place: RawPlace) -> Place {
-        let file = self.unit(unit).map(|unit| unit.file(place.file));
-        Place {
-            file: file.unwrap_or_default(),
-            line: place.line,
+        match self.unit(unit) {
+            Some(unit) => place_in(unit, place),
+            None => Place::default(),
         }
     }
 }
 
-/// Known places come before unknown ones.
-fn place_rank(place: &Place) -> (bool, &Place) {
-    (place.line == 0, place)
+fn place_in(unit: &ParsedUnit<'_>, place: RawPlace) -> Place {
+    Place {
+        file: unit.file(place.file).cloned().unwrap_or_default(),
+        line: place.line,
+    }
+}
+
+/// Whether a place is certainly the one that a unit names. (The same path may have been made twice.)
+fn is_at(known: &Place, unit: &ParsedUnit<'_>, place: RawPlace) -> bool {
+    let is_file = |file: &Arc<str>| Arc::ptr_eq(file, &known.file);
+    known.line == place.line && unit.file(place.file).is_some_and(is_file)
+}
+
+/// Whether a place is to be named rather than another. Known places come before unknown ones.
+fn comes_before(place: &Place, other: &Place) -> bool {
+    (place.line == 0, place) < (other.line == 0, other)
 }
 
 /// `char` goes by its name: its sign differs between kernels, and it is text in all of them.

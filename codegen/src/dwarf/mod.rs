@@ -3,8 +3,12 @@
 //! A unit is first parsed into a flat table of its types (`unit`); then each struct, union and enum of it is looked
 //! up in a table of all definitions seen so far (`merge`), and kept if it is new.
 
+mod attributes;
+mod memo;
 mod merge;
 pub(crate) mod order;
+mod paths;
+mod strings;
 mod targets;
 mod unit;
 mod world;
@@ -13,6 +17,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use gimli::{EndianSlice, RunTimeEndian, SectionId};
 use rayon::prelude::*;
@@ -63,7 +68,12 @@ pub fn read_with(
     }
     let identity = elf.kernel()?;
     let context = merge::Context::new(elf.per_cpu_ranges());
-    let mut summaries = read_image(kernel, &companions, &context, progress)?;
+    // The symbols are sorted while the units are read.
+    let (summaries, (functions, objects)) = rayon::join(
+        || read_image(kernel, &companions, &context, progress),
+        || rayon::join(|| elf.functions(), || elf.objects()),
+    );
+    let mut summaries = summaries?;
     let same_machine = |image: &Image, elf: &Elf<'_>| {
         let found = elf.kernel()?;
         if (found.machine, found.pointer_size, found.big_endian)
@@ -106,10 +116,13 @@ pub fn read_with(
     model.kernel = identity;
     known_modules.sort();
     model.modules = known_modules;
-    model.functions = elf.functions();
-    passes::add_untyped(&mut model, elf.objects());
+    model.functions = functions;
+    passes::add_untyped(&mut model, objects);
     Ok(model)
 }
+
+/// A section's bytes by its name.
+pub type SectionByName<'a, 'd> = dyn Fn(&str) -> &'d [u8] + 'a;
 
 /// Reads DWARF sections without a file around them. `path` is what errors name; `kernel` says whose they are, and in which
 /// byte order.
@@ -119,10 +132,10 @@ pub fn read_with(
 pub fn read_sections<'d>(
     path: &Path,
     kernel: Kernel,
-    own: &dyn Fn(&str) -> &'d [u8],
-    alternate: Option<&dyn Fn(&str) -> &'d [u8]>,
+    own: &SectionByName<'_, 'd>,
+    alternate: Option<&SectionByName<'_, 'd>>,
 ) -> Result<Model, Error> {
-    let load = |section: &dyn Fn(&str) -> &'d [u8]| {
+    let load = |section: &SectionByName<'_, 'd>| {
         gimli::DwarfSections::load(|id| Ok::<_, Error>(Cow::Borrowed(section(id.name()))))
     };
     let sections = load(own)?;
@@ -221,6 +234,13 @@ fn load<'d>(elf: &Elf<'d>, id: SectionId) -> Result<Cow<'d, [u8]>, Error> {
     }
 }
 
+/// What one thread works with.
+#[derive(Default)]
+struct Worker<'d> {
+    scratch: unit::Scratch<'d>,
+    memo: memo::Memo<'d>,
+}
+
 /// Units that can be understood by themselves, which in an ordinary kernel are all, are added and forgotten as they come.
 /// The others are read once more, together with what they refer to.
 fn read_dwarf(
@@ -257,13 +277,22 @@ fn read_dwarf(
     }
     let done = AtomicUsize::new(0);
     let step = headers.len() / 200 + 1;
+    // What a thread has seen helps it with the next unit, so each takes up what another laid down.
+    let idle: Mutex<Vec<Worker<'_>>> = Mutex::default();
+    let take = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let units = headers
         .par_iter()
+        .with_max_len(1)
         .map(|(origin, header)| {
-            let parsed =
-                unit::read(dwarf, *header, false).map_err(|what| malformed(origin.offset, what))?;
+            let mut worker = take().unwrap_or_default();
+            let parsed = unit::read(dwarf, *header, false, &mut worker.scratch)
+                .map_err(|what| malformed(origin.offset, what))?;
             let unit = match parsed {
-                unit::Parsed::Types(unit) if unit.is_complete() => Unit::Added(context.add(&unit)),
+                unit::Parsed::Types(unit) if unit.is_complete() => {
+                    let summary = context.add(&unit, &mut worker.memo);
+                    worker.scratch.recycle(*unit);
+                    Unit::Added(summary)
+                }
                 unit::Parsed::Types(_) => Unit::Source,
                 unit::Parsed::Shared(unit::UnitKind::Type { .. }) => Unit::Type,
                 unit::Parsed::Shared(_) => Unit::Part,
@@ -278,9 +307,13 @@ fn read_dwarf(
                     types: context.definitions(),
                 });
             }
+            idle.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(worker);
             Ok(unit)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    drop(idle);
 
     let mut summaries = Vec::with_capacity(units.len());
     let (mut sources, mut roots) = (Vec::new(), Vec::new());

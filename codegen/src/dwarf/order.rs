@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::model::{Item, Kind, Model, Place, Type};
 use crate::passes::sort_variables;
 
 /// Sorts items by the place of their declaration, and renumbers every reference.
 pub fn order(model: &mut Model) {
     let mut sorted: Vec<u32> = (0..model.items.len() as u32).collect();
-    sorted.sort_by_cached_key(|class| sort_key(&model.items[*class as usize]));
+    sorted.par_sort_by_cached_key(|class| sort_key(&model.items[*class as usize]));
     let mut number = vec![0u32; sorted.len()];
     for (new, old) in sorted.iter().enumerate() {
         number[*old as usize] = new as u32;
@@ -34,7 +36,7 @@ pub fn order(model: &mut Model) {
     }
     model
         .typedefs
-        .sort_by(|a, b| (&a.name, &a.place).cmp(&(&b.name, &b.place)));
+        .par_sort_by(|a, b| (&a.name, &a.place).cmp(&(&b.name, &b.place)));
     sort_variables(&mut model.variables);
     // A variable defined in a header, or described twice, has one address.
     model

@@ -1,7 +1,8 @@
 //! What a name behind a pointer means, when all definitions are known.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::merge::UnitSummary;
 use super::order::sort_key;
@@ -15,6 +16,8 @@ pub struct Targets {
     by_name: HashMap<Tag, Vec<u32>>,
     /// For a class that points to a name with several definitions: the one that most units with that class defined.
     pub votes: HashMap<(u32, Tag), u32>,
+    /// By class: whether its name has several definitions.
+    is_ambiguous: Vec<bool>,
 }
 
 impl Targets {
@@ -43,7 +46,11 @@ impl Targets {
             .filter(|(_, classes)| classes.len() > 1)
             .map(|(key, _)| key)
             .collect();
-        let mut wants: HashMap<u32, Vec<Tag>> = HashMap::new();
+        let is_ambiguous: Vec<bool> = items
+            .iter()
+            .map(|item| ambiguous.contains(&(item.kind, item.name.clone())))
+            .collect();
+        let mut wants: Vec<Vec<Tag>> = vec![Vec::new(); items.len()];
         for (class, item) in items.iter().enumerate() {
             let mut names = Vec::new();
             for member in &item.members {
@@ -54,23 +61,15 @@ impl Targets {
                     }
                 });
             }
-            if !names.is_empty() {
-                wants.insert(class as u32, names);
-            }
+            wants[class] = names;
         }
+        drop(ambiguous);
         type Ballot = HashMap<u32, u32>;
         let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
         for unit in units {
-            let mut own: HashMap<Tag, u32> = HashMap::new();
+            let own = ambiguous_names(items, &is_ambiguous, unit);
             for class in &unit.classes {
-                let item = &items[*class as usize];
-                let key = (item.kind, item.name.clone());
-                if ambiguous.contains(&key) {
-                    own.insert(key, *class);
-                }
-            }
-            for class in &unit.classes {
-                for key in wants.get(class).into_iter().flatten() {
+                for key in &wants[*class as usize] {
                     if let Some(target) = own.get(key) {
                         let ballot = ballots.entry((*class, key.clone())).or_default();
                         *ballot.entry(*target).or_default() += 1;
@@ -88,7 +87,16 @@ impl Targets {
                 Some(((class, key.clone()), *target))
             })
             .collect();
-        Targets { by_name, votes }
+        Targets {
+            by_name,
+            votes,
+            is_ambiguous,
+        }
+    }
+
+    /// What those names mean in a unit that have several definitions.
+    pub fn of_unit(&self, items: &[Item], unit: &UnitSummary) -> HashMap<Tag, u32> {
+        ambiguous_names(items, &self.is_ambiguous, unit)
     }
 
     /// Replaces names by the definitions that they mean: the one of `own`, or else the most common one.
@@ -114,6 +122,17 @@ impl Targets {
             Type::Void | Type::Base { .. } | Type::Item(_) => {}
         }
     }
+}
+
+fn ambiguous_names(items: &[Item], is_ambiguous: &[bool], unit: &UnitSummary) -> HashMap<Tag, u32> {
+    let classes = unit.classes.iter();
+    classes
+        .filter(|class| is_ambiguous[**class as usize])
+        .map(|class| {
+            let item = &items[*class as usize];
+            ((item.kind, item.name.clone()), *class)
+        })
+        .collect()
 }
 
 fn opaque_names(ty: &Type, found: &mut dyn FnMut(Kind, &Arc<str>)) {

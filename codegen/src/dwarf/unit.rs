@@ -2,15 +2,19 @@
 //!
 //! Of functions only the types are taken that are declared inside them: a debugger may meet these on lists, too.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
-    Abbreviation, AttributeValue, DwAte, DwTag, EntriesRaw, Operation, Reader as _, Section as _,
-    Unit, UnitHeader, UnitOffset, UnitType, constants as dw,
+    AttributeValue, DwAte, DwTag, Operation, Reader as _, Section as _, Unit, UnitHeader, UnitType,
+    constants as dw,
 };
 
+use super::attributes::{Attributes, Entries, Plan, Plans, Reference};
+use super::paths::{self, Paths};
+use super::strings::{Name, Strings, Text};
 use super::{Dwarf, Slice};
 use crate::model::Kind;
 
@@ -70,31 +74,34 @@ pub struct ParsedUnit<'d> {
     pub name: String,
     pub address_size: u8,
     pub big_endian: bool,
-    pub nodes: Vec<Node<'d>>,
-    pub members: Vec<RawMember<'d>>,
-    pub enumerators: Vec<(&'d [u8], i128)>,
+    pub nodes: Vec<Node>,
+    pub members: Vec<RawMember>,
+    pub enumerators: Vec<(Name, i128)>,
     /// Counts of array dimensions.
     pub dimensions: Vec<Option<u64>>,
     pub parameters: Vec<Ref>,
-    pub variables: Vec<RawVariable<'d>>,
+    pub variables: Vec<RawVariable>,
     /// What [`Ref`]s with [`FOREIGN`] mean.
     pub foreign: Vec<Foreign>,
     /// The units that this one imports.
     pub imports: Vec<Foreign>,
     /// Variables without a location, by offset; only where other units may refer to them.
-    pub declarations: HashMap<Ref, RawVariable<'d>>,
+    pub declarations: HashMap<Ref, RawVariable>,
     /// Paths by the unit's file number; `None` where nothing kept was declared.
     pub files: Vec<Option<Arc<str>>>,
-    index: Vec<u32>,
+    strings: Strings<'d>,
+    index: Index,
 }
 
 impl<'d> ParsedUnit<'d> {
     /// The index of the type at an offset.
     pub fn node(&self, at: Ref) -> Option<usize> {
-        match self.index.get(at as usize) {
-            None | Some(0) => None,
-            Some(index) => Some(*index as usize - 1),
-        }
+        self.index.find(at)
+    }
+
+    /// The text of a name in this unit's tables.
+    pub fn text(&self, name: Name) -> Text<'d> {
+        self.strings.text(name)
     }
 
     /// Whether the unit can be understood by itself.
@@ -102,12 +109,9 @@ impl<'d> ParsedUnit<'d> {
         self.foreign.is_empty() && self.imports.is_empty()
     }
 
-    /// The path of a file number.
-    pub fn file(&self, number: u32) -> Arc<str> {
-        match self.files.get(number as usize) {
-            Some(Some(path)) => path.clone(),
-            _ => Arc::from(""),
-        }
+    /// The path of a file number, where it is known.
+    pub fn file(&self, number: u32) -> Option<&Arc<str>> {
+        self.files.get(number as usize)?.as_ref()
     }
 }
 
@@ -119,23 +123,23 @@ pub struct RawPlace {
 }
 
 /// A type as the unit has it.
-pub enum Node<'d> {
+pub enum Node {
     Base {
-        name: &'d [u8],
+        name: Name,
         size: u64,
         encoding: DwAte,
     },
     Pointer(Ref),
     Qualified(&'static str, Ref),
     Typedef {
-        name: &'d [u8],
+        name: Name,
         target: Ref,
         place: RawPlace,
     },
     /// A struct, union or enum. `parts` is a range of `members` or of `enumerators`.
     Item {
         kind: Kind,
-        name: &'d [u8],
+        name: Name,
         /// `None` for a declaration.
         size: Option<u64>,
         /// For a declaration, where the definition is if that is known; [`VOID`] otherwise.
@@ -156,8 +160,9 @@ pub enum Node<'d> {
     },
 }
 
-pub struct RawMember<'d> {
-    pub name: &'d [u8],
+#[derive(Clone, Copy)]
+pub struct RawMember {
+    pub name: Name,
     pub ty: Ref,
     pub location: Location,
 }
@@ -179,8 +184,8 @@ pub enum Location {
     },
 }
 
-pub struct RawVariable<'d> {
-    pub name: &'d [u8],
+pub struct RawVariable {
+    pub name: Name,
     pub ty: Ref,
     pub address: u64,
     pub external: bool,
@@ -189,11 +194,43 @@ pub struct RawVariable<'d> {
     pub declaration: Ref,
 }
 
+/// What reading one unit after the other takes again and again.
+#[derive(Default)]
+pub struct Scratch<'d> {
+    plans: Plans,
+    paths: Paths<'d>,
+    nodes: Vec<Node>,
+    members: Vec<RawMember>,
+    enumerators: Vec<(Name, i128)>,
+    dimensions: Vec<Option<u64>>,
+    parameters: Vec<Ref>,
+    pending: Parts,
+    index: Index,
+}
+
+impl<'d> Scratch<'d> {
+    /// Takes back the memory of a unit that isn't needed any more.
+    pub fn recycle(&mut self, unit: ParsedUnit<'d>) {
+        self.nodes = cleared(unit.nodes);
+        self.members = cleared(unit.members);
+        self.enumerators = cleared(unit.enumerators);
+        self.dimensions = cleared(unit.dimensions);
+        self.parameters = cleared(unit.parameters);
+        self.index = unit.index;
+    }
+}
+
+fn cleared<T>(mut all: Vec<T>) -> Vec<T> {
+    all.clear();
+    all
+}
+
 /// Parses one unit. With `shared`, units that are there for others are parsed too, and what others may refer to is kept.
 pub fn read<'d>(
     dwarf: &Dwarf<'d>,
     header: UnitHeader<Slice<'d>>,
     shared: bool,
+    scratch: &mut Scratch<'d>,
 ) -> Result<Parsed<'d>, gimli::Error> {
     let mut kind = match header.type_() {
         UnitType::Compilation => UnitKind::Compile,
@@ -224,46 +261,72 @@ pub fn read<'d>(
             return Ok(Parsed::Shared(kind));
         }
     }
-    let attributes = Attributes::read(&mut entries, root)?;
-    if attributes.split {
-        return Ok(Parsed::Unsupported(SPLIT));
+    for specification in root.attributes() {
+        let attribute = entries.read_attribute(*specification)?;
+        match (attribute.name(), attribute.value()) {
+            (dw::DW_AT_dwo_name | dw::DW_AT_GNU_dwo_name, _) => {
+                return Ok(Parsed::Unsupported(SPLIT));
+            }
+            (dw::DW_AT_language, AttributeValue::Language(language)) if !is_c(language) => {
+                return Ok(Parsed::OtherLanguage);
+            }
+            _ => {}
+        }
     }
-    if !attributes.language.is_none_or(is_c) {
-        return Ok(Parsed::OtherLanguage);
-    }
+    let first = entries.next_offset();
 
     let length = header.length_including_self();
+    let entries = Entries::new(dwarf, &unit, &mut scratch.plans)?;
     let mut reader = Reader {
         dwarf,
         unit: &unit,
+        entries,
         offset: header.debug_info_offset().map(|offset| offset.0),
+        length,
         shared,
+        pending: std::mem::take(&mut scratch.pending),
         in_function: false,
         out: ParsedUnit {
             kind,
             name: String::new(),
             address_size: header.address_size(),
             big_endian: dwarf.debug_info.reader().endian() == gimli::RunTimeEndian::Big,
-            nodes: Vec::new(),
-            members: Vec::new(),
-            enumerators: Vec::new(),
-            dimensions: Vec::new(),
-            parameters: Vec::new(),
+            nodes: std::mem::take(&mut scratch.nodes),
+            members: std::mem::take(&mut scratch.members),
+            enumerators: std::mem::take(&mut scratch.enumerators),
+            dimensions: std::mem::take(&mut scratch.dimensions),
+            parameters: std::mem::take(&mut scratch.parameters),
             variables: Vec::new(),
             foreign: Vec::new(),
             imports: Vec::new(),
             declarations: HashMap::new(),
             files: Vec::new(),
-            index: vec![0; length],
+            strings: Strings::default(),
+            index: std::mem::take(&mut scratch.index),
         },
     };
-    let name = reader.string(attributes.name)?;
-    reader.out.name = reader.join(None, &String::from_utf8_lossy(name))?;
+    reader.out.index.reset(length);
+    reader.pending.end(Marks::default());
+    let name = unit.name.map_or(Cow::Borrowed(""), |name| {
+        String::from_utf8_lossy(name.slice())
+    });
+    let base = unit.comp_dir.map_or(&[][..], |base| base.slice());
+    reader.out.name = paths::join(base, b"", name.as_bytes());
     if root.has_children() {
-        reader.children(&mut entries, None, 0)?;
+        reader.entries.seek(first.0)?;
+        reader.children(false, 0)?;
     }
-    reader.files()?;
-    Ok(Parsed::Types(Box::new(reader.out)))
+    let Reader {
+        entries,
+        mut out,
+        pending,
+        ..
+    } = reader;
+    scratch.pending = pending;
+    out.strings = entries.strings;
+    out.index.count();
+    out.files = files(dwarf, &unit, &out, &mut scratch.paths)?;
+    Ok(Parsed::Types(Box::new(out)))
 }
 
 const SPLIT: &str = "split DWARF (.dwo files)";
@@ -281,102 +344,9 @@ fn is_c(language: gimli::DwLang) -> bool {
     )
 }
 
-/// The attributes that matter, of one entry. Strings are not looked up before they are needed.
-#[derive(Default)]
-struct Attributes<'d> {
-    name: Option<AttributeValue<Slice<'d>>>,
-    language: Option<gimli::DwLang>,
-    split: bool,
-    byte_size: Option<u64>,
-    bit_size: Option<u64>,
-    bit_offset: Option<i64>,
-    data_bit_offset: Option<u64>,
-    location_in_parent: Option<u64>,
-    encoding: Option<DwAte>,
-    ty: Option<AttributeValue<Slice<'d>>>,
-    /// Of a variable, where the rest is said: `DW_AT_specification`, or `DW_AT_abstract_origin` after LTO.
-    origin: Option<AttributeValue<Slice<'d>>>,
-    import: Option<AttributeValue<Slice<'d>>>,
-    signature: Option<AttributeValue<Slice<'d>>>,
-    sibling: Option<UnitOffset>,
-    declaration: bool,
-    external: bool,
-    place: RawPlace,
-    upper_bound: Option<u64>,
-    count: Option<u64>,
-    const_value: Option<i128>,
-    location: Option<AttributeValue<Slice<'d>>>,
-}
-
-impl<'d> Attributes<'d> {
-    fn read(
-        entries: &mut EntriesRaw<'_, Slice<'d>>,
-        abbreviation: &Abbreviation,
-    ) -> Result<Self, gimli::Error> {
-        let mut out = Self::default();
-        for specification in abbreviation.attributes() {
-            let attribute = entries.read_attribute_inline(*specification)?;
-            let value = attribute.raw_value();
-            match attribute.name() {
-                dw::DW_AT_name => out.name = Some(value),
-                dw::DW_AT_language => {
-                    if let AttributeValue::Language(language) = attribute.value() {
-                        out.language = Some(language);
-                    }
-                }
-                dw::DW_AT_dwo_name | dw::DW_AT_GNU_dwo_name => out.split = true,
-                dw::DW_AT_byte_size => out.byte_size = unsigned(&value),
-                dw::DW_AT_bit_size => out.bit_size = unsigned(&value),
-                dw::DW_AT_bit_offset => out.bit_offset = sign_extended(&value),
-                dw::DW_AT_data_bit_offset => out.data_bit_offset = unsigned(&value),
-                dw::DW_AT_data_member_location => out.location_in_parent = member_location(&value),
-                dw::DW_AT_encoding => {
-                    if let AttributeValue::Encoding(encoding) = attribute.value() {
-                        out.encoding = Some(encoding);
-                    }
-                }
-                dw::DW_AT_type => out.ty = Some(value),
-                dw::DW_AT_specification | dw::DW_AT_abstract_origin => out.origin = Some(value),
-                dw::DW_AT_import => out.import = Some(value),
-                dw::DW_AT_signature => out.signature = Some(value),
-                dw::DW_AT_sibling => {
-                    if let AttributeValue::UnitRef(offset) = value {
-                        out.sibling = Some(offset);
-                    }
-                }
-                dw::DW_AT_declaration => out.declaration = value == AttributeValue::Flag(true),
-                dw::DW_AT_external => out.external = value == AttributeValue::Flag(true),
-                dw::DW_AT_decl_file => {
-                    out.place.file = unsigned(&value)
-                        .and_then(|n| u32::try_from(n).ok())
-                        .unwrap_or(0);
-                }
-                dw::DW_AT_decl_line => {
-                    out.place.line = unsigned(&value)
-                        .and_then(|n| u32::try_from(n).ok())
-                        .unwrap_or(0);
-                }
-                dw::DW_AT_upper_bound => out.upper_bound = bound(&value),
-                dw::DW_AT_count => out.count = unsigned(&value),
-                dw::DW_AT_const_value => out.const_value = constant(&value),
-                dw::DW_AT_location => out.location = Some(value),
-                _ => {}
-            }
-        }
-        Ok(out)
-    }
-
-    /// The number of elements that a subrange gives; `None` for `[]` and `[0]`, however the compiler writes them.
-    fn dimension(&self) -> Option<u64> {
-        self.count
-            .or(self.upper_bound.and_then(|bound| bound.checked_add(1)))
-            .filter(|count| *count != 0)
-    }
-}
-
-/// The name of a base type as gcc spells it: clang spells the same types in another way.
-fn base_name(name: &[u8]) -> &[u8] {
-    match name {
+/// The name of a base type as gcc spells it, where clang spells it in another way.
+fn base_name(name: &[u8]) -> Option<&'static [u8]> {
+    Some(match name {
         b"short" => b"short int",
         b"unsigned short" => b"short unsigned int",
         b"long" => b"long int",
@@ -384,136 +354,77 @@ fn base_name(name: &[u8]) -> &[u8] {
         b"long long" => b"long long int",
         b"unsigned long long" => b"long long unsigned int",
         b"bool" => b"_Bool",
-        b"__int128 unsigned" | b"unsigned __int128" => b"__int128 unsigned",
-        name => name,
-    }
-}
-
-fn unsigned(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
-    match *value {
-        AttributeValue::Data1(n) => Some(u64::from(n)),
-        AttributeValue::Data2(n) => Some(u64::from(n)),
-        AttributeValue::Data4(n) => Some(u64::from(n)),
-        AttributeValue::Data8(n) | AttributeValue::Udata(n) => Some(n),
-        AttributeValue::Sdata(n) => u64::try_from(n).ok(),
-        _ => None,
-    }
-}
-
-/// An upper bound. All ones, in the width of its form, is how compilers write -1: an array without elements.
-fn bound(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
-    match *value {
-        AttributeValue::Data4(u32::MAX) | AttributeValue::Data8(u64::MAX) => None,
-        _ => unsigned(value),
-    }
-}
-
-/// `DW_AT_bit_offset` may be negative, and is then stored in all the bits of its form.
-fn sign_extended(value: &AttributeValue<Slice<'_>>) -> Option<i64> {
-    match *value {
-        AttributeValue::Data1(n) => Some(i64::from(n.cast_signed())),
-        AttributeValue::Data2(n) => Some(i64::from(n.cast_signed())),
-        AttributeValue::Data4(n) => Some(i64::from(n.cast_signed())),
-        AttributeValue::Data8(n) => Some(n.cast_signed()),
-        AttributeValue::Sdata(n) => Some(n),
-        AttributeValue::Udata(n) => i64::try_from(n).ok(),
-        _ => None,
-    }
-}
-
-/// An enumerator's value. Whether `data4 0xffffffff` is -1 depends on the enum, which decides when all are known.
-fn constant(value: &AttributeValue<Slice<'_>>) -> Option<i128> {
-    match *value {
-        AttributeValue::Sdata(n) => Some(i128::from(n)),
-        AttributeValue::Data16(n) => Some(n.cast_signed()),
-        _ => unsigned(value).map(i128::from),
-    }
-}
-
-/// A constant, or the block `DW_OP_plus_uconst N` of DWARF 2.
-fn member_location(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
-    match *value {
-        AttributeValue::Block(block) => plus_uconst(block),
-        AttributeValue::Exprloc(expression) => plus_uconst(expression.0),
-        _ => unsigned(value),
-    }
-}
-
-fn plus_uconst(mut block: Slice<'_>) -> Option<u64> {
-    if block.read_u8().ok()? != dw::DW_OP_plus_uconst.0 {
-        return None;
-    }
-    let offset = block.read_uleb128().ok()?;
-    block.is_empty().then_some(offset)
+        b"unsigned __int128" => b"__int128 unsigned",
+        _ => return None,
+    })
 }
 
 struct Reader<'a, 'd> {
     dwarf: &'a Dwarf<'d>,
     unit: &'a Unit<Slice<'d>>,
+    entries: Entries<'a, 'd>,
     /// Where the unit starts in `.debug_info`; `None` for one in `.debug_types`.
     offset: Option<usize>,
+    /// Of the unit, in bytes.
+    length: usize,
     /// Whether other units may refer to this one.
     shared: bool,
+    /// The parts of the entries that are open, those of the innermost last.
+    pending: Parts,
     /// Whether the entries that are being read are a function's.
     in_function: bool,
     out: ParsedUnit<'d>,
 }
 
-impl<'a, 'd> Reader<'a, 'd> {
-    /// Reads entries up to the null entry that ends a list of children. `parts` takes what belongs to the parent.
-    fn children(
-        &mut self,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        mut parts: Option<&mut Parts<'d>>,
-        depth: u32,
-    ) -> Result<(), gimli::Error> {
+impl<'d> Reader<'_, 'd> {
+    /// Reads entries up to the null entry that ends a list of children. `has_parts` says whether they may be parts of
+    /// their parent.
+    fn children(&mut self, has_parts: bool, depth: u32) -> Result<(), gimli::Error> {
         if depth > MAX_DEPTH {
             return Err(gimli::Error::UnsupportedOffset);
         }
-        while !entries.is_empty() {
-            let offset = entries.next_offset();
-            let Some(abbreviation) = entries.read_abbreviation()? else {
+        while !self.entries.is_empty() {
+            let offset = self.entries.next_offset();
+            let Some(plan) = self.entries.next()? else {
                 return Ok(());
             };
-            let attributes = Attributes::read(entries, abbreviation)?;
-            let tag = abbreviation.tag();
-            let is_part = match parts.as_deref_mut() {
-                Some(parts) => self.part(parts, tag, &attributes)?,
-                None => false,
-            };
-            if !is_part && self.entry(entries, offset, abbreviation, &attributes, depth)? {
+            let mut attributes = Attributes::default();
+            self.entries.read(plan, &mut attributes)?;
+            let is_part = has_parts && self.part(plan.tag, &attributes)?;
+            if !is_part && self.entry(offset, plan, &attributes, depth)? {
                 continue;
             }
-            if abbreviation.has_children() {
-                self.skip_children(entries, &attributes)?;
+            if plan.has_children {
+                self.skip_children(&attributes)?;
             }
         }
         Ok(())
     }
 
     /// Takes a child that is a part of its parent: a member, a subrange, a parameter, an enumerator.
-    fn part(
-        &mut self,
-        parts: &mut Parts<'d>,
-        tag: DwTag,
-        attributes: &Attributes<'d>,
-    ) -> Result<bool, gimli::Error> {
+    fn part(&mut self, tag: DwTag, attributes: &Attributes<'d>) -> Result<bool, gimli::Error> {
         match tag {
-            dw::DW_TAG_member => parts.members.push(RawMember {
-                name: self.string(attributes.name)?,
-                ty: self.reference(attributes.ty),
-                location: member(attributes),
-            }),
+            dw::DW_TAG_member => {
+                let member = RawMember {
+                    name: self.name(attributes.name)?,
+                    ty: self.reference(attributes.ty),
+                    location: member(attributes),
+                };
+                self.pending.members.push(member);
+            }
             dw::DW_TAG_enumerator => {
                 // A value of more than 64 bits has no DW_AT_const_value in DWARF 2: there is nothing to say of it.
                 if let Some(value) = attributes.const_value {
-                    let name = self.string(attributes.name)?;
-                    parts.enumerators.push((name, value));
+                    let name = self.name(attributes.name)?;
+                    self.pending.enumerators.push((name, value));
                 }
             }
-            dw::DW_TAG_subrange_type => parts.dimensions.push(attributes.dimension()),
-            dw::DW_TAG_formal_parameter => parts.parameters.push(self.reference(attributes.ty)),
-            dw::DW_TAG_unspecified_parameters => parts.variadic = true,
+            dw::DW_TAG_subrange_type => self.pending.dimensions.push(attributes.dimension()),
+            dw::DW_TAG_formal_parameter => {
+                let ty = self.reference(attributes.ty);
+                self.pending.parameters.push(ty);
+            }
+            dw::DW_TAG_unspecified_parameters => self.pending.variadic = true,
             _ => return Ok(false),
         }
         Ok(true)
@@ -522,19 +433,25 @@ impl<'a, 'd> Reader<'a, 'd> {
     /// Takes a type or variable. Says whether its children were consumed.
     fn entry(
         &mut self,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        offset: UnitOffset,
-        abbreviation: &Abbreviation,
+        offset: usize,
+        plan: Plan,
         attributes: &Attributes<'d>,
         depth: u32,
     ) -> Result<bool, gimli::Error> {
         let target = self.reference(attributes.ty);
-        let node = match abbreviation.tag() {
-            dw::DW_TAG_base_type => Node::Base {
-                name: base_name(self.string(attributes.name)?),
-                size: attributes.byte_size.unwrap_or(0),
-                encoding: attributes.encoding.unwrap_or(DwAte(0)),
-            },
+        let node = match plan.tag {
+            dw::DW_TAG_base_type => {
+                let name = self.name(attributes.name)?;
+                let text = self.entries.strings.text(name);
+                Node::Base {
+                    name: match base_name(&text) {
+                        Some(name) => self.entries.strings.name(name),
+                        None => name,
+                    },
+                    size: attributes.byte_size.unwrap_or(0),
+                    encoding: attributes.encoding(),
+                }
+            }
             dw::DW_TAG_pointer_type => Node::Pointer(target),
             dw::DW_TAG_const_type => Node::Qualified("const", target),
             dw::DW_TAG_volatile_type => Node::Qualified("volatile", target),
@@ -542,60 +459,52 @@ impl<'a, 'd> Reader<'a, 'd> {
             dw::DW_TAG_atomic_type => Node::Qualified("_Atomic", target),
             dw::DW_TAG_immutable_type => Node::Qualified("const", target),
             dw::DW_TAG_typedef => Node::Typedef {
-                name: self.string(attributes.name)?,
+                name: self.name(attributes.name)?,
                 target,
-                place: attributes.place,
+                place: place(attributes),
             },
             dw::DW_TAG_structure_type | dw::DW_TAG_class_type => {
-                return self.item(
-                    Kind::Struct,
-                    entries,
-                    offset,
-                    abbreviation,
-                    attributes,
-                    depth,
-                );
+                return self.item(Kind::Struct, offset, plan, attributes, depth);
             }
             dw::DW_TAG_union_type => {
-                return self.item(
-                    Kind::Union,
-                    entries,
-                    offset,
-                    abbreviation,
-                    attributes,
-                    depth,
-                );
+                return self.item(Kind::Union, offset, plan, attributes, depth);
             }
             dw::DW_TAG_enumeration_type => {
-                return self.item(Kind::Enum, entries, offset, abbreviation, attributes, depth);
+                return self.item(Kind::Enum, offset, plan, attributes, depth);
             }
             dw::DW_TAG_array_type => {
-                let parts = self.parts(entries, abbreviation, depth)?;
-                let dimensions = append(&mut self.out.dimensions, parts.dimensions);
-                self.add(
-                    offset,
-                    Node::Array {
-                        element: target,
-                        dimensions,
-                    },
+                let node = self.add(offset, OPEN);
+                let marks = self.parts(plan, depth)?;
+                let dimensions = append(
+                    &mut self.out.dimensions,
+                    &mut self.pending.dimensions,
+                    marks.dimensions,
                 );
+                self.pending.end(marks);
+                self.out.nodes[node] = Node::Array {
+                    element: target,
+                    dimensions,
+                };
                 return Ok(true);
             }
             dw::DW_TAG_subroutine_type => {
-                let parts = self.parts(entries, abbreviation, depth)?;
-                let parameters = append(&mut self.out.parameters, parts.parameters);
-                self.add(
-                    offset,
-                    Node::Function {
-                        result: target,
-                        parameters,
-                        variadic: parts.variadic,
-                    },
+                let node = self.add(offset, OPEN);
+                let marks = self.parts(plan, depth)?;
+                let parameters = append(
+                    &mut self.out.parameters,
+                    &mut self.pending.parameters,
+                    marks.parameters,
                 );
+                self.out.nodes[node] = Node::Function {
+                    result: target,
+                    parameters,
+                    variadic: self.pending.variadic,
+                };
+                self.pending.end(marks);
                 return Ok(true);
             }
-            dw::DW_TAG_subprogram if abbreviation.has_children() => {
-                self.function(entries, depth)?;
+            dw::DW_TAG_subprogram if plan.has_children => {
+                self.function(depth)?;
                 return Ok(true);
             }
             dw::DW_TAG_variable => {
@@ -603,7 +512,7 @@ impl<'a, 'd> Reader<'a, 'd> {
                 return Ok(false);
             }
             dw::DW_TAG_imported_unit => {
-                if let Some(foreign) = attributes.import.and_then(foreign) {
+                if let Reference::Foreign(foreign) = attributes.link {
                     self.out.imports.push(foreign);
                 }
                 return Ok(false);
@@ -617,136 +526,140 @@ impl<'a, 'd> Reader<'a, 'd> {
     fn item(
         &mut self,
         kind: Kind,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        offset: UnitOffset,
-        abbreviation: &Abbreviation,
+        offset: usize,
+        plan: Plan,
         attributes: &Attributes<'d>,
         depth: u32,
     ) -> Result<bool, gimli::Error> {
-        let parts = self.parts(entries, abbreviation, depth)?;
+        let name = self.name(attributes.name)?;
+        let node = self.add(offset, OPEN);
+        let marks = self.parts(plan, depth)?;
         let parts = if kind == Kind::Enum {
-            append(&mut self.out.enumerators, parts.enumerators)
+            append(
+                &mut self.out.enumerators,
+                &mut self.pending.enumerators,
+                marks.enumerators,
+            )
         } else {
-            append(&mut self.out.members, parts.members)
+            append(
+                &mut self.out.members,
+                &mut self.pending.members,
+                marks.members,
+            )
         };
-        let definition = self.reference(attributes.signature);
+        self.pending.end(marks);
+        let definition = self.reference(attributes.link);
         let is_declaration = attributes.declaration || definition != VOID;
-        let node = Node::Item {
+        self.out.nodes[node] = Node::Item {
             kind,
-            name: self.string(attributes.name)?,
+            name: if self.entries.strings.is_empty(name) {
+                Name::EMPTY
+            } else {
+                name
+            },
             size: (!is_declaration).then_some(attributes.byte_size.unwrap_or(0)),
             definition,
             parts,
-            place: attributes.place,
+            place: place(attributes),
             local: self.in_function,
         };
-        self.add(offset, node);
         Ok(true)
     }
 
     /// Takes the types that are declared inside a function, whose children follow. Nothing else of it is of interest.
-    fn function(
-        &mut self,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        depth: u32,
-    ) -> Result<(), gimli::Error> {
+    fn function(&mut self, depth: u32) -> Result<(), gimli::Error> {
         self.in_function = true;
         let mut level = 1u32;
-        while level > 0 && !entries.is_empty() {
-            let offset = entries.next_offset();
-            let Some(abbreviation) = entries.read_abbreviation()? else {
+        while level > 0 && !self.entries.is_empty() {
+            let offset = self.entries.next_offset();
+            let Some(plan) = self.entries.next()? else {
                 level -= 1;
                 continue;
             };
-            let tag = abbreviation.tag();
             // What was inlined or is called here is declared elsewhere.
-            let is_copy = tag == dw::DW_TAG_inlined_subroutine || tag == dw::DW_TAG_call_site;
-            if is_type(tag) || (is_copy && abbreviation.has_children()) {
-                let attributes = Attributes::read(entries, abbreviation)?;
-                let is_taken =
-                    !is_copy && self.entry(entries, offset, abbreviation, &attributes, depth)?;
-                if !is_taken && abbreviation.has_children() {
-                    self.skip_children(entries, &attributes)?;
+            let is_copy = matches!(
+                plan.tag,
+                dw::DW_TAG_inlined_subroutine | dw::DW_TAG_call_site
+            );
+            if is_type(plan.tag) || (is_copy && plan.has_children) {
+                let mut attributes = Attributes::default();
+                self.entries.read(plan, &mut attributes)?;
+                let is_taken = !is_copy && self.entry(offset, plan, &attributes, depth)?;
+                if !is_taken && plan.has_children {
+                    self.skip_children(&attributes)?;
                 }
             } else {
-                entries.skip_attributes(abbreviation.attributes())?;
-                level += u32::from(abbreviation.has_children());
+                self.entries.skip(plan)?;
+                level += u32::from(plan.has_children);
             }
         }
         self.in_function = false;
         Ok(())
     }
 
-    fn parts(
-        &mut self,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        abbreviation: &Abbreviation,
-        depth: u32,
-    ) -> Result<Parts<'d>, gimli::Error> {
-        let mut parts = Parts::default();
-        if abbreviation.has_children() {
-            self.children(entries, Some(&mut parts), depth + 1)?;
+    /// Reads the parts of an entry, which are then the pending ones from the marks on.
+    fn parts(&mut self, plan: Plan, depth: u32) -> Result<Marks, gimli::Error> {
+        let marks = self.pending.begin();
+        if plan.has_children {
+            self.children(true, depth + 1)?;
         }
-        Ok(parts)
+        Ok(marks)
     }
 
     /// Keeps a variable that has an address. Its name and type may stand in a declaration.
-    fn variable(
-        &mut self,
-        offset: UnitOffset,
-        attributes: &Attributes<'d>,
-    ) -> Result<(), gimli::Error> {
-        let address = attributes.location.and_then(|value| self.address(value));
+    fn variable(&mut self, offset: usize, attributes: &Attributes<'d>) -> Result<(), gimli::Error> {
+        let address = attributes.location.and_then(|block| self.address(block));
         if address.is_none() && !self.shared {
             return Ok(());
         }
-        let origin = self.reference(attributes.origin);
+        let origin = self.reference(attributes.link);
         let declaration = if origin == VOID || origin & FOREIGN != 0 {
             Attributes::default()
         } else {
-            let at = UnitOffset(origin as usize);
-            let mut entries = self.unit.entries_raw(Some(at))?;
-            match entries.read_abbreviation()? {
-                Some(abbreviation) => Attributes::read(&mut entries, abbreviation)?,
-                None => Attributes::default(),
-            }
+            self.attributes_at(origin as usize)?
         };
         let is_foreign = origin & FOREIGN != 0 && origin != DANGLING;
-        let name = self.string(attributes.name.or(declaration.name))?;
+        let name = self.name(attributes.name.or(declaration.name))?;
         let ty = attributes.ty.or(declaration.ty);
-        if !is_foreign && (name.is_empty() || ty.is_none()) {
+        if !is_foreign && (self.entries.strings.is_empty(name) || ty.is_none()) {
             return Ok(());
         }
-        let place = if attributes.place.line != 0 {
-            attributes.place
-        } else {
-            declaration.place
-        };
         let variable = RawVariable {
             name,
             ty: self.reference(ty),
             address: address.unwrap_or(0),
             external: attributes.external || declaration.external,
-            place,
+            place: if attributes.line != 0 {
+                place(attributes)
+            } else {
+                place(&declaration)
+            },
             declaration: if is_foreign { origin } else { VOID },
         };
         match address {
             Some(_) => self.out.variables.push(variable),
             None => {
-                self.out.declarations.insert(offset.0 as u32, variable);
+                self.out.declarations.insert(offset as u32, variable);
             }
         }
         Ok(())
     }
 
+    /// The attributes of an entry elsewhere in the unit.
+    fn attributes_at(&mut self, offset: usize) -> Result<Attributes<'d>, gimli::Error> {
+        let back = self.entries.next_offset();
+        self.entries.seek(offset)?;
+        let mut attributes = Attributes::default();
+        if let Some(plan) = self.entries.next()? {
+            self.entries.read(plan, &mut attributes)?;
+        }
+        self.entries.seek(back)?;
+        Ok(attributes)
+    }
+
     /// The address of a location that is just an address.
-    fn address(&self, value: AttributeValue<Slice<'d>>) -> Option<u64> {
-        let block = match value {
-            AttributeValue::Exprloc(expression) => expression.0,
-            AttributeValue::Block(block) => block,
-            _ => return None,
-        };
-        let mut bytes = block;
+    fn address(&self, block: &'d [u8]) -> Option<u64> {
+        let mut bytes = Slice::new(block, self.dwarf.debug_info.reader().endian());
         let operation = Operation::parse(&mut bytes, self.unit.encoding()).ok()?;
         match operation {
             Operation::Address { address } if bytes.is_empty() => Some(address),
@@ -757,135 +670,121 @@ impl<'a, 'd> Reader<'a, 'd> {
         }
     }
 
-    fn add(&mut self, offset: UnitOffset, node: Node<'d>) {
+    /// Adds a type. Types come in the order of their offsets.
+    fn add(&mut self, offset: usize, node: Node) -> usize {
         self.out.nodes.push(node);
-        // The table is as long as the unit, and an entry's offset lies inside the unit.
-        self.out.index[offset.0] = self.out.nodes.len() as u32;
+        self.out.index.mark(offset);
+        self.out.nodes.len() - 1
     }
 
-    fn reference(&mut self, value: Option<AttributeValue<Slice<'d>>>) -> Ref {
-        let offset = match value {
-            None => return VOID,
-            Some(AttributeValue::UnitRef(offset)) => Some(offset.0),
-            Some(AttributeValue::DebugInfoRef(offset)) => self
-                .offset
-                .and_then(|start| offset.0.checked_sub(start))
-                .filter(|offset| *offset < self.out.index.len()),
-            Some(_) => None,
-        };
-        if let Some(offset) = offset {
-            return u32::try_from(offset)
+    fn reference(&mut self, reference: Reference) -> Ref {
+        let local = |offset: u64| {
+            u32::try_from(offset)
                 .ok()
-                .filter(|offset| *offset < FOREIGN && (*offset as usize) < self.out.index.len())
-                .unwrap_or(DANGLING);
-        }
-        match value.and_then(foreign) {
-            Some(foreign) if self.out.foreign.len() < (DANGLING ^ FOREIGN) as usize => {
-                self.out.foreign.push(foreign);
-                FOREIGN | (self.out.foreign.len() - 1) as u32
-            }
-            _ => DANGLING,
-        }
-    }
-
-    fn string(&self, value: Option<AttributeValue<Slice<'d>>>) -> Result<&'d [u8], gimli::Error> {
-        match value {
-            None => Ok(&[]),
-            Some(AttributeValue::String(string)) => Ok(string.slice()),
-            Some(value) => Ok(self.dwarf.attr_string(self.unit, value)?.slice()),
-        }
-    }
-
-    fn skip_children(
-        &self,
-        entries: &mut EntriesRaw<'a, Slice<'d>>,
-        attributes: &Attributes<'d>,
-    ) -> Result<(), gimli::Error> {
-        if let Some(sibling) = attributes.sibling
-            && sibling.0 >= entries.next_offset().0
+                .filter(|offset| *offset < FOREIGN && (*offset as usize) < self.length)
+        };
+        let foreign = match reference {
+            Reference::None => return VOID,
+            Reference::Local(offset) => return local(offset).unwrap_or(DANGLING),
+            Reference::Bad => return DANGLING,
+            Reference::Foreign(foreign) => foreign,
+        };
+        if let Foreign::Info(offset) = foreign
+            && let Some(start) = self.offset
+            && let Some(offset) = offset.checked_sub(start as u64)
+            && offset < self.length as u64
         {
-            *entries = self.unit.entries_raw(Some(sibling))?;
-            return Ok(());
+            return local(offset).unwrap_or(DANGLING);
+        }
+        if self.out.foreign.len() < (DANGLING ^ FOREIGN) as usize {
+            self.out.foreign.push(foreign);
+            FOREIGN | (self.out.foreign.len() - 1) as u32
+        } else {
+            DANGLING
+        }
+    }
+
+    fn name(&self, name: Name) -> Result<Name, gimli::Error> {
+        self.entries.strings.checked(name).ok_or_else(|| {
+            let strings = self.dwarf.debug_str.reader();
+            gimli::Error::UnexpectedEof(strings.offset_id())
+        })
+    }
+
+    fn skip_children(&mut self, attributes: &Attributes<'d>) -> Result<(), gimli::Error> {
+        if attributes.sibling >= self.entries.next_offset() {
+            return self.entries.seek(attributes.sibling);
         }
         let mut depth = 1u32;
-        while depth > 0 && !entries.is_empty() {
-            match entries.read_abbreviation()? {
+        while depth > 0 && !self.entries.is_empty() {
+            match self.entries.next()? {
                 None => depth -= 1,
-                Some(abbreviation) => {
-                    entries.skip_attributes(abbreviation.attributes())?;
-                    depth += u32::from(abbreviation.has_children());
+                Some(plan) => {
+                    self.entries.skip(plan)?;
+                    depth += u32::from(plan.has_children);
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Looks up the paths of the files that anything kept was declared in.
-    fn files(&mut self) -> Result<(), gimli::Error> {
-        let Some(program) = &self.unit.line_program else {
-            return Ok(());
+/// Stands for a type while its children are read.
+const OPEN: Node = Node::Pointer(VOID);
+
+fn place(attributes: &Attributes<'_>) -> RawPlace {
+    RawPlace {
+        file: attributes.file,
+        line: attributes.line,
+    }
+}
+
+/// Looks up the paths of the files that anything kept was declared in.
+fn files<'d>(
+    dwarf: &Dwarf<'d>,
+    unit: &Unit<Slice<'d>>,
+    parsed: &ParsedUnit<'d>,
+    paths: &mut Paths<'d>,
+) -> Result<Vec<Option<Arc<str>>>, gimli::Error> {
+    let Some(program) = &unit.line_program else {
+        return Ok(Vec::new());
+    };
+    let header = program.header();
+    let count = header.file_names().len() + 1;
+    let mut wanted = vec![false; count];
+    let variables = parsed.variables.iter();
+    let variables = variables
+        .chain(parsed.declarations.values())
+        .map(|variable| variable.place);
+    let nodes = parsed.nodes.iter().filter_map(|node| match node {
+        Node::Typedef { place, .. } | Node::Item { place, .. } => Some(*place),
+        _ => None,
+    });
+    for place in variables.chain(nodes) {
+        if let Some(wanted) = wanted.get_mut(place.file as usize) {
+            *wanted = true;
+        }
+    }
+    let base = unit.comp_dir.map_or(&[][..], |base| base.slice());
+    let mut files = vec![None; count];
+    for (number, path) in files.iter_mut().enumerate() {
+        // Before DWARF 5 number 0 means that there is no file.
+        if !wanted[number] || (number == 0 && header.version() < 5) {
+            continue;
+        }
+        let Some(file) = header.file(number as u64) else {
+            continue;
         };
-        let header = program.header();
-        let count = header.file_names().len() + 1;
-        let mut wanted = vec![false; count];
-        let variables = self.out.variables.iter();
-        let variables = variables
-            .chain(self.out.declarations.values())
-            .map(|variable| variable.place);
-        let nodes = self.out.nodes.iter().filter_map(|node| match node {
-            Node::Typedef { place, .. } | Node::Item { place, .. } => Some(*place),
-            _ => None,
-        });
-        for place in variables.chain(nodes) {
-            if let Some(wanted) = wanted.get_mut(place.file as usize) {
-                *wanted = true;
+        let name = dwarf.attr_string(unit, file.path_name())?;
+        let directory = match file.directory(header) {
+            Some(directory) if file.directory_index() != 0 => {
+                dwarf.attr_string(unit, directory)?.slice()
             }
-        }
-        let mut files = vec![None; count];
-        for (number, path) in files.iter_mut().enumerate() {
-            // Before DWARF 5 number 0 means that there is no file.
-            if !wanted[number] || (number == 0 && header.version() < 5) {
-                continue;
-            }
-            let Some(file) = header.file(number as u64) else {
-                continue;
-            };
-            let name = self.dwarf.attr_string(self.unit, file.path_name())?;
-            let directory = match file.directory(header) {
-                Some(directory) if file.directory_index() != 0 => {
-                    Some(self.dwarf.attr_string(self.unit, directory)?)
-                }
-                _ => None,
-            };
-            let directory = directory.map(|directory| directory.to_string_lossy().into_owned());
-            *path = Some(Arc::from(
-                self.join(directory.as_deref(), &name.to_string_lossy())?,
-            ));
-        }
-        self.out.files = files;
-        Ok(())
+            _ => &[],
+        };
+        *path = Some(paths.get(base, directory, name.slice()));
     }
-
-    /// A file's path: absolute if the compiler was told absolute paths, else relative to the source tree.
-    fn join(&self, directory: Option<&str>, name: &str) -> Result<String, gimli::Error> {
-        let mut path = String::new();
-        if !name.starts_with('/') {
-            let directory = directory.unwrap_or_default();
-            if !directory.starts_with('/')
-                && let Some(base) = self.unit.comp_dir
-                && base.slice().starts_with(b"/")
-            {
-                path.push_str(&base.to_string_lossy());
-                path.push('/');
-            }
-            path.push_str(directory);
-            if !directory.is_empty() {
-                path.push('/');
-            }
-        }
-        path.push_str(name);
-        Ok(normalised(&path))
-    }
+    Ok(files)
 }
 
 /// Whether an entry is a type that C can declare anywhere.
@@ -911,27 +810,86 @@ fn is_type(tag: DwTag) -> bool {
 
 /// What entries collect from their children.
 #[derive(Default)]
-struct Parts<'d> {
-    members: Vec<RawMember<'d>>,
-    enumerators: Vec<(&'d [u8], i128)>,
+struct Parts {
+    members: Vec<RawMember>,
+    enumerators: Vec<(Name, i128)>,
     dimensions: Vec<Option<u64>>,
     parameters: Vec<Ref>,
     variadic: bool,
 }
 
-/// Appends and says where.
-fn append<T>(all: &mut Vec<T>, some: Vec<T>) -> Range<u32> {
+/// Where the parts of one entry begin, among those of the entries around it.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    members: usize,
+    enumerators: usize,
+    dimensions: usize,
+    parameters: usize,
+    variadic: bool,
+}
+
+impl Parts {
+    fn begin(&mut self) -> Marks {
+        Marks {
+            members: self.members.len(),
+            enumerators: self.enumerators.len(),
+            dimensions: self.dimensions.len(),
+            parameters: self.parameters.len(),
+            variadic: std::mem::take(&mut self.variadic),
+        }
+    }
+
+    /// Forgets what was collected since the marks.
+    fn end(&mut self, marks: Marks) {
+        self.members.truncate(marks.members);
+        self.enumerators.truncate(marks.enumerators);
+        self.dimensions.truncate(marks.dimensions);
+        self.parameters.truncate(marks.parameters);
+        self.variadic = marks.variadic;
+    }
+}
+
+/// Moves what is pending from a mark on, and says where to.
+fn append<T: Copy>(all: &mut Vec<T>, pending: &mut Vec<T>, mark: usize) -> Range<u32> {
     let start = all.len() as u32;
-    all.extend(some);
+    all.extend_from_slice(&pending[mark..]);
+    pending.truncate(mark);
     start..all.len() as u32
 }
 
-fn foreign(value: AttributeValue<Slice<'_>>) -> Option<Foreign> {
-    match value {
-        AttributeValue::DebugInfoRef(offset) => Some(Foreign::Info(offset.0 as u64)),
-        AttributeValue::DebugInfoRefSup(offset) => Some(Foreign::Alternate(offset.0 as u64)),
-        AttributeValue::DebugTypesRef(signature) => Some(Foreign::Signature(signature.0)),
-        _ => None,
+/// Which types are at which offsets: a bit for each byte of the unit, and how many bits are set before each word of them.
+#[derive(Default)]
+struct Index {
+    marks: Vec<u64>,
+    before: Vec<u32>,
+}
+
+impl Index {
+    fn reset(&mut self, length: usize) {
+        self.marks.clear();
+        self.marks.resize(length / 64 + 1, 0);
+    }
+
+    /// An entry's offset lies inside the unit.
+    fn mark(&mut self, offset: usize) {
+        self.marks[offset / 64] |= 1 << (offset % 64);
+    }
+
+    fn count(&mut self) {
+        self.before.clear();
+        let mut sum = 0;
+        self.before.extend(self.marks.iter().map(|word| {
+            sum += word.count_ones();
+            sum - word.count_ones()
+        }));
+    }
+
+    /// The number of the type at an offset.
+    fn find(&self, offset: Ref) -> Option<usize> {
+        let word = *self.marks.get(offset as usize / 64)?;
+        let bit = 1 << (offset % 64);
+        let before = self.before[offset as usize / 64] + (word & (bit - 1)).count_ones();
+        (word & bit != 0).then_some(before as usize)
     }
 }
 
@@ -954,39 +912,5 @@ fn member(attributes: &Attributes<'_>) -> Location {
             offset: bytes.saturating_mul(8),
             size,
         },
-    }
-}
-
-/// The path without `.`, `..` and doubled slashes, as far as that can be said from the text alone.
-fn normalised(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let root = if path.starts_with('/') { "/" } else { "" };
-    format!("{root}{}", parts.join("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normalised;
-
-    #[test]
-    fn paths_lose_dots() {
-        assert_eq!(
-            normalised("/b/linux/arch/x86/../../init//main.c"),
-            "/b/linux/init/main.c"
-        );
-        assert_eq!(
-            normalised("./include/linux/./sched.h"),
-            "include/linux/sched.h"
-        );
-        assert_eq!(normalised("../../up.h"), "../../up.h");
     }
 }

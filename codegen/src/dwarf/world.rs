@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use gimli::UnitHeader;
 use rayon::prelude::*;
 
-use super::unit::{self, FOREIGN, Foreign, Node, Parsed, ParsedUnit, RawVariable, Ref, UnitKind};
+use super::strings::Name;
+use super::unit::{
+    self, FOREIGN, Foreign, Node, Parsed, ParsedUnit, RawVariable, Ref, Scratch, UnitKind,
+};
 use super::{Dwarf, Slice};
 
 /// How many imports are followed, all units taken together. A kernel's units import some ten million.
@@ -21,6 +24,9 @@ pub struct At {
     pub unit: u32,
     pub node: u32,
 }
+
+/// The typedefs that name nameless structs, unions and enums: a unit, and the name as that unit has it.
+pub type TypedefNames = hashbrown::HashMap<At, (u32, Name)>;
 
 /// Where a unit is: in the alternate file or not, in `.debug_types` or not, and at which offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +87,7 @@ impl<'a, 'd> Directory<'a, 'd> {
             Some(sup) if origin.alternate => sup,
             _ => self.dwarf,
         };
-        let parsed = unit::read(dwarf, header, true)
+        let parsed = unit::read(dwarf, header, true, &mut Scratch::default())
             .map_err(|error| WorldError::Malformed(origin.offset, error))?;
         match parsed {
             Parsed::Types(unit) => Ok(Some(*unit)),
@@ -123,7 +129,7 @@ pub struct World<'a, 'd> {
     units: BTreeMap<u32, ParsedUnit<'d>>,
     signatures: HashMap<u64, (u32, Ref)>,
     /// The typedef that names a nameless struct, union or enum.
-    pub named_by_typedef: HashMap<At, &'d [u8]>,
+    pub named_by_typedef: TypedefNames,
 }
 
 impl<'a, 'd> World<'a, 'd> {
@@ -133,7 +139,7 @@ impl<'a, 'd> World<'a, 'd> {
             directory,
             units: BTreeMap::new(),
             signatures: HashMap::new(),
-            named_by_typedef: HashMap::new(),
+            named_by_typedef: TypedefNames::new(),
         };
         let mut seen: HashSet<u32> = roots.iter().copied().collect();
         let mut wanted = roots.to_vec();
@@ -185,7 +191,7 @@ impl<'a, 'd> World<'a, 'd> {
     }
 
     /// The variable without location that a reference of a unit means, and its unit.
-    pub fn declaration(&self, from: u32, at: Ref) -> Option<(u32, &RawVariable<'d>)> {
+    pub fn declaration(&self, from: u32, at: Ref) -> Option<(u32, &RawVariable)> {
         let (unit, at) = self.target(from, at)?;
         Some((unit, self.units.get(&unit)?.declarations.get(&at)?))
     }
@@ -250,8 +256,8 @@ impl<'a, 'd> World<'a, 'd> {
     }
 
     /// The first typedef of each nameless struct, union or enum: the typedef of its own unit if there is one.
-    fn typedef_names(&self) -> HashMap<At, &'d [u8]> {
-        let mut names: HashMap<At, (bool, u32, &'d [u8])> = HashMap::new();
+    fn typedef_names(&self) -> TypedefNames {
+        let mut names: HashMap<At, (bool, u32, u32, Name)> = HashMap::new();
         for (number, unit) in &self.units {
             for node in &unit.nodes {
                 if let Node::Typedef {
@@ -260,21 +266,23 @@ impl<'a, 'd> World<'a, 'd> {
                     place,
                 } = node
                     && let Some(at) = self.node(*number, *target)
-                    && let Some(Node::Item { name: b"", .. }) = self
+                    && let Some(Node::Item {
+                        name: Name::EMPTY, ..
+                    }) = self
                         .unit(at.unit)
                         .and_then(|unit| unit.nodes.get(at.node as usize))
                 {
                     let rank = (at.unit != *number, place.line);
-                    let old = names.entry(at).or_insert((rank.0, rank.1, name));
+                    let old = names.entry(at).or_insert((rank.0, rank.1, *number, *name));
                     if rank < (old.0, old.1) {
-                        *old = (rank.0, rank.1, name);
+                        *old = (rank.0, rank.1, *number, *name);
                     }
                 }
             }
         }
         names
             .into_iter()
-            .map(|(at, (_, _, name))| (at, name))
+            .map(|(at, (_, _, unit, name))| (at, (unit, name)))
             .collect()
     }
 }
