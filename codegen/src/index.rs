@@ -261,6 +261,12 @@ fn list<T>(
     out.push_str("\n]");
 }
 
+/// Whether a name can stand in a line of `names.txt`: behind a space stands what a member's type is. No C compiler writes
+/// another one.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// What `kernel_has` predicates are answered from: sorted lines `type`, `type.member`, `sym:name`, `const:name`. Behind
 /// a member that is a struct itself stands the Rust name of that struct, so that longer paths can be followed.
 ///
@@ -272,13 +278,18 @@ pub fn names(model: &Model, names: &Names, is_wanted: impl Fn(ItemId) -> bool) -
             continue;
         }
         for enumerator in &item.enumerators {
-            lines.insert(format!("const:{}", enumerator.name));
+            if is_plain(&enumerator.name) {
+                lines.insert(format!("const:{}", enumerator.name));
+            }
         }
         if rust.is_empty() {
             continue;
         }
         lines.insert(rust.clone());
         for member in flattened(model, item) {
+            if !is_plain(&member.name) {
+                continue;
+            }
             let nested = match member.ty.stripped() {
                 Type::Item(id) => &names.items[id.index()],
                 _ => "",

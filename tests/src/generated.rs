@@ -1,5 +1,7 @@
 //! Whether generated text is nothing but what the generator writes, whatever the names were that it was made from.
 
+use std::collections::BTreeSet;
+
 use kstruct_codegen::emit::Files;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{Expr, ImplItem, Item, Lit, Meta};
@@ -23,8 +25,12 @@ pub fn check(files: &Files) {
         }
     }
     if let Some(names) = files.get("names.txt") {
+        let known: BTreeSet<&str> = names.lines().collect();
         for line in names.lines() {
             assert!(!line.is_empty() && !line.contains(char::is_control));
+            // Behind a member stands its type, which is there itself.
+            let ty = line.split_once(' ').map(|(_, ty)| ty);
+            assert!(ty.is_none_or(|ty| known.contains(ty)), "{line}");
         }
     }
     if let Some(index) = files.get("index.json")

@@ -22,6 +22,7 @@ const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
 
 /// Options of `cargo xtask gen` that are for BTF.
 #[derive(clap::Args)]
+#[group(id = "source of BTF")]
 pub struct Args {
     /// Read BTF and not DWARF: from /sys/kernel/btf/vmlinux, a copy of it, or an ELF file with a .BTF section. A module
     /// (--module) is then a file in /sys/kernel/btf, a copy of one, or a .ko

@@ -47,7 +47,8 @@ enum Command {
     Run(build::RunArgs),
     /// Print the layout of a struct as pahole does, with holes and cache lines
     Show(show::Args),
-    /// Say what changed between two kernels; the exit status is 0 if nothing did, 1 if something did
+    /// Say what changed between two kernels; the exit status is 0 if nothing did, 1 if something did, 2 if
+    /// that can't be said
     Diff(diff::Args),
     /// Start a new analyzer
     New(new::Args),
@@ -83,5 +84,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// Options that contradict each other are found here, and not by who types the first command.
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
     }
 }

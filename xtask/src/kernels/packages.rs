@@ -60,6 +60,8 @@ impl Wanted {
         let is_number = number
             .split('.')
             .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        // A series has two numbers: `6` would mean whatever came last.
+        let is_number = is_number && self.series.contains('.');
         let words_are_numbers = words.all(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
         if !is_number || !words_are_numbers {
             return None;
