@@ -146,9 +146,8 @@ fn build(release: &str, vmcore: &Path) -> PathBuf {
     let [list_path, example] = sources.map(|path| path.to_str().expect("paths here are UTF-8"));
     generate(&used, &["--used-by", list_path, "--used-by", example]);
 
-    let target = root()
-        .join("target/kernels")
-        .join(format!("{release}-with-modules"));
+    // Not among the kernels' target directories, which begin with what the last one has.
+    let target = root().join("target/lab/with-modules/target").join(release);
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .env("KSTRUCT_KERNEL", &used)
