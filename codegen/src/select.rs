@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{LexError, TokenStream, TokenTree};
 
 use crate::model::{ItemId, Model, Type};
 use crate::names::{self, Names};
@@ -117,17 +117,36 @@ pub fn closure_of(
 /// Adds the identifiers of a source text. What isn't Rust has none: the compiler says so better.
 pub fn identifiers(source: &str, found: &mut BTreeSet<String>) {
     if let Ok(tokens) = source.parse() {
-        collect(tokens, found);
+        collect(tokens, false, found);
     }
 }
 
-fn collect(tokens: TokenStream, found: &mut BTreeSet<String>) {
+/// Adds the identifiers of a source text, and the words of the texts in it, such as `kernel_has` predicates. The error is that
+/// of what isn't Rust.
+pub fn identifiers_and_words(source: &str, found: &mut BTreeSet<String>) -> Result<(), LexError> {
+    collect(source.parse()?, true, found);
+    Ok(())
+}
+
+/// What may be a name in a text.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+fn collect(tokens: TokenStream, with_words: bool, found: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
-            TokenTree::Group(group) => collect(group.stream(), found),
+            TokenTree::Group(group) => collect(group.stream(), with_words, found),
             TokenTree::Ident(ident) => {
                 let name = ident.to_string();
                 found.insert(name.strip_prefix("r#").unwrap_or(&name).to_owned());
+            }
+            TokenTree::Literal(literal) if with_words => {
+                let text = literal.to_string();
+                if text.starts_with('"') {
+                    found.extend(words(&text).map(str::to_owned));
+                }
             }
             _ => {}
         }

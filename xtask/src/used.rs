@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::str::FromStr as _;
 
 use anyhow::{Context as _, anyhow};
-use proc_macro2::{TokenStream, TokenTree};
+use kstruct_codegen::select::{self, words};
 
 use crate::index::{Index, SymbolRow, TypeRow};
 use crate::paths;
@@ -34,33 +33,7 @@ fn sources(folder: &Path, found: &mut BTreeSet<String>, depth: u32) -> anyhow::R
 
 /// Adds a source's identifiers. It is read as tokens, so that what macros take counts and comments don't.
 fn scan(text: &str, found: &mut BTreeSet<String>) -> anyhow::Result<()> {
-    let tokens = TokenStream::from_str(text).map_err(|error| anyhow!("it is not Rust: {error}"))?;
-    collect(tokens, found);
-    Ok(())
-}
-
-fn collect(tokens: TokenStream, found: &mut BTreeSet<String>) {
-    for token in tokens {
-        match token {
-            TokenTree::Group(group) => collect(group.stream(), found),
-            TokenTree::Ident(ident) => {
-                found.insert(ident.to_string());
-            }
-            TokenTree::Literal(literal) => {
-                let text = literal.to_string();
-                if text.starts_with('"') {
-                    found.extend(words(&text).map(str::to_owned));
-                }
-            }
-            TokenTree::Punct(_) => {}
-        }
-    }
-}
-
-/// What may be a name in a text.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
+    select::identifiers_and_words(text, found).map_err(|error| anyhow!("it is not Rust: {error}"))
 }
 
 /// What identifiers mean in one kernel: types by their Rust name and symbols, with all types that named members lead to.
