@@ -4,8 +4,14 @@ use ::kstruct::view::{Array, Part, Raw, View};
 /// `struct irq_info`: 16 bytes. arch/i386/pci/irq.c:4
 #[doc(alias = "irq_info")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct irq_info__arch_i386_pci_irq<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for irq_info__arch_i386_pci_irq<'_> {}
+impl ::core::clone::Clone for irq_info__arch_i386_pci_irq<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for irq_info__arch_i386_pci_irq<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct irq_info",
@@ -25,7 +31,7 @@ impl<'m> View<'m> for irq_info__arch_i386_pci_irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__arch_i386_pci_irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> irq_info__arch_i386_pci_irq<'m> {
@@ -57,8 +63,14 @@ impl<'m> irq_info__arch_i386_pci_irq<'m> {
 }
 /// `struct {...}`: 3 bytes. arch/i386/pci/irq.c:6
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct irq_info__irq<'m>(Raw<'m, 3>);
+impl ::core::marker::Copy for irq_info__irq<'_> {}
+impl ::core::clone::Clone for irq_info__irq<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for irq_info__irq<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -78,7 +90,7 @@ impl<'m> View<'m> for irq_info__irq<'m> {
 }
 impl ::core::fmt::Debug for irq_info__irq<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> irq_info__irq<'m> {

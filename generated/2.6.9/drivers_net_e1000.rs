@@ -50,8 +50,14 @@ impl ::core::fmt::Debug for e1000_mac_type {
 }
 /// `struct e1000_buffer`: 20 bytes. drivers/net/e1000/e1000.h:18
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct e1000_buffer<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for e1000_buffer<'_> {}
+impl ::core::clone::Clone for e1000_buffer<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for e1000_buffer<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct e1000_buffer",
@@ -71,7 +77,7 @@ impl<'m> View<'m> for e1000_buffer<'m> {
 }
 impl ::core::fmt::Debug for e1000_buffer<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> e1000_buffer<'m> {
@@ -103,8 +109,14 @@ impl<'m> e1000_buffer<'m> {
 }
 /// `struct e1000_desc_ring`: 32 bytes. drivers/net/e1000/e1000.h:26
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct e1000_desc_ring<'m>(Raw<'m, 32>);
+impl ::core::marker::Copy for e1000_desc_ring<'_> {}
+impl ::core::clone::Clone for e1000_desc_ring<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for e1000_desc_ring<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct e1000_desc_ring",
@@ -124,7 +136,7 @@ impl<'m> View<'m> for e1000_desc_ring<'m> {
 }
 impl ::core::fmt::Debug for e1000_desc_ring<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> e1000_desc_ring<'m> {
@@ -166,8 +178,14 @@ impl<'m> e1000_desc_ring<'m> {
 }
 /// `struct e1000_adapter`: 388 bytes. drivers/net/e1000/e1000.h:37
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct e1000_adapter<'m>(Raw<'m, 388>);
+impl ::core::marker::Copy for e1000_adapter<'_> {}
+impl ::core::clone::Clone for e1000_adapter<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for e1000_adapter<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct e1000_adapter",
@@ -194,7 +212,7 @@ impl<'m> View<'m> for e1000_adapter<'m> {
 }
 impl ::core::fmt::Debug for e1000_adapter<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> e1000_adapter<'m> {

@@ -6,8 +6,14 @@ use super::include_linux::list_head;
 /// `struct irq_info`: 12 bytes. drivers/serial/8250.c:6
 #[doc(alias = "irq_info")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct irq_info__drivers_serial_8250<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for irq_info__drivers_serial_8250<'_> {}
+impl ::core::clone::Clone for irq_info__drivers_serial_8250<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for irq_info__drivers_serial_8250<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct irq_info",
@@ -27,7 +33,7 @@ impl<'m> View<'m> for irq_info__drivers_serial_8250<'m> {
 }
 impl ::core::fmt::Debug for irq_info__drivers_serial_8250<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> irq_info__drivers_serial_8250<'m> {

@@ -5,8 +5,14 @@ use super::include_linux::task_struct;
 use super::opaque_types::{exec_domain, info, vm86_struct};
 /// `atomic_t`: 4 bytes. include/asm/atomic.h:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct atomic_t<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for atomic_t<'_> {}
+impl ::core::clone::Clone for atomic_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for atomic_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "atomic_t",
@@ -26,7 +32,7 @@ impl<'m> View<'m> for atomic_t<'m> {
 }
 impl ::core::fmt::Debug for atomic_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> atomic_t<'m> {
@@ -38,8 +44,14 @@ impl<'m> atomic_t<'m> {
 }
 /// `pgd_t`: 8 bytes. include/asm/page.h:16
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct pgd_t<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for pgd_t<'_> {}
+impl ::core::clone::Clone for pgd_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for pgd_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "pgd_t",
@@ -59,7 +71,7 @@ impl<'m> View<'m> for pgd_t<'m> {
 }
 impl ::core::fmt::Debug for pgd_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> pgd_t<'m> {
@@ -71,8 +83,14 @@ impl<'m> pgd_t<'m> {
 }
 /// `struct desc_struct`: 8 bytes. include/asm/processor.h:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct desc_struct<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for desc_struct<'_> {}
+impl ::core::clone::Clone for desc_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for desc_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct desc_struct",
@@ -92,7 +110,7 @@ impl<'m> View<'m> for desc_struct<'m> {
 }
 impl ::core::fmt::Debug for desc_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> desc_struct<'m> {
@@ -109,8 +127,14 @@ impl<'m> desc_struct<'m> {
 }
 /// `struct i387_fsave_struct`: 112 bytes. include/asm/processor.h:8
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct i387_fsave_struct<'m>(Raw<'m, 112>);
+impl ::core::marker::Copy for i387_fsave_struct<'_> {}
+impl ::core::clone::Clone for i387_fsave_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for i387_fsave_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct i387_fsave_struct",
@@ -130,7 +154,7 @@ impl<'m> View<'m> for i387_fsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> i387_fsave_struct<'m> {
@@ -182,8 +206,14 @@ impl<'m> i387_fsave_struct<'m> {
 }
 /// `struct i387_fxsave_struct`: 512 bytes. include/asm/processor.h:14
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct i387_fxsave_struct<'m>(Raw<'m, 512>);
+impl ::core::marker::Copy for i387_fxsave_struct<'_> {}
+impl ::core::clone::Clone for i387_fxsave_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for i387_fxsave_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct i387_fxsave_struct",
@@ -203,7 +233,7 @@ impl<'m> View<'m> for i387_fxsave_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_fxsave_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> i387_fxsave_struct<'m> {
@@ -275,8 +305,14 @@ impl<'m> i387_fxsave_struct<'m> {
 }
 /// `struct i387_soft_struct`: 124 bytes. include/asm/processor.h:25
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct i387_soft_struct<'m>(Raw<'m, 124>);
+impl ::core::marker::Copy for i387_soft_struct<'_> {}
+impl ::core::clone::Clone for i387_soft_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for i387_soft_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct i387_soft_struct",
@@ -296,7 +332,7 @@ impl<'m> View<'m> for i387_soft_struct<'m> {
 }
 impl ::core::fmt::Debug for i387_soft_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> i387_soft_struct<'m> {
@@ -383,8 +419,14 @@ impl<'m> i387_soft_struct<'m> {
 }
 /// `union i387_union`: 512 bytes. include/asm/processor.h:33
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct i387_union<'m>(Raw<'m, 512>);
+impl ::core::marker::Copy for i387_union<'_> {}
+impl ::core::clone::Clone for i387_union<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for i387_union<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union i387_union",
@@ -408,7 +450,7 @@ impl<'m> View<'m> for i387_union<'m> {
 }
 impl ::core::fmt::Debug for i387_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> i387_union<'m> {
@@ -430,8 +472,14 @@ impl<'m> i387_union<'m> {
 }
 /// `mm_segment_t`: 4 bytes. include/asm/processor.h:39
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct mm_segment_t<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for mm_segment_t<'_> {}
+impl ::core::clone::Clone for mm_segment_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for mm_segment_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "mm_segment_t",
@@ -451,7 +499,7 @@ impl<'m> View<'m> for mm_segment_t<'m> {
 }
 impl ::core::fmt::Debug for mm_segment_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> mm_segment_t<'m> {
@@ -463,8 +511,14 @@ impl<'m> mm_segment_t<'m> {
 }
 /// `struct thread_struct`: 656 bytes. include/asm/processor.h:45
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct thread_struct<'m>(Raw<'m, 656>);
+impl ::core::marker::Copy for thread_struct<'_> {}
+impl ::core::clone::Clone for thread_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for thread_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct thread_struct",
@@ -487,7 +541,7 @@ impl<'m> View<'m> for thread_struct<'m> {
 }
 impl ::core::fmt::Debug for thread_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> thread_struct<'m> {
@@ -604,8 +658,14 @@ impl<'m> thread_struct<'m> {
 }
 /// `spinlock_t`: 8 bytes. include/asm/spinlock.h:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct spinlock_t<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for spinlock_t<'_> {}
+impl ::core::clone::Clone for spinlock_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for spinlock_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "spinlock_t",
@@ -625,7 +685,7 @@ impl<'m> View<'m> for spinlock_t<'m> {
 }
 impl ::core::fmt::Debug for spinlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> spinlock_t<'m> {
@@ -642,8 +702,14 @@ impl<'m> spinlock_t<'m> {
 }
 /// `rwlock_t`: 8 bytes. include/asm/spinlock.h:10
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rwlock_t<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for rwlock_t<'_> {}
+impl ::core::clone::Clone for rwlock_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rwlock_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "rwlock_t",
@@ -663,7 +729,7 @@ impl<'m> View<'m> for rwlock_t<'m> {
 }
 impl ::core::fmt::Debug for rwlock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rwlock_t<'m> {
@@ -680,8 +746,14 @@ impl<'m> rwlock_t<'m> {
 }
 /// `struct restart_block`: 20 bytes. include/asm/thread_info.h:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct restart_block<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for restart_block<'_> {}
+impl ::core::clone::Clone for restart_block<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for restart_block<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct restart_block",
@@ -701,7 +773,7 @@ impl<'m> View<'m> for restart_block<'m> {
 }
 impl ::core::fmt::Debug for restart_block<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> restart_block<'m> {
@@ -734,8 +806,14 @@ impl<'m> restart_block<'m> {
 }
 /// `struct thread_info`: 68 bytes. include/asm/thread_info.h:18
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct thread_info<'m>(Raw<'m, 68>);
+impl ::core::marker::Copy for thread_info<'_> {}
+impl ::core::clone::Clone for thread_info<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for thread_info<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct thread_info",
@@ -758,7 +836,7 @@ impl<'m> View<'m> for thread_info<'m> {
 }
 impl ::core::fmt::Debug for thread_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> thread_info<'m> {

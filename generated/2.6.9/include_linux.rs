@@ -19,8 +19,14 @@ use super::opaque_types::{
 };
 /// `struct aio_ring_info`: 64 bytes. include/linux/aio.h:10
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct aio_ring_info<'m>(Raw<'m, 64>);
+impl ::core::marker::Copy for aio_ring_info<'_> {}
+impl ::core::clone::Clone for aio_ring_info<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for aio_ring_info<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct aio_ring_info",
@@ -40,7 +46,7 @@ impl<'m> View<'m> for aio_ring_info<'m> {
 }
 impl ::core::fmt::Debug for aio_ring_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> aio_ring_info<'m> {
@@ -87,8 +93,14 @@ impl<'m> aio_ring_info<'m> {
 }
 /// `struct kioctx`: 192 bytes. include/linux/aio.h:20
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct kioctx<'m>(Raw<'m, 192>);
+impl ::core::marker::Copy for kioctx<'_> {}
+impl ::core::clone::Clone for kioctx<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for kioctx<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct kioctx",
@@ -115,7 +127,7 @@ impl<'m> View<'m> for kioctx<'m> {
 }
 impl ::core::fmt::Debug for kioctx<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> kioctx<'m> {
@@ -187,8 +199,14 @@ impl<'m> kioctx<'m> {
 }
 /// `struct kref`: 4 bytes. include/linux/device.h:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct kref<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for kref<'_> {}
+impl ::core::clone::Clone for kref<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for kref<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct kref",
@@ -208,7 +226,7 @@ impl<'m> View<'m> for kref<'m> {
 }
 impl ::core::fmt::Debug for kref<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> kref<'m> {
@@ -220,8 +238,14 @@ impl<'m> kref<'m> {
 }
 /// `struct kobject`: 52 bytes. include/linux/device.h:17
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct kobject<'m>(Raw<'m, 52>);
+impl ::core::marker::Copy for kobject<'_> {}
+impl ::core::clone::Clone for kobject<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for kobject<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct kobject",
@@ -244,7 +268,7 @@ impl<'m> View<'m> for kobject<'m> {
 }
 impl ::core::fmt::Debug for kobject<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> kobject<'m> {
@@ -291,8 +315,14 @@ impl<'m> kobject<'m> {
 }
 /// `struct class_device`: 92 bytes. include/linux/device.h:28
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct class_device<'m>(Raw<'m, 92>);
+impl ::core::marker::Copy for class_device<'_> {}
+impl ::core::clone::Clone for class_device<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for class_device<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct class_device",
@@ -315,7 +345,7 @@ impl<'m> View<'m> for class_device<'m> {
 }
 impl ::core::fmt::Debug for class_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> class_device<'m> {
@@ -352,8 +382,14 @@ impl<'m> class_device<'m> {
 }
 /// `struct ifmap`: 16 bytes. include/linux/if.h:19
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ifmap<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for ifmap<'_> {}
+impl ::core::clone::Clone for ifmap<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ifmap<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ifmap",
@@ -373,7 +409,7 @@ impl<'m> View<'m> for ifmap<'m> {
 }
 impl ::core::fmt::Debug for ifmap<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ifmap<'m> {
@@ -410,8 +446,14 @@ impl<'m> ifmap<'m> {
 }
 /// `struct in6_addr`: 16 bytes. include/linux/in6.h:6
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct in6_addr<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for in6_addr<'_> {}
+impl ::core::clone::Clone for in6_addr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for in6_addr<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct in6_addr",
@@ -431,7 +473,7 @@ impl<'m> View<'m> for in6_addr<'m> {
 }
 impl ::core::fmt::Debug for in6_addr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> in6_addr<'m> {
@@ -443,8 +485,14 @@ impl<'m> in6_addr<'m> {
 }
 /// `union {...}`: 16 bytes. include/linux/in6.h:7
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct in6_addr__in6_u<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for in6_addr__in6_u<'_> {}
+impl ::core::clone::Clone for in6_addr__in6_u<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for in6_addr__in6_u<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union {...}",
@@ -464,7 +512,7 @@ impl<'m> View<'m> for in6_addr__in6_u<'m> {
 }
 impl ::core::fmt::Debug for in6_addr__in6_u<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> in6_addr__in6_u<'m> {
@@ -486,8 +534,14 @@ impl<'m> in6_addr__in6_u<'m> {
 }
 /// `struct ipv4_devconf`: 80 bytes. include/linux/inetdevice.h:17
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ipv4_devconf<'m>(Raw<'m, 80>);
+impl ::core::marker::Copy for ipv4_devconf<'_> {}
+impl ::core::clone::Clone for ipv4_devconf<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ipv4_devconf<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ipv4_devconf",
@@ -507,7 +561,7 @@ impl<'m> View<'m> for ipv4_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv4_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ipv4_devconf<'m> {
@@ -614,8 +668,14 @@ impl<'m> ipv4_devconf<'m> {
 }
 /// `struct in_device`: 220 bytes. include/linux/inetdevice.h:42
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct in_device<'m>(Raw<'m, 220>);
+impl ::core::marker::Copy for in_device<'_> {}
+impl ::core::clone::Clone for in_device<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for in_device<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct in_device",
@@ -642,7 +702,7 @@ impl<'m> View<'m> for in_device<'m> {
 }
 impl ::core::fmt::Debug for in_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> in_device<'m> {
@@ -744,8 +804,14 @@ impl<'m> in_device<'m> {
 }
 /// `struct in_ifaddr`: 56 bytes. include/linux/inetdevice.h:65
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct in_ifaddr<'m>(Raw<'m, 56>);
+impl ::core::marker::Copy for in_ifaddr<'_> {}
+impl ::core::clone::Clone for in_ifaddr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for in_ifaddr<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct in_ifaddr",
@@ -765,7 +831,7 @@ impl<'m> View<'m> for in_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for in_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> in_ifaddr<'m> {
@@ -832,8 +898,14 @@ impl<'m> in_ifaddr<'m> {
 }
 /// `struct ipv6_devconf`: 72 bytes. include/linux/ipv6.h:7
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ipv6_devconf<'m>(Raw<'m, 72>);
+impl ::core::marker::Copy for ipv6_devconf<'_> {}
+impl ::core::clone::Clone for ipv6_devconf<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ipv6_devconf<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ipv6_devconf",
@@ -853,7 +925,7 @@ impl<'m> View<'m> for ipv6_devconf<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devconf<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ipv6_devconf<'m> {
@@ -950,8 +1022,14 @@ impl<'m> ipv6_devconf<'m> {
 }
 /// `struct ipv6hdr`: 40 bytes. include/linux/ipv6.h:29
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ipv6hdr<'m>(Raw<'m, 40>);
+impl ::core::marker::Copy for ipv6hdr<'_> {}
+impl ::core::clone::Clone for ipv6hdr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ipv6hdr<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ipv6hdr",
@@ -971,7 +1049,7 @@ impl<'m> View<'m> for ipv6hdr<'m> {
 }
 impl ::core::fmt::Debug for ipv6hdr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ipv6hdr<'m> {
@@ -1018,8 +1096,14 @@ impl<'m> ipv6hdr<'m> {
 }
 /// `struct list_head`: 8 bytes. include/linux/list.h:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct list_head<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for list_head<'_> {}
+impl ::core::clone::Clone for list_head<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for list_head<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct list_head",
@@ -1039,7 +1123,7 @@ impl<'m> View<'m> for list_head<'m> {
 }
 impl ::core::fmt::Debug for list_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> list_head<'m> {
@@ -1056,8 +1140,14 @@ impl<'m> list_head<'m> {
 }
 /// `struct hlist_head`: 4 bytes. include/linux/list.h:10
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct hlist_head<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for hlist_head<'_> {}
+impl ::core::clone::Clone for hlist_head<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for hlist_head<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct hlist_head",
@@ -1077,7 +1167,7 @@ impl<'m> View<'m> for hlist_head<'m> {
 }
 impl ::core::fmt::Debug for hlist_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> hlist_head<'m> {
@@ -1089,8 +1179,14 @@ impl<'m> hlist_head<'m> {
 }
 /// `struct hlist_node`: 8 bytes. include/linux/list.h:14
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct hlist_node<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for hlist_node<'_> {}
+impl ::core::clone::Clone for hlist_node<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for hlist_node<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct hlist_node",
@@ -1110,7 +1206,7 @@ impl<'m> View<'m> for hlist_node<'m> {
 }
 impl ::core::fmt::Debug for hlist_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> hlist_node<'m> {
@@ -1127,8 +1223,14 @@ impl<'m> hlist_node<'m> {
 }
 /// `struct mempolicy`: 0 bytes. include/linux/mempolicy.h:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct mempolicy<'m>(Raw<'m, 0>);
+impl ::core::marker::Copy for mempolicy<'_> {}
+impl ::core::clone::Clone for mempolicy<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for mempolicy<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct mempolicy",
@@ -1148,13 +1250,19 @@ impl<'m> View<'m> for mempolicy<'m> {
 }
 impl ::core::fmt::Debug for mempolicy<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 /// `struct net_device_stats`: 92 bytes. include/linux/netdevice.h:31
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct net_device_stats<'m>(Raw<'m, 92>);
+impl ::core::marker::Copy for net_device_stats<'_> {}
+impl ::core::clone::Clone for net_device_stats<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for net_device_stats<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct net_device_stats",
@@ -1174,7 +1282,7 @@ impl<'m> View<'m> for net_device_stats<'m> {
 }
 impl ::core::fmt::Debug for net_device_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> net_device_stats<'m> {
@@ -1296,8 +1404,14 @@ impl<'m> net_device_stats<'m> {
 }
 /// `struct netif_rx_stats`: 40 bytes. include/linux/netdevice.h:57
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct netif_rx_stats<'m>(Raw<'m, 40>);
+impl ::core::marker::Copy for netif_rx_stats<'_> {}
+impl ::core::clone::Clone for netif_rx_stats<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for netif_rx_stats<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct netif_rx_stats",
@@ -1317,7 +1431,7 @@ impl<'m> View<'m> for netif_rx_stats<'m> {
 }
 impl ::core::fmt::Debug for netif_rx_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> netif_rx_stats<'m> {
@@ -1374,8 +1488,14 @@ impl<'m> netif_rx_stats<'m> {
 }
 /// `struct dev_mc_list`: 48 bytes. include/linux/netdevice.h:72
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct dev_mc_list<'m>(Raw<'m, 48>);
+impl ::core::marker::Copy for dev_mc_list<'_> {}
+impl ::core::clone::Clone for dev_mc_list<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for dev_mc_list<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct dev_mc_list",
@@ -1395,7 +1515,7 @@ impl<'m> View<'m> for dev_mc_list<'m> {
 }
 impl ::core::fmt::Debug for dev_mc_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> dev_mc_list<'m> {
@@ -1427,8 +1547,14 @@ impl<'m> dev_mc_list<'m> {
 }
 /// `struct hh_cache`: 60 bytes. include/linux/netdevice.h:80
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct hh_cache<'m>(Raw<'m, 60>);
+impl ::core::marker::Copy for hh_cache<'_> {}
+impl ::core::clone::Clone for hh_cache<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for hh_cache<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct hh_cache",
@@ -1451,7 +1577,7 @@ impl<'m> View<'m> for hh_cache<'m> {
 }
 impl ::core::fmt::Debug for hh_cache<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> hh_cache<'m> {
@@ -1534,8 +1660,14 @@ impl ::core::fmt::Debug for netdev_state_t {
 }
 /// `struct net_device`: 560 bytes. include/linux/netdevice.h:101
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct net_device<'m>(Raw<'m, 560>);
+impl ::core::marker::Copy for net_device<'_> {}
+impl ::core::clone::Clone for net_device<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for net_device<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct net_device",
@@ -1562,7 +1694,7 @@ impl<'m> View<'m> for net_device<'m> {
 }
 impl ::core::fmt::Debug for net_device<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> net_device<'m> {
@@ -2056,8 +2188,14 @@ impl ::core::fmt::Debug for net_device__reg_state {
 }
 /// `struct packet_type`: 24 bytes. include/linux/netdevice.h:205
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct packet_type<'m>(Raw<'m, 24>);
+impl ::core::marker::Copy for packet_type<'_> {}
+impl ::core::clone::Clone for packet_type<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for packet_type<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct packet_type",
@@ -2077,7 +2215,7 @@ impl<'m> View<'m> for packet_type<'m> {
 }
 impl ::core::fmt::Debug for packet_type<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> packet_type<'m> {
@@ -2110,8 +2248,14 @@ impl<'m> packet_type<'m> {
 }
 /// `struct softnet_data`: 608 bytes. include/linux/netdevice.h:213
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct softnet_data<'m>(Raw<'m, 608>);
+impl ::core::marker::Copy for softnet_data<'_> {}
+impl ::core::clone::Clone for softnet_data<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for softnet_data<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct softnet_data",
@@ -2135,7 +2279,7 @@ impl<'m> View<'m> for softnet_data<'m> {
 }
 impl ::core::fmt::Debug for softnet_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> softnet_data<'m> {
@@ -2221,8 +2365,14 @@ impl ::core::fmt::Debug for pid_type {
 }
 /// `struct pid`: 20 bytes. include/linux/pid.h:14
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct pid<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for pid<'_> {}
+impl ::core::clone::Clone for pid<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for pid<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct pid",
@@ -2245,7 +2395,7 @@ impl<'m> View<'m> for pid<'m> {
 }
 impl ::core::fmt::Debug for pid<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> pid<'m> {
@@ -2267,8 +2417,14 @@ impl<'m> pid<'m> {
 }
 /// `struct tc_stats`: 36 bytes. include/linux/pkt_sched.h:10
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct tc_stats<'m>(Raw<'m, 36>);
+impl ::core::marker::Copy for tc_stats<'_> {}
+impl ::core::clone::Clone for tc_stats<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for tc_stats<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct tc_stats",
@@ -2288,7 +2444,7 @@ impl<'m> View<'m> for tc_stats<'m> {
 }
 impl ::core::fmt::Debug for tc_stats<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> tc_stats<'m> {
@@ -2335,8 +2491,14 @@ impl<'m> tc_stats<'m> {
 }
 /// `struct rcu_head`: 8 bytes. include/linux/rcupdate.h:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rcu_head<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for rcu_head<'_> {}
+impl ::core::clone::Clone for rcu_head<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rcu_head<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct rcu_head",
@@ -2356,7 +2518,7 @@ impl<'m> View<'m> for rcu_head<'m> {
 }
 impl ::core::fmt::Debug for rcu_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rcu_head<'m> {
@@ -2373,8 +2535,14 @@ impl<'m> rcu_head<'m> {
 }
 /// `struct rb_node`: 16 bytes. include/linux/sched.h:53
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rb_node<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for rb_node<'_> {}
+impl ::core::clone::Clone for rb_node<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rb_node<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct rb_node",
@@ -2394,7 +2562,7 @@ impl<'m> View<'m> for rb_node<'m> {
 }
 impl ::core::fmt::Debug for rb_node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rb_node<'m> {
@@ -2421,8 +2589,14 @@ impl<'m> rb_node<'m> {
 }
 /// `struct rb_root`: 4 bytes. include/linux/sched.h:60
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rb_root<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for rb_root<'_> {}
+impl ::core::clone::Clone for rb_root<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rb_root<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct rb_root",
@@ -2442,7 +2616,7 @@ impl<'m> View<'m> for rb_root<'m> {
 }
 impl ::core::fmt::Debug for rb_root<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rb_root<'m> {
@@ -2454,8 +2628,14 @@ impl<'m> rb_root<'m> {
 }
 /// `mm_context_t`: 44 bytes. include/linux/sched.h:65
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct mm_context_t<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for mm_context_t<'_> {}
+impl ::core::clone::Clone for mm_context_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for mm_context_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "mm_context_t",
@@ -2478,7 +2658,7 @@ impl<'m> View<'m> for mm_context_t<'m> {
 }
 impl ::core::fmt::Debug for mm_context_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> mm_context_t<'m> {
@@ -2510,8 +2690,14 @@ impl<'m> mm_context_t<'m> {
 }
 /// `struct mm_struct`: 624 bytes. include/linux/sched.h:73
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct mm_struct<'m>(Raw<'m, 624>);
+impl ::core::marker::Copy for mm_struct<'_> {}
+impl ::core::clone::Clone for mm_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for mm_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct mm_struct",
@@ -2542,7 +2728,7 @@ impl<'m> View<'m> for mm_struct<'m> {
 }
 impl ::core::fmt::Debug for mm_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> mm_struct<'m> {
@@ -2784,8 +2970,14 @@ impl<'m> mm_struct<'m> {
 }
 /// `sigset_t`: 8 bytes. include/linux/sched.h:109
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sigset_t<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for sigset_t<'_> {}
+impl ::core::clone::Clone for sigset_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sigset_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "sigset_t",
@@ -2805,7 +2997,7 @@ impl<'m> View<'m> for sigset_t<'m> {
 }
 impl ::core::fmt::Debug for sigset_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sigset_t<'m> {
@@ -2817,8 +3009,14 @@ impl<'m> sigset_t<'m> {
 }
 /// `struct sigpending`: 16 bytes. include/linux/sched.h:113
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sigpending<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for sigpending<'_> {}
+impl ::core::clone::Clone for sigpending<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sigpending<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sigpending",
@@ -2841,7 +3039,7 @@ impl<'m> View<'m> for sigpending<'m> {
 }
 impl ::core::fmt::Debug for sigpending<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sigpending<'m> {
@@ -2858,8 +3056,14 @@ impl<'m> sigpending<'m> {
 }
 /// `struct signal_struct`: 124 bytes. include/linux/sched.h:118
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct signal_struct<'m>(Raw<'m, 124>);
+impl ::core::marker::Copy for signal_struct<'_> {}
+impl ::core::clone::Clone for signal_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for signal_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct signal_struct",
@@ -2883,7 +3087,7 @@ impl<'m> View<'m> for signal_struct<'m> {
 }
 impl ::core::fmt::Debug for signal_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> signal_struct<'m> {
@@ -3025,8 +3229,14 @@ impl<'m> signal_struct<'m> {
 }
 /// `struct user_struct`: 44 bytes. include/linux/sched.h:139
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct user_struct<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for user_struct<'_> {}
+impl ::core::clone::Clone for user_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for user_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct user_struct",
@@ -3049,7 +3259,7 @@ impl<'m> View<'m> for user_struct<'m> {
 }
 impl ::core::fmt::Debug for user_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> user_struct<'m> {
@@ -3106,8 +3316,14 @@ impl<'m> user_struct<'m> {
 }
 /// `struct group_info`: 140 bytes. include/linux/sched.h:152
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct group_info<'m>(Raw<'m, 140>);
+impl ::core::marker::Copy for group_info<'_> {}
+impl ::core::clone::Clone for group_info<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for group_info<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct group_info",
@@ -3127,7 +3343,7 @@ impl<'m> View<'m> for group_info<'m> {
 }
 impl ::core::fmt::Debug for group_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> group_info<'m> {
@@ -3159,8 +3375,14 @@ impl<'m> group_info<'m> {
 }
 /// `struct rlimit`: 8 bytes. include/linux/sched.h:160
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rlimit<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for rlimit<'_> {}
+impl ::core::clone::Clone for rlimit<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rlimit<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct rlimit",
@@ -3180,7 +3402,7 @@ impl<'m> View<'m> for rlimit<'m> {
 }
 impl ::core::fmt::Debug for rlimit<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rlimit<'m> {
@@ -3197,8 +3419,14 @@ impl<'m> rlimit<'m> {
 }
 /// `struct sysv_sem`: 4 bytes. include/linux/sched.h:165
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sysv_sem<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for sysv_sem<'_> {}
+impl ::core::clone::Clone for sysv_sem<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sysv_sem<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sysv_sem",
@@ -3218,7 +3446,7 @@ impl<'m> View<'m> for sysv_sem<'m> {
 }
 impl ::core::fmt::Debug for sysv_sem<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sysv_sem<'m> {
@@ -3230,8 +3458,14 @@ impl<'m> sysv_sem<'m> {
 }
 /// `struct task_struct`: 1408 bytes. include/linux/sched.h:169
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct task_struct<'m>(Raw<'m, 1408>);
+impl ::core::marker::Copy for task_struct<'_> {}
+impl ::core::clone::Clone for task_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for task_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct task_struct",
@@ -3265,7 +3499,7 @@ impl<'m> View<'m> for task_struct<'m> {
 }
 impl ::core::fmt::Debug for task_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> task_struct<'m> {
@@ -3817,8 +4051,14 @@ impl<'m> task_struct<'m> {
 }
 /// `union thread_union`: 4096 bytes. include/linux/sched.h:260
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct thread_union<'m>(Raw<'m, 4096>);
+impl ::core::marker::Copy for thread_union<'_> {}
+impl ::core::clone::Clone for thread_union<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for thread_union<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union thread_union",
@@ -3838,7 +4078,7 @@ impl<'m> View<'m> for thread_union<'m> {
 }
 impl ::core::fmt::Debug for thread_union<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> thread_union<'m> {
@@ -3855,8 +4095,14 @@ impl<'m> thread_union<'m> {
 }
 /// `struct nf_conntrack`: 8 bytes. include/linux/skbuff.h:24
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct nf_conntrack<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for nf_conntrack<'_> {}
+impl ::core::clone::Clone for nf_conntrack<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for nf_conntrack<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct nf_conntrack",
@@ -3876,7 +4122,7 @@ impl<'m> View<'m> for nf_conntrack<'m> {
 }
 impl ::core::fmt::Debug for nf_conntrack<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> nf_conntrack<'m> {
@@ -3894,8 +4140,14 @@ impl<'m> nf_conntrack<'m> {
 }
 /// `struct sk_buff_head`: 20 bytes. include/linux/skbuff.h:29
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sk_buff_head<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for sk_buff_head<'_> {}
+impl ::core::clone::Clone for sk_buff_head<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sk_buff_head<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sk_buff_head",
@@ -3915,7 +4167,7 @@ impl<'m> View<'m> for sk_buff_head<'m> {
 }
 impl ::core::fmt::Debug for sk_buff_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sk_buff_head<'m> {
@@ -3942,8 +4194,14 @@ impl<'m> sk_buff_head<'m> {
 }
 /// `struct skb_frag_struct`: 8 bytes. include/linux/skbuff.h:40
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct skb_frag_struct<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for skb_frag_struct<'_> {}
+impl ::core::clone::Clone for skb_frag_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for skb_frag_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct skb_frag_struct",
@@ -3963,7 +4221,7 @@ impl<'m> View<'m> for skb_frag_struct<'m> {
 }
 impl ::core::fmt::Debug for skb_frag_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> skb_frag_struct<'m> {
@@ -3985,8 +4243,14 @@ impl<'m> skb_frag_struct<'m> {
 }
 /// `struct skb_shared_info`: 160 bytes. include/linux/skbuff.h:46
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct skb_shared_info<'m>(Raw<'m, 160>);
+impl ::core::marker::Copy for skb_shared_info<'_> {}
+impl ::core::clone::Clone for skb_shared_info<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for skb_shared_info<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct skb_shared_info",
@@ -4009,7 +4273,7 @@ impl<'m> View<'m> for skb_shared_info<'m> {
 }
 impl ::core::fmt::Debug for skb_shared_info<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> skb_shared_info<'m> {
@@ -4046,8 +4310,14 @@ impl<'m> skb_shared_info<'m> {
 }
 /// `struct sk_buff`: 176 bytes. include/linux/skbuff.h:55
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sk_buff<'m>(Raw<'m, 176>);
+impl ::core::marker::Copy for sk_buff<'_> {}
+impl ::core::clone::Clone for sk_buff<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sk_buff<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sk_buff",
@@ -4073,7 +4343,7 @@ impl<'m> View<'m> for sk_buff<'m> {
 }
 impl ::core::fmt::Debug for sk_buff<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sk_buff<'m> {
@@ -4270,8 +4540,14 @@ impl<'m> sk_buff<'m> {
 }
 /// `union {...}`: 4 bytes. include/linux/skbuff.h:64
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sk_buff__h<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for sk_buff__h<'_> {}
+impl ::core::clone::Clone for sk_buff__h<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sk_buff__h<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union {...}",
@@ -4291,7 +4567,7 @@ impl<'m> View<'m> for sk_buff__h<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__h<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sk_buff__h<'m> {
@@ -4333,8 +4609,14 @@ impl<'m> sk_buff__h<'m> {
 }
 /// `union {...}`: 4 bytes. include/linux/skbuff.h:73
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sk_buff__nh<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for sk_buff__nh<'_> {}
+impl ::core::clone::Clone for sk_buff__nh<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sk_buff__nh<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union {...}",
@@ -4354,7 +4636,7 @@ impl<'m> View<'m> for sk_buff__nh<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__nh<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sk_buff__nh<'m> {
@@ -4381,8 +4663,14 @@ impl<'m> sk_buff__nh<'m> {
 }
 /// `union {...}`: 4 bytes. include/linux/skbuff.h:79
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sk_buff__mac<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for sk_buff__mac<'_> {}
+impl ::core::clone::Clone for sk_buff__mac<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sk_buff__mac<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union {...}",
@@ -4402,7 +4690,7 @@ impl<'m> View<'m> for sk_buff__mac<'m> {
 }
 impl ::core::fmt::Debug for sk_buff__mac<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sk_buff__mac<'m> {
@@ -4414,8 +4702,14 @@ impl<'m> sk_buff__mac<'m> {
 }
 /// `cpumask_t`: 4 bytes. include/linux/threads.h:6
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct cpumask_t<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for cpumask_t<'_> {}
+impl ::core::clone::Clone for cpumask_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for cpumask_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "cpumask_t",
@@ -4435,7 +4729,7 @@ impl<'m> View<'m> for cpumask_t<'m> {
 }
 impl ::core::fmt::Debug for cpumask_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> cpumask_t<'m> {
@@ -4447,8 +4741,14 @@ impl<'m> cpumask_t<'m> {
 }
 /// `struct timespec`: 8 bytes. include/linux/time.h:8
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct timespec<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for timespec<'_> {}
+impl ::core::clone::Clone for timespec<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for timespec<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct timespec",
@@ -4468,7 +4768,7 @@ impl<'m> View<'m> for timespec<'m> {
 }
 impl ::core::fmt::Debug for timespec<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> timespec<'m> {
@@ -4485,8 +4785,14 @@ impl<'m> timespec<'m> {
 }
 /// `struct timeval`: 8 bytes. include/linux/time.h:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct timeval<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for timeval<'_> {}
+impl ::core::clone::Clone for timeval<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for timeval<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct timeval",
@@ -4506,7 +4812,7 @@ impl<'m> View<'m> for timeval<'m> {
 }
 impl ::core::fmt::Debug for timeval<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> timeval<'m> {
@@ -4523,8 +4829,14 @@ impl<'m> timeval<'m> {
 }
 /// `struct timer_list`: 36 bytes. include/linux/timer.h:9
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct timer_list<'m>(Raw<'m, 36>);
+impl ::core::marker::Copy for timer_list<'_> {}
+impl ::core::clone::Clone for timer_list<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for timer_list<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct timer_list",
@@ -4547,7 +4859,7 @@ impl<'m> View<'m> for timer_list<'m> {
 }
 impl ::core::fmt::Debug for timer_list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> timer_list<'m> {
@@ -4589,8 +4901,14 @@ impl<'m> timer_list<'m> {
 }
 /// `struct work_struct`: 60 bytes. include/linux/timer.h:19
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct work_struct<'m>(Raw<'m, 60>);
+impl ::core::marker::Copy for work_struct<'_> {}
+impl ::core::clone::Clone for work_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for work_struct<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct work_struct",
@@ -4613,7 +4931,7 @@ impl<'m> View<'m> for work_struct<'m> {
 }
 impl ::core::fmt::Debug for work_struct<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> work_struct<'m> {
@@ -4650,8 +4968,14 @@ impl<'m> work_struct<'m> {
 }
 /// `struct new_utsname`: 390 bytes. include/linux/utsname.h:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct new_utsname<'m>(Raw<'m, 390>);
+impl ::core::marker::Copy for new_utsname<'_> {}
+impl ::core::clone::Clone for new_utsname<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for new_utsname<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct new_utsname",
@@ -4671,7 +4995,7 @@ impl<'m> View<'m> for new_utsname<'m> {
 }
 impl ::core::fmt::Debug for new_utsname<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> new_utsname<'m> {
@@ -4708,8 +5032,14 @@ impl<'m> new_utsname<'m> {
 }
 /// `struct __wait_queue`: 20 bytes. include/linux/wait.h:9
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct __wait_queue<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for __wait_queue<'_> {}
+impl ::core::clone::Clone for __wait_queue<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for __wait_queue<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct __wait_queue",
@@ -4729,7 +5059,7 @@ impl<'m> View<'m> for __wait_queue<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> __wait_queue<'m> {
@@ -4756,8 +5086,14 @@ impl<'m> __wait_queue<'m> {
 }
 /// `struct __wait_queue_head`: 16 bytes. include/linux/wait.h:16
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct __wait_queue_head<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for __wait_queue_head<'_> {}
+impl ::core::clone::Clone for __wait_queue_head<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for __wait_queue_head<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct __wait_queue_head",
@@ -4780,7 +5116,7 @@ impl<'m> View<'m> for __wait_queue_head<'m> {
 }
 impl ::core::fmt::Debug for __wait_queue_head<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> __wait_queue_head<'m> {
@@ -4797,8 +5133,14 @@ impl<'m> __wait_queue_head<'m> {
 }
 /// `struct completion`: 20 bytes. include/linux/wait.h:22
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct completion<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for completion<'_> {}
+impl ::core::clone::Clone for completion<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for completion<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct completion",
@@ -4818,7 +5160,7 @@ impl<'m> View<'m> for completion<'m> {
 }
 impl ::core::fmt::Debug for completion<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> completion<'m> {
@@ -4835,8 +5177,14 @@ impl<'m> completion<'m> {
 }
 /// `struct semaphore`: 24 bytes. include/linux/wait.h:27
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct semaphore<'m>(Raw<'m, 24>);
+impl ::core::marker::Copy for semaphore<'_> {}
+impl ::core::clone::Clone for semaphore<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for semaphore<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct semaphore",
@@ -4859,7 +5207,7 @@ impl<'m> View<'m> for semaphore<'m> {
 }
 impl ::core::fmt::Debug for semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> semaphore<'m> {
@@ -4881,8 +5229,14 @@ impl<'m> semaphore<'m> {
 }
 /// `struct rw_semaphore`: 20 bytes. include/linux/wait.h:33
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct rw_semaphore<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for rw_semaphore<'_> {}
+impl ::core::clone::Clone for rw_semaphore<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for rw_semaphore<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct rw_semaphore",
@@ -4905,7 +5259,7 @@ impl<'m> View<'m> for rw_semaphore<'m> {
 }
 impl ::core::fmt::Debug for rw_semaphore<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> rw_semaphore<'m> {

@@ -15,8 +15,14 @@ use super::opaque_types::{
 };
 /// `struct dst_entry`: 140 bytes. include/net/dst.h:12
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct dst_entry<'m>(Raw<'m, 140>);
+impl ::core::marker::Copy for dst_entry<'_> {}
+impl ::core::clone::Clone for dst_entry<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for dst_entry<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct dst_entry",
@@ -39,7 +45,7 @@ impl<'m> View<'m> for dst_entry<'m> {
 }
 impl ::core::fmt::Debug for dst_entry<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> dst_entry<'m> {
@@ -171,8 +177,14 @@ impl<'m> dst_entry<'m> {
 }
 /// `struct inet6_ifaddr`: 120 bytes. include/net/if_inet6.h:20
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct inet6_ifaddr<'m>(Raw<'m, 120>);
+impl ::core::marker::Copy for inet6_ifaddr<'_> {}
+impl ::core::clone::Clone for inet6_ifaddr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for inet6_ifaddr<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct inet6_ifaddr",
@@ -197,7 +209,7 @@ impl<'m> View<'m> for inet6_ifaddr<'m> {
 }
 impl ::core::fmt::Debug for inet6_ifaddr<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> inet6_ifaddr<'m> {
@@ -305,8 +317,14 @@ impl<'m> inet6_ifaddr<'m> {
 }
 /// `struct ipv6_devstat`: 12 bytes. include/net/if_inet6.h:43
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ipv6_devstat<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for ipv6_devstat<'_> {}
+impl ::core::clone::Clone for ipv6_devstat<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ipv6_devstat<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ipv6_devstat",
@@ -326,7 +344,7 @@ impl<'m> View<'m> for ipv6_devstat<'m> {
 }
 impl ::core::fmt::Debug for ipv6_devstat<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ipv6_devstat<'m> {
@@ -343,8 +361,14 @@ impl<'m> ipv6_devstat<'m> {
 }
 /// `struct inet6_dev`: 308 bytes. include/net/if_inet6.h:48
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct inet6_dev<'m>(Raw<'m, 308>);
+impl ::core::marker::Copy for inet6_dev<'_> {}
+impl ::core::clone::Clone for inet6_dev<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for inet6_dev<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct inet6_dev",
@@ -370,7 +394,7 @@ impl<'m> View<'m> for inet6_dev<'m> {
 }
 impl ::core::fmt::Debug for inet6_dev<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> inet6_dev<'m> {
@@ -517,8 +541,14 @@ impl<'m> inet6_dev<'m> {
 }
 /// `struct neigh_parms`: 92 bytes. include/net/neighbour.h:10
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct neigh_parms<'m>(Raw<'m, 92>);
+impl ::core::marker::Copy for neigh_parms<'_> {}
+impl ::core::clone::Clone for neigh_parms<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for neigh_parms<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct neigh_parms",
@@ -541,7 +571,7 @@ impl<'m> View<'m> for neigh_parms<'m> {
 }
 impl ::core::fmt::Debug for neigh_parms<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> neigh_parms<'m> {
@@ -659,8 +689,14 @@ impl<'m> neigh_parms<'m> {
 }
 /// `struct neighbour`: 148 bytes. include/net/neighbour.h:35
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct neighbour<'m>(Raw<'m, 148>);
+impl ::core::marker::Copy for neighbour<'_> {}
+impl ::core::clone::Clone for neighbour<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for neighbour<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct neighbour",
@@ -685,7 +721,7 @@ impl<'m> View<'m> for neighbour<'m> {
 }
 impl ::core::fmt::Debug for neighbour<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> neighbour<'m> {
@@ -798,8 +834,14 @@ impl<'m> neighbour<'m> {
 }
 /// `struct qdisc_walker`: 16 bytes. include/net/pkt_sched.h:18
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct qdisc_walker<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for qdisc_walker<'_> {}
+impl ::core::clone::Clone for qdisc_walker<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for qdisc_walker<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct qdisc_walker",
@@ -819,7 +861,7 @@ impl<'m> View<'m> for qdisc_walker<'m> {
 }
 impl ::core::fmt::Debug for qdisc_walker<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> qdisc_walker<'m> {
@@ -847,8 +889,14 @@ impl<'m> qdisc_walker<'m> {
 }
 /// `struct Qdisc_class_ops`: 44 bytes. include/net/pkt_sched.h:25
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct Qdisc_class_ops<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for Qdisc_class_ops<'_> {}
+impl ::core::clone::Clone for Qdisc_class_ops<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for Qdisc_class_ops<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct Qdisc_class_ops",
@@ -868,7 +916,7 @@ impl<'m> View<'m> for Qdisc_class_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_class_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> Qdisc_class_ops<'m> {
@@ -930,8 +978,14 @@ impl<'m> Qdisc_class_ops<'m> {
 }
 /// `struct Qdisc_ops`: 68 bytes. include/net/pkt_sched.h:39
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct Qdisc_ops<'m>(Raw<'m, 68>);
+impl ::core::marker::Copy for Qdisc_ops<'_> {}
+impl ::core::clone::Clone for Qdisc_ops<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for Qdisc_ops<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct Qdisc_ops",
@@ -951,7 +1005,7 @@ impl<'m> View<'m> for Qdisc_ops<'m> {
 }
 impl ::core::fmt::Debug for Qdisc_ops<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> Qdisc_ops<'m> {
@@ -1028,8 +1082,14 @@ impl<'m> Qdisc_ops<'m> {
 }
 /// `struct Qdisc`: 120 bytes. include/net/pkt_sched.h:56
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct Qdisc<'m>(Raw<'m, 120>);
+impl ::core::marker::Copy for Qdisc<'_> {}
+impl ::core::clone::Clone for Qdisc<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for Qdisc<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct Qdisc",
@@ -1055,7 +1115,7 @@ impl<'m> View<'m> for Qdisc<'m> {
 }
 impl ::core::fmt::Debug for Qdisc<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> Qdisc<'m> {
@@ -1142,8 +1202,14 @@ impl<'m> Qdisc<'m> {
 }
 /// `struct prio_sched_data`: 88 bytes. include/net/pkt_sched.h:80
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct prio_sched_data<'m>(Raw<'m, 88>);
+impl ::core::marker::Copy for prio_sched_data<'_> {}
+impl ::core::clone::Clone for prio_sched_data<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for prio_sched_data<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct prio_sched_data",
@@ -1163,7 +1229,7 @@ impl<'m> View<'m> for prio_sched_data<'m> {
 }
 impl ::core::fmt::Debug for prio_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> prio_sched_data<'m> {
@@ -1190,8 +1256,14 @@ impl<'m> prio_sched_data<'m> {
 }
 /// `struct fifo_sched_data`: 4 bytes. include/net/pkt_sched.h:88
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct fifo_sched_data<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for fifo_sched_data<'_> {}
+impl ::core::clone::Clone for fifo_sched_data<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for fifo_sched_data<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct fifo_sched_data",
@@ -1211,7 +1283,7 @@ impl<'m> View<'m> for fifo_sched_data<'m> {
 }
 impl ::core::fmt::Debug for fifo_sched_data<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> fifo_sched_data<'m> {
@@ -1223,8 +1295,14 @@ impl<'m> fifo_sched_data<'m> {
 }
 /// `socket_lock_t`: 28 bytes. include/net/sock.h:20
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct socket_lock_t<'m>(Raw<'m, 28>);
+impl ::core::marker::Copy for socket_lock_t<'_> {}
+impl ::core::clone::Clone for socket_lock_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for socket_lock_t<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "socket_lock_t",
@@ -1247,7 +1325,7 @@ impl<'m> View<'m> for socket_lock_t<'m> {
 }
 impl ::core::fmt::Debug for socket_lock_t<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> socket_lock_t<'m> {
@@ -1269,8 +1347,14 @@ impl<'m> socket_lock_t<'m> {
 }
 /// `struct ucred`: 12 bytes. include/net/sock.h:26
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct ucred<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for ucred<'_> {}
+impl ::core::clone::Clone for ucred<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for ucred<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct ucred",
@@ -1290,7 +1374,7 @@ impl<'m> View<'m> for ucred<'m> {
 }
 impl ::core::fmt::Debug for ucred<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> ucred<'m> {
@@ -1312,8 +1396,14 @@ impl<'m> ucred<'m> {
 }
 /// `struct sock_common`: 28 bytes. include/net/sock.h:32
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sock_common<'m>(Raw<'m, 28>);
+impl ::core::marker::Copy for sock_common<'_> {}
+impl ::core::clone::Clone for sock_common<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sock_common<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sock_common",
@@ -1336,7 +1426,7 @@ impl<'m> View<'m> for sock_common<'m> {
 }
 impl ::core::fmt::Debug for sock_common<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sock_common<'m> {
@@ -1378,8 +1468,14 @@ impl<'m> sock_common<'m> {
 }
 /// `struct sock`: 380 bytes. include/net/sock.h:42
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sock<'m>(Raw<'m, 380>);
+impl ::core::marker::Copy for sock<'_> {}
+impl ::core::clone::Clone for sock<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sock<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct sock",
@@ -1409,7 +1505,7 @@ impl<'m> View<'m> for sock<'m> {
 }
 impl ::core::fmt::Debug for sock<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sock<'m> {
@@ -1741,8 +1837,14 @@ impl<'m> sock<'m> {
 }
 /// `struct {...}`: 8 bytes. include/net/sock.h:71
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct sock__sk_backlog<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for sock__sk_backlog<'_> {}
+impl ::core::clone::Clone for sock__sk_backlog<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for sock__sk_backlog<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -1762,7 +1864,7 @@ impl<'m> View<'m> for sock__sk_backlog<'m> {
 }
 impl ::core::fmt::Debug for sock__sk_backlog<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> sock__sk_backlog<'m> {

@@ -6,8 +6,14 @@ use super::include_linux::{list_head, mm_struct, task_struct};
 use super::opaque_types::sched_domain;
 /// `struct prio_array`: 1144 bytes. kernel/runqueue.h:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct prio_array<'m>(Raw<'m, 1144>);
+impl ::core::marker::Copy for prio_array<'_> {}
+impl ::core::clone::Clone for prio_array<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for prio_array<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct prio_array",
@@ -27,7 +33,7 @@ impl<'m> View<'m> for prio_array<'m> {
 }
 impl ::core::fmt::Debug for prio_array<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> prio_array<'m> {
@@ -49,8 +55,14 @@ impl<'m> prio_array<'m> {
 }
 /// `struct runqueue`: 2380 bytes. kernel/runqueue.h:19
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct runqueue<'m>(Raw<'m, 2380>);
+impl ::core::marker::Copy for runqueue<'_> {}
+impl ::core::clone::Clone for runqueue<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for runqueue<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct runqueue",
@@ -75,7 +87,7 @@ impl<'m> View<'m> for runqueue<'m> {
 }
 impl ::core::fmt::Debug for runqueue<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> runqueue<'m> {

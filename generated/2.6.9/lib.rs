@@ -80,8 +80,14 @@ impl ::core::fmt::Debug for shape_unsigned {
 }
 /// `struct shape_packed_bits`: 8 bytes. lib/dwarf_shapes.c:19
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_packed_bits<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for shape_packed_bits<'_> {}
+impl ::core::clone::Clone for shape_packed_bits<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_packed_bits<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_packed_bits",
@@ -101,7 +107,7 @@ impl<'m> View<'m> for shape_packed_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_packed_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_packed_bits<'m> {
@@ -123,8 +129,14 @@ impl<'m> shape_packed_bits<'m> {
 }
 /// `struct shape_bits`: 8 bytes. lib/dwarf_shapes.c:26
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_bits<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for shape_bits<'_> {}
+impl ::core::clone::Clone for shape_bits<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_bits<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_bits",
@@ -144,7 +156,7 @@ impl<'m> View<'m> for shape_bits<'m> {
 }
 impl ::core::fmt::Debug for shape_bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_bits<'m> {
@@ -171,8 +183,14 @@ impl<'m> shape_bits<'m> {
 }
 /// `struct shape_anonymous`: 16 bytes. lib/dwarf_shapes.c:33
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_anonymous<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for shape_anonymous<'_> {}
+impl ::core::clone::Clone for shape_anonymous<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_anonymous<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_anonymous",
@@ -192,7 +210,7 @@ impl<'m> View<'m> for shape_anonymous<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_anonymous<'m> {
@@ -229,8 +247,14 @@ impl<'m> shape_anonymous<'m> {
 }
 /// `struct {...}`: 8 bytes. lib/dwarf_shapes.c:42
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_anonymous__named<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for shape_anonymous__named<'_> {}
+impl ::core::clone::Clone for shape_anonymous__named<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_anonymous__named<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -250,7 +274,7 @@ impl<'m> View<'m> for shape_anonymous__named<'m> {
 }
 impl ::core::fmt::Debug for shape_anonymous__named<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_anonymous__named<'m> {
@@ -267,8 +291,14 @@ impl<'m> shape_anonymous__named<'m> {
 }
 /// `struct shape_tail`: 4 bytes. lib/dwarf_shapes.c:47
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_tail<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for shape_tail<'_> {}
+impl ::core::clone::Clone for shape_tail<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_tail<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_tail",
@@ -288,7 +318,7 @@ impl<'m> View<'m> for shape_tail<'m> {
 }
 impl ::core::fmt::Debug for shape_tail<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_tail<'m> {
@@ -305,8 +335,14 @@ impl<'m> shape_tail<'m> {
 }
 /// `struct {...}`: 4 bytes. lib/dwarf_shapes.c:49
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_tail__entries<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for shape_tail__entries<'_> {}
+impl ::core::clone::Clone for shape_tail__entries<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_tail__entries<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -326,7 +362,7 @@ impl<'m> View<'m> for shape_tail__entries<'m> {
 }
 impl ::core::fmt::Debug for shape_tail__entries<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_tail__entries<'m> {
@@ -343,8 +379,14 @@ impl<'m> shape_tail__entries<'m> {
 }
 /// `struct shape_packed`: 13 bytes. lib/dwarf_shapes.c:54
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_packed<'m>(Raw<'m, 13>);
+impl ::core::marker::Copy for shape_packed<'_> {}
+impl ::core::clone::Clone for shape_packed<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_packed<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_packed",
@@ -364,7 +406,7 @@ impl<'m> View<'m> for shape_packed<'m> {
 }
 impl ::core::fmt::Debug for shape_packed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_packed<'m> {
@@ -386,8 +428,14 @@ impl<'m> shape_packed<'m> {
 }
 /// `struct shape_keywords`: 48 bytes. lib/dwarf_shapes.c:60
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_keywords<'m>(Raw<'m, 48>);
+impl ::core::marker::Copy for shape_keywords<'_> {}
+impl ::core::clone::Clone for shape_keywords<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_keywords<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_keywords",
@@ -407,7 +455,7 @@ impl<'m> View<'m> for shape_keywords<'m> {
 }
 impl ::core::fmt::Debug for shape_keywords<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_keywords<'m> {
@@ -486,8 +534,14 @@ impl<'m> shape_keywords<'m> {
 }
 /// `struct shape_everything`: 192 bytes. lib/dwarf_shapes.c:64
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shape_everything<'m>(Raw<'m, 192>);
+impl ::core::marker::Copy for shape_everything<'_> {}
+impl ::core::clone::Clone for shape_everything<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shape_everything<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shape_everything",
@@ -513,7 +567,7 @@ impl<'m> View<'m> for shape_everything<'m> {
 }
 impl ::core::fmt::Debug for shape_everything<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shape_everything<'m> {

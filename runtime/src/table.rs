@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::bits;
 use crate::memory::Memory;
-use crate::view::Part;
+use crate::view::{Part, View};
 
 /// Name, size and members of a struct or union.
 ///
@@ -204,7 +204,11 @@ macro_rules! offset_of {
 }
 
 /// Shows a struct's members. Generated `Debug` implementations call it.
-pub fn debug(info: &'static StructInfo, part: Part<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub fn debug<'m, T: View<'m>>(view: T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    members(T::INFO, view.part(), f)
+}
+
+fn members(info: &'static StructInfo, part: Part<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let value = Value {
         memory: part.memory,
         format: Format::Struct(info),

@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Part, Raw, View};
 /// `struct packed`: 15 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct packed<'m>(Raw<'m, 15>);
+impl ::core::marker::Copy for packed<'_> {}
+impl ::core::clone::Clone for packed<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for packed<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct packed",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for packed<'m> {
 }
 impl ::core::fmt::Debug for packed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> packed<'m> {
@@ -84,8 +90,14 @@ impl<'m> packed<'m> {
 }
 /// `struct aligned`: 64 bytes. input.c:3
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct aligned<'m>(Raw<'m, 64>);
+impl ::core::marker::Copy for aligned<'_> {}
+impl ::core::clone::Clone for aligned<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for aligned<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct aligned",
@@ -105,7 +117,7 @@ impl<'m> View<'m> for aligned<'m> {
 }
 impl ::core::fmt::Debug for aligned<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> aligned<'m> {
@@ -117,8 +129,14 @@ impl<'m> aligned<'m> {
 }
 /// `struct mixed`: 128 bytes. input.c:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct mixed<'m>(Raw<'m, 128>);
+impl ::core::marker::Copy for mixed<'_> {}
+impl ::core::clone::Clone for mixed<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for mixed<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct mixed",
@@ -141,7 +159,7 @@ impl<'m> View<'m> for mixed<'m> {
 }
 impl ::core::fmt::Debug for mixed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> mixed<'m> {

@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Part, Ptr, Raw, View};
 /// `struct shared`: 8 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct shared<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for shared<'_> {}
+impl ::core::clone::Clone for shared<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for shared<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct shared",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for shared<'m> {
 }
 impl ::core::fmt::Debug for shared<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> shared<'m> {
@@ -75,8 +81,14 @@ impl<'m> shared<'m> {
 /// `struct differs`: 4 bytes. input.c:3
 #[doc(alias = "differs")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct differs__input<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for differs__input<'_> {}
+impl ::core::clone::Clone for differs__input<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for differs__input<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct differs",
@@ -96,7 +108,7 @@ impl<'m> View<'m> for differs__input<'m> {
 }
 impl ::core::fmt::Debug for differs__input<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> differs__input<'m> {
@@ -108,8 +120,14 @@ impl<'m> differs__input<'m> {
 }
 /// `struct uses`: 16 bytes. input.c:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct uses<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for uses<'_> {}
+impl ::core::clone::Clone for uses<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for uses<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct uses",
@@ -129,7 +147,7 @@ impl<'m> View<'m> for uses<'m> {
 }
 impl ::core::fmt::Debug for uses<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> uses<'m> {
@@ -147,8 +165,14 @@ impl<'m> uses<'m> {
 /// `struct differs`: 8 bytes. other.c:2
 #[doc(alias = "differs")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct differs__other<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for differs__other<'_> {}
+impl ::core::clone::Clone for differs__other<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for differs__other<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct differs",
@@ -168,7 +192,7 @@ impl<'m> View<'m> for differs__other<'m> {
 }
 impl ::core::fmt::Debug for differs__other<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> differs__other<'m> {
@@ -185,8 +209,14 @@ impl<'m> differs__other<'m> {
 }
 /// `struct other_uses`: 16 bytes. other.c:3
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct other_uses<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for other_uses<'_> {}
+impl ::core::clone::Clone for other_uses<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for other_uses<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct other_uses",
@@ -206,7 +236,7 @@ impl<'m> View<'m> for other_uses<'m> {
 }
 impl ::core::fmt::Debug for other_uses<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> other_uses<'m> {

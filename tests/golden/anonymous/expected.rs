@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Array, CharArray, Part, Ptr, Raw, View};
 /// `struct tagged`: 4 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct tagged<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for tagged<'_> {}
+impl ::core::clone::Clone for tagged<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for tagged<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct tagged",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for tagged<'m> {
 }
 impl ::core::fmt::Debug for tagged<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> tagged<'m> {
@@ -69,8 +75,14 @@ impl<'m> tagged<'m> {
 }
 /// `struct outer`: 48 bytes. input.c:6
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct outer<'m>(Raw<'m, 48>);
+impl ::core::marker::Copy for outer<'_> {}
+impl ::core::clone::Clone for outer<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for outer<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct outer",
@@ -93,7 +105,7 @@ impl<'m> View<'m> for outer<'m> {
 }
 impl ::core::fmt::Debug for outer<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> outer<'m> {
@@ -160,8 +172,14 @@ impl<'m> outer<'m> {
 }
 /// `struct {...}`: 8 bytes. input.c:24
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct outer__named<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for outer__named<'_> {}
+impl ::core::clone::Clone for outer__named<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for outer__named<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -181,7 +199,7 @@ impl<'m> View<'m> for outer__named<'m> {
 }
 impl ::core::fmt::Debug for outer__named<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> outer__named<'m> {
@@ -198,8 +216,14 @@ impl<'m> outer__named<'m> {
 }
 /// `struct {...}`: 4 bytes. input.c:27
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct outer__pointed<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for outer__pointed<'_> {}
+impl ::core::clone::Clone for outer__pointed<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for outer__pointed<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -219,7 +243,7 @@ impl<'m> View<'m> for outer__pointed<'m> {
 }
 impl ::core::fmt::Debug for outer__pointed<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> outer__pointed<'m> {
@@ -231,8 +255,14 @@ impl<'m> outer__pointed<'m> {
 }
 /// `struct {...}`: 4 bytes. input.c:31
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct outer__list<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for outer__list<'_> {}
+impl ::core::clone::Clone for outer__list<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for outer__list<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -252,7 +282,7 @@ impl<'m> View<'m> for outer__list<'m> {
 }
 impl ::core::fmt::Debug for outer__list<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> outer__list<'m> {

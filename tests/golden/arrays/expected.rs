@@ -40,8 +40,14 @@ use ::kstruct::table::{EnumInfo, StructInfo};
 use ::kstruct::view::{Array, Chars, Part, Ptr, Raw, Target, View};
 /// `struct point`: 8 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct point<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for point<'_> {}
+impl ::core::clone::Clone for point<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for point<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct point",
@@ -61,7 +67,7 @@ impl<'m> View<'m> for point<'m> {
 }
 impl ::core::fmt::Debug for point<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> point<'m> {
@@ -114,8 +120,14 @@ impl ::core::fmt::Debug for letter {
 }
 /// `struct arrays`: 112 bytes. input.c:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct arrays<'m>(Raw<'m, 112>);
+impl ::core::marker::Copy for arrays<'_> {}
+impl ::core::clone::Clone for arrays<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for arrays<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct arrays",
@@ -135,7 +147,7 @@ impl<'m> View<'m> for arrays<'m> {
 }
 impl ::core::fmt::Debug for arrays<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> arrays<'m> {

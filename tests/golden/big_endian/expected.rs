@@ -78,8 +78,14 @@ impl ::core::fmt::Debug for color {
 }
 /// `struct bits`: 24 bytes. input.c:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct bits<'m>(Raw<'m, 24>);
+impl ::core::marker::Copy for bits<'_> {}
+impl ::core::clone::Clone for bits<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for bits<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct bits",
@@ -99,7 +105,7 @@ impl<'m> View<'m> for bits<'m> {
 }
 impl ::core::fmt::Debug for bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> bits<'m> {
@@ -136,8 +142,14 @@ impl<'m> bits<'m> {
 }
 /// `struct crossing`: 13 bytes. input.c:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct crossing<'m>(Raw<'m, 13>);
+impl ::core::marker::Copy for crossing<'_> {}
+impl ::core::clone::Clone for crossing<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for crossing<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct crossing",
@@ -157,7 +169,7 @@ impl<'m> View<'m> for crossing<'m> {
 }
 impl ::core::fmt::Debug for crossing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> crossing<'m> {
@@ -184,8 +196,14 @@ impl<'m> crossing<'m> {
 }
 /// `struct numbers`: 72 bytes. input.c:20
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct numbers<'m>(Raw<'m, 72>);
+impl ::core::marker::Copy for numbers<'_> {}
+impl ::core::clone::Clone for numbers<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for numbers<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct numbers",
@@ -205,7 +223,7 @@ impl<'m> View<'m> for numbers<'m> {
 }
 impl ::core::fmt::Debug for numbers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> numbers<'m> {

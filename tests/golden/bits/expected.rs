@@ -116,8 +116,14 @@ impl ::core::fmt::Debug for sign {
 }
 /// `struct bits`: 32 bytes. input.c:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct bits<'m>(Raw<'m, 32>);
+impl ::core::marker::Copy for bits<'_> {}
+impl ::core::clone::Clone for bits<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for bits<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct bits",
@@ -137,7 +143,7 @@ impl<'m> View<'m> for bits<'m> {
 }
 impl ::core::fmt::Debug for bits<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> bits<'m> {
@@ -199,8 +205,14 @@ impl<'m> bits<'m> {
 }
 /// `struct crossing`: 18 bytes. input.c:20
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct crossing<'m>(Raw<'m, 18>);
+impl ::core::marker::Copy for crossing<'_> {}
+impl ::core::clone::Clone for crossing<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for crossing<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct crossing",
@@ -220,7 +232,7 @@ impl<'m> View<'m> for crossing<'m> {
 }
 impl ::core::fmt::Debug for crossing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> crossing<'m> {

@@ -268,8 +268,14 @@ impl ::core::fmt::Debug for tiny {
 }
 /// `struct enums`: 48 bytes. input.c:11
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct enums<'m>(Raw<'m, 48>);
+impl ::core::marker::Copy for enums<'_> {}
+impl ::core::clone::Clone for enums<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for enums<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct enums",
@@ -297,7 +303,7 @@ impl<'m> View<'m> for enums<'m> {
 }
 impl ::core::fmt::Debug for enums<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> enums<'m> {

@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Array, CharArray, Part, Raw, View};
 /// `struct large`: 167944 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct large<'m>(Raw<'m, 167944>);
+impl ::core::marker::Copy for large<'_> {}
+impl ::core::clone::Clone for large<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for large<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct large",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for large<'m> {
 }
 impl ::core::fmt::Debug for large<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> large<'m> {
@@ -84,8 +90,14 @@ impl<'m> large<'m> {
 }
 /// `struct {...}`: 32768 bytes. input.c:6
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct large__tables<'m>(Raw<'m, 32768>);
+impl ::core::marker::Copy for large__tables<'_> {}
+impl ::core::clone::Clone for large__tables<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for large__tables<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct {...}",
@@ -105,7 +117,7 @@ impl<'m> View<'m> for large__tables<'m> {
 }
 impl ::core::fmt::Debug for large__tables<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> large__tables<'m> {

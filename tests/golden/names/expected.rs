@@ -42,8 +42,14 @@ use ::kstruct::table::{EnumInfo, StructInfo};
 use ::kstruct::view::{Part, Raw, Target, View};
 /// `struct keywords`: 56 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct keywords<'m>(Raw<'m, 56>);
+impl ::core::marker::Copy for keywords<'_> {}
+impl ::core::clone::Clone for keywords<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for keywords<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct keywords",
@@ -63,7 +69,7 @@ impl<'m> View<'m> for keywords<'m> {
 }
 impl ::core::fmt::Debug for keywords<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> keywords<'m> {
@@ -151,8 +157,14 @@ impl<'m> keywords<'m> {
 /// `struct View`: 4 bytes. input.c:8
 #[doc(alias = "View")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct View_<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for View_<'_> {}
+impl ::core::clone::Clone for View_<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for View_<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct View",
@@ -172,7 +184,7 @@ impl<'m> View<'m> for View_<'m> {
 }
 impl ::core::fmt::Debug for View_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> View_<'m> {
@@ -185,8 +197,14 @@ impl<'m> View_<'m> {
 /// `struct u32`: 4 bytes. input.c:9
 #[doc(alias = "u32")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct u32_<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for u32_<'_> {}
+impl ::core::clone::Clone for u32_<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for u32_<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct u32",
@@ -206,7 +224,7 @@ impl<'m> View<'m> for u32_<'m> {
 }
 impl ::core::fmt::Debug for u32_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> u32_<'m> {
@@ -219,8 +237,14 @@ impl<'m> u32_<'m> {
 /// `struct str`: 4 bytes. input.c:10
 #[doc(alias = "str")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct str_<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for str_<'_> {}
+impl ::core::clone::Clone for str_<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for str_<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct str",
@@ -240,7 +264,7 @@ impl<'m> View<'m> for str_<'m> {
 }
 impl ::core::fmt::Debug for str_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> str_<'m> {
@@ -253,8 +277,14 @@ impl<'m> str_<'m> {
 /// `union async`: 4 bytes. input.c:11
 #[doc(alias = "async")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct async_<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for async_<'_> {}
+impl ::core::clone::Clone for async_<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for async_<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "union async",
@@ -274,7 +304,7 @@ impl<'m> View<'m> for async_<'m> {
 }
 impl ::core::fmt::Debug for async_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> async_<'m> {
@@ -292,8 +322,14 @@ impl<'m> async_<'m> {
 /// `Raw`: 4 bytes. input.c:12
 #[doc(alias = "Raw")]
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct Raw_<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for Raw_<'_> {}
+impl ::core::clone::Clone for Raw_<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for Raw_<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "Raw",
@@ -313,7 +349,7 @@ impl<'m> View<'m> for Raw_<'m> {
 }
 impl ::core::fmt::Debug for Raw_<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> Raw_<'m> {
@@ -325,8 +361,14 @@ impl<'m> Raw_<'m> {
 }
 /// `struct twice`: 4 bytes. input.c:13
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct twice<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for twice<'_> {}
+impl ::core::clone::Clone for twice<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for twice<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct twice",
@@ -346,7 +388,7 @@ impl<'m> View<'m> for twice<'m> {
 }
 impl ::core::fmt::Debug for twice<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> twice<'m> {

@@ -40,8 +40,14 @@ use ::kstruct::view::{Array, CharPtr, FnPtr, Function, Part, Ptr, Raw, View, Voi
 use super::opaque_types::unknown;
 /// `struct node`: 16 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct node<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for node<'_> {}
+impl ::core::clone::Clone for node<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for node<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct node",
@@ -61,7 +67,7 @@ impl<'m> View<'m> for node<'m> {
 }
 impl ::core::fmt::Debug for node<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> node<'m> {
@@ -78,8 +84,14 @@ impl<'m> node<'m> {
 }
 /// `struct pointers`: 104 bytes. input.c:5
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct pointers<'m>(Raw<'m, 104>);
+impl ::core::marker::Copy for pointers<'_> {}
+impl ::core::clone::Clone for pointers<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for pointers<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct pointers",
@@ -99,7 +111,7 @@ impl<'m> View<'m> for pointers<'m> {
 }
 impl ::core::fmt::Debug for pointers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> pointers<'m> {

@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Array, CharPtr, Part, Ptr, Raw, View};
 /// `struct element`: 2 bytes. input.c:2
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct element<'m>(Raw<'m, 2>);
+impl ::core::marker::Copy for element<'_> {}
+impl ::core::clone::Clone for element<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for element<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct element",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for element<'m> {
 }
 impl ::core::fmt::Debug for element<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> element<'m> {
@@ -69,8 +75,14 @@ impl<'m> element<'m> {
 }
 /// `struct flexible`: 4 bytes. input.c:4
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct flexible<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for flexible<'_> {}
+impl ::core::clone::Clone for flexible<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for flexible<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct flexible",
@@ -90,7 +102,7 @@ impl<'m> View<'m> for flexible<'m> {
 }
 impl ::core::fmt::Debug for flexible<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> flexible<'m> {
@@ -107,8 +119,14 @@ impl<'m> flexible<'m> {
 }
 /// `struct old_style`: 4 bytes. input.c:9
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct old_style<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for old_style<'_> {}
+impl ::core::clone::Clone for old_style<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for old_style<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct old_style",
@@ -128,7 +146,7 @@ impl<'m> View<'m> for old_style<'m> {
 }
 impl ::core::fmt::Debug for old_style<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> old_style<'m> {
@@ -145,8 +163,14 @@ impl<'m> old_style<'m> {
 }
 /// `struct nothing`: 0 bytes. input.c:14
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct nothing<'m>(Raw<'m, 0>);
+impl ::core::marker::Copy for nothing<'_> {}
+impl ::core::clone::Clone for nothing<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for nothing<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct nothing",
@@ -166,13 +190,19 @@ impl<'m> View<'m> for nothing<'m> {
 }
 impl ::core::fmt::Debug for nothing<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 /// `struct holder`: 16 bytes. input.c:16
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct holder<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for holder<'_> {}
+impl ::core::clone::Clone for holder<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for holder<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct holder",
@@ -192,7 +222,7 @@ impl<'m> View<'m> for holder<'m> {
 }
 impl ::core::fmt::Debug for holder<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> holder<'m> {

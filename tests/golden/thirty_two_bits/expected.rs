@@ -36,8 +36,14 @@ use ::kstruct::table::StructInfo;
 use ::kstruct::view::{Array, CharPtr, FnPtr, Part, Ptr, Raw, ULong32, View};
 /// `struct numbers`: 44 bytes. input.c:3
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub struct numbers<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for numbers<'_> {}
+impl ::core::clone::Clone for numbers<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 impl<'m> View<'m> for numbers<'m> {
     const INFO: &'static StructInfo = &StructInfo {
         name: "struct numbers",
@@ -57,7 +63,7 @@ impl<'m> View<'m> for numbers<'m> {
 }
 impl ::core::fmt::Debug for numbers<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        ::kstruct::table::debug(Self::INFO, View::part(*self), f)
+        ::kstruct::table::debug(*self, f)
     }
 }
 impl<'m> numbers<'m> {
