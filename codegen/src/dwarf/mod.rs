@@ -86,22 +86,27 @@ pub fn read_with(
             what: format!("it is for another machine than {}", kernel.path().display()),
         })
     };
+    let read_modules = modules
+        .par_iter()
+        .map(|module| {
+            let build_id = same_machine(module, &module.parse()?)?.build_id;
+            let companions = Companions::find(module)?;
+            let name: Arc<str> = Arc::from(module_name(module.path()));
+            // The debug information's own: a separate file may number them otherwise.
+            let debug = companions.debug.as_ref().unwrap_or(module);
+            let sections = debug.parse()?.module_sections();
+            let mut summaries = read_image(module, &companions, &context, &|_| ())?;
+            for summary in &mut summaries {
+                summary.beside(|variable| place(variable, &name, &sections));
+            }
+            let name = name.to_string();
+            Ok((Module { name, build_id }, summaries))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
     let mut known_modules = Vec::new();
-    for module in modules {
-        let build_id = same_machine(module, &module.parse()?)?.build_id;
-        let companions = Companions::find(module)?;
-        let name: Arc<str> = Arc::from(module_name(module.path()));
-        // The debug information's own: a separate file may number them otherwise.
-        let debug = companions.debug.as_ref().unwrap_or(module);
-        let sections = debug.parse()?.module_sections();
-        for mut summary in read_image(module, &companions, &context, &|_| ())? {
-            summary.beside(|variable| place(variable, &name, &sections));
-            summaries.push(summary);
-        }
-        known_modules.push(Module {
-            name: name.to_string(),
-            build_id,
-        });
+    for (module, of_module) in read_modules {
+        known_modules.push(module);
+        summaries.extend(of_module);
     }
     for other in others {
         same_machine(other, &other.parse()?)?;
