@@ -284,7 +284,36 @@ impl<'a, 'd> Entries<'a, 'd> {
 
     /// Passes over the attributes of an entry.
     pub fn skip(&mut self, plan: Plan) -> Result<(), gimli::Error> {
-        self.read(plan, &mut Attributes::default())
+        for index in plan.start as usize..plan.end as usize {
+            let length = match self.plans.steps[index].form {
+                Form::Implicit(_) | Form::Present => continue,
+                Form::Data1 => 1,
+                Form::Data2 => 2,
+                Form::Data4 | Form::Type4 | Form::Ref4 => 4,
+                Form::NameStrp | Form::Strp | Form::LineStrp => 4,
+                Form::Data8 => 8,
+                Form::Fixed(length) => length as usize,
+                Form::Block => usize::try_from(self.udata()?).unwrap_or(usize::MAX),
+                Form::Udata => {
+                    self.udata()?;
+                    continue;
+                }
+                Form::Sdata => {
+                    self.sdata()?;
+                    continue;
+                }
+                Form::String => {
+                    self.string()?;
+                    continue;
+                }
+                Form::Other(specification) => {
+                    self.other(&mut Attributes::default(), plan, None, specification)?;
+                    continue;
+                }
+            };
+            self.take(length)?;
+        }
+        Ok(())
     }
 
     /// Reads the attributes of an entry; `out` has none yet.

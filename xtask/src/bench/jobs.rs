@@ -75,15 +75,14 @@ impl<'l> Bench<'l> {
                 ..Outcome::of(&run, "with the modules that analyzers ask for".into())
             })
         });
-        let floor = Contestant::new("gimli, every entry once, 2 threads", || {
-            let mut command = xtask()?;
-            command.args(["bench", "--floor"]).arg(vmlinux);
-            let run = succeed(measure::run(&mut command, Output::Keep)?, "the floor")?;
-            Ok(Outcome::of(
-                &run,
-                format!("the floor: {}", run.stdout.trim()),
-            ))
-        });
+        let part = |label: &str, option: &'static str, what: &'static str| {
+            Contestant::new(label, move || {
+                let mut command = xtask()?;
+                command.args(["bench", option]).arg(vmlinux);
+                let run = succeed(measure::run(&mut command, Output::Keep)?, what)?;
+                Ok(Outcome::of(&run, format!("{what}: {}", run.stdout.trim())))
+            })
+        };
         let print = |tool: Tool,
                      arguments: &'static [&'static str],
                      after: &'static [&'static str],
@@ -99,7 +98,16 @@ impl<'l> Bench<'l> {
         };
         let contestants = vec![
             ours,
-            floor,
+            part(
+                "vmlinux to model, without modules",
+                "--model",
+                "a part of gen",
+            ),
+            part(
+                "gimli, every entry once, 2 threads",
+                "--floor",
+                "the floor",
+            ),
             print(
                 tools::pahole(),
                 &["-F", "dwarf", "-j"],

@@ -11,6 +11,7 @@ mod tools;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use kstruct_codegen::{dwarf, image::Image};
 
 use crate::lab::{self, Machine};
 use crate::paths;
@@ -36,6 +37,9 @@ pub struct Args {
     /// Only read all entries of this file's .debug_info and print their number: what `bench` measures as the floor
     #[arg(long, value_name = "VMLINUX", hide = true)]
     floor: Option<PathBuf>,
+    /// Only read this file to a model and print how many types it has: what `bench` compares with the floor
+    #[arg(long, value_name = "VMLINUX", hide = true, conflicts_with = "floor")]
+    model: Option<PathBuf>,
 }
 
 /// What can be measured.
@@ -59,6 +63,11 @@ pub enum Job {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(vmlinux) = &args.floor {
         println!("{} entries", floor::pass(vmlinux)?);
+        return Ok(());
+    }
+    if let Some(vmlinux) = &args.model {
+        let image = Image::open(vmlinux)?;
+        println!("{} types", dwarf::read(&image, &[], &|_| ())?.items.len());
         return Ok(());
     }
     let machines = machines(args.kernel.as_deref())?;
