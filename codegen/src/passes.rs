@@ -1,8 +1,8 @@
 //! Small steps over a finished model.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use rayon::prelude::*;
 
 use crate::model::{Item, Kind, Member, Model, Place, Type, Variable};
@@ -163,18 +163,12 @@ pub(crate) fn bound_flattened(model: &mut Model) -> u64 {
 /// Adds the global symbols that debug information says nothing of, such as `_text` and `swapper_pg_dir`: what there is
 /// to know of them is their address.
 pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
-    let functions: HashSet<&str> = model
-        .functions
-        .iter()
-        .map(|function| &*function.name)
-        .collect();
-    let typed: HashSet<Arc<str>> = model
-        .variables
-        .iter()
-        .map(|variable| variable.name.clone())
-        .collect();
+    let functions = model.functions.iter().map(|function| &*function.name);
+    let typed = model.variables.iter().map(|variable| &*variable.name);
+    let (functions, typed): (HashSet<&str>, HashSet<&str>) =
+        rayon::join(|| functions.collect(), || typed.collect());
     let untyped: Vec<Variable> = symbols
-        .into_iter()
+        .into_par_iter()
         .filter(|(name, _)| {
             // Old per-CPU variables go by their short name.
             let short = name.strip_prefix("per_cpu__").unwrap_or(name);
@@ -192,6 +186,7 @@ pub fn add_untyped(model: &mut Model, symbols: Vec<(String, u64)>) {
             place: Place::default(),
         })
         .collect();
+    drop((functions, typed));
     model.variables.extend(untyped);
     sort_variables(&mut model.variables);
 }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gimli::constants as dw;
 use hashbrown::{DefaultHashBuilder, HashMap};
+use rayon::prelude::*;
 
 use super::memo::{self, Known, Memo, Shape};
 use super::order::order;
@@ -207,9 +208,9 @@ impl Context {
             .items
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        for item in &mut items {
+        items.par_iter_mut().for_each(|item| {
             item.place.file = relative(&item.place.file, &root);
-        }
+        });
         let targets = Targets::new(&items, &units);
 
         let mut typedefs: Vec<Typedef> = self
@@ -218,20 +219,22 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .into_values()
             .collect();
-        for typedef in &mut typedefs {
+        typedefs.par_iter_mut().for_each(|typedef| {
             typedef.place.file = relative(&typedef.place.file, &root);
             targets.resolve(&mut typedef.target, &|_| None);
-        }
-        let mut variables = Vec::new();
-        for unit in units {
-            let own = targets.of_unit(&items, &unit);
-            for mut variable in unit.variables {
-                variable.place.file = relative(&variable.place.file, &root);
-                targets.resolve(&mut variable.ty, &|key| own.get(key).copied());
-                variables.push(variable);
-            }
-        }
-        for (class, item) in items.iter_mut().enumerate() {
+        });
+        let variables = units
+            .into_par_iter()
+            .flat_map_iter(|mut unit| {
+                let own = targets.of_unit(&items, &unit);
+                for variable in &mut unit.variables {
+                    variable.place.file = relative(&variable.place.file, &root);
+                    targets.resolve(&mut variable.ty, &|key| own.get(key).copied());
+                }
+                unit.variables
+            })
+            .collect();
+        items.par_iter_mut().enumerate().for_each(|(class, item)| {
             let (kind, name, by_typedef) = (item.kind, item.name.clone(), item.by_typedef);
             for member in &mut item.members {
                 targets.resolve(&mut member.ty, &|key| {
@@ -242,7 +245,7 @@ impl Context {
                     targets.votes.get(&(class as u32, key.clone())).copied()
                 });
             }
-        }
+        });
 
         let mut model = Model {
             items,

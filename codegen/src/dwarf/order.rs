@@ -1,16 +1,17 @@
 //! An order that depends on the input only: threads meet definitions in any order, and give them numbers as they come.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use crate::model::{Item, Kind, Model, Place, Type};
+use crate::model::{Item, Model, Type};
 use crate::passes::sort_variables;
 
 /// Sorts items by the place of their declaration, and renumbers every reference.
 pub fn order(model: &mut Model) {
     let mut sorted: Vec<u32> = (0..model.items.len() as u32).collect();
-    sorted.par_sort_by_cached_key(|class| sort_key(&model.items[*class as usize]));
+    let item = |class: &u32| &model.items[*class as usize];
+    sorted.par_sort_by(|a, b| compare(item(a), item(b)));
     let mut number = vec![0u32; sorted.len()];
     for (new, old) in sorted.iter().enumerate() {
         number[*old as usize] = new as u32;
@@ -23,11 +24,11 @@ pub fn order(model: &mut Model) {
         .iter()
         .filter_map(|old| items[*old as usize].take())
         .collect();
-    for item in &mut model.items {
+    model.items.par_iter_mut().for_each(|item| {
         for member in &mut item.members {
             renumber(&mut member.ty, &number);
         }
-    }
+    });
     for typedef in &mut model.typedefs {
         renumber(&mut typedef.target, &number);
     }
@@ -62,9 +63,16 @@ fn renumber(ty: &mut Type, number: &[u32]) {
 }
 
 /// Tells any two items apart by what the source says of them, not by the order in which they were met.
-pub type SortKey = (Place, Arc<str>, Kind, u64, String);
+pub fn compare(a: &Item, b: &Item) -> Ordering {
+    fn key(item: &Item) -> impl Ord {
+        (&item.place, &item.name, item.kind, item.size)
+    }
+    key(a)
+        .cmp(&key(b))
+        .then_with(|| shape(a).cmp(&shape(b)))
+}
 
-pub fn sort_key(item: &Item) -> SortKey {
+fn shape(item: &Item) -> String {
     use std::fmt::Write as _;
     let mut shape = String::new();
     for member in &item.members {
@@ -77,13 +85,7 @@ pub fn sort_key(item: &Item) -> SortKey {
     for enumerator in &item.enumerators {
         let _ = write!(shape, "{}={};", enumerator.name, enumerator.value);
     }
-    (
-        item.place.clone(),
-        item.name.clone(),
-        item.kind,
-        item.size,
-        shape,
-    )
+    shape
 }
 
 fn type_shape(ty: &Type, out: &mut String) {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use rayon::prelude::*;
 
 use super::merge::UnitSummary;
-use super::order::sort_key;
+use super::order::compare;
 use crate::model::{Item, ItemId, Kind, Type};
 
 /// What C names a struct, union or enum by.
@@ -35,9 +36,11 @@ impl Targets {
         }
         // The definition that most units have comes first; ties are broken by what the source says.
         for classes in by_name.values_mut() {
-            classes.sort_by_cached_key(|class| {
-                let item = &items[*class as usize];
-                (u32::MAX - used[*class as usize], sort_key(item))
+            let used = |class: &u32| used[*class as usize];
+            let item = |class: &u32| &items[*class as usize];
+            classes.sort_by(|a, b| {
+                let most_used = used(b).cmp(&used(a));
+                most_used.then_with(|| compare(item(a), item(b)))
             });
         }
 
@@ -50,19 +53,21 @@ impl Targets {
             .iter()
             .map(|item| ambiguous.contains(&(item.kind, item.name.clone())))
             .collect();
-        let mut wants: Vec<Vec<Tag>> = vec![Vec::new(); items.len()];
-        for (class, item) in items.iter().enumerate() {
-            let mut names = Vec::new();
-            for member in &item.members {
-                opaque_names(&member.ty, &mut |kind, name| {
-                    let key = (kind, name.clone());
-                    if ambiguous.contains(&key) && !names.contains(&key) {
-                        names.push(key);
-                    }
-                });
-            }
-            wants[class] = names;
-        }
+        let wants: Vec<Vec<Tag>> = items
+            .par_iter()
+            .map(|item| {
+                let mut names = Vec::new();
+                for member in &item.members {
+                    opaque_names(&member.ty, &mut |kind, name| {
+                        let key = (kind, name.clone());
+                        if ambiguous.contains(&key) && !names.contains(&key) {
+                            names.push(key);
+                        }
+                    });
+                }
+                names
+            })
+            .collect();
         drop(ambiguous);
         type Ballot = HashMap<u32, u32>;
         let mut ballots: HashMap<(u32, Tag), Ballot> = HashMap::new();
