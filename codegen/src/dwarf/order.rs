@@ -67,9 +67,7 @@ pub fn compare(a: &Item, b: &Item) -> Ordering {
     fn key(item: &Item) -> impl Ord {
         (&item.place, &item.name, item.kind, item.size)
     }
-    key(a)
-        .cmp(&key(b))
-        .then_with(|| shape(a).cmp(&shape(b)))
+    key(a).cmp(&key(b)).then_with(|| shape(a).cmp(&shape(b)))
 }
 
 fn shape(item: &Item) -> String {

@@ -103,11 +103,7 @@ impl<'l> Bench<'l> {
                 "--model",
                 "a part of gen",
             ),
-            part(
-                "gimli, every entry once, 2 threads",
-                "--floor",
-                "the floor",
-            ),
+            part("gimli, every entry once, 2 threads", "--floor", "the floor"),
             print(
                 tools::pahole(),
                 &["-F", "dwarf", "-j"],
