@@ -65,6 +65,13 @@ pub fn identity(asked: &AskedBtf) -> anyhow::Result<Identity> {
 }
 
 fn identity_of(asked: &AskedBtf, image: &Image) -> anyhow::Result<Identity> {
+    btf::section(image)?;
+    if !btf::is_in(image) {
+        bail!(
+            "{}: it is neither BTF nor an ELF file with a .BTF section",
+            image.path().display()
+        );
+    }
     let own = btf::identity(image)?.filter(|(kernel, _)| !kernel.release.is_empty());
     let (kernel, symbols) = match (own, &asked.core) {
         (Some((kernel, symbols)), _) => (kernel, Some(symbols)),
