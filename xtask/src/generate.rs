@@ -13,6 +13,9 @@ use kstruct_codegen::{btf as btf_reader, dwarf, emit, names, output, select};
 
 use crate::{btf, build, find, loaded, paths, selected};
 
+/// So many modules are named when bindings are written; of more, their number is said.
+const NAMED: usize = 20;
+
 /// Options of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -376,7 +379,10 @@ pub fn generate(
     let written = output::write(directory, &files, check)?;
     if !extras.modules.is_empty() {
         let names: Vec<&str> = extras.modules.keys().map(String::as_str).collect();
-        eprintln!("{kernel}: with modules {}", names.join(", "));
+        match names.len() {
+            ..=NAMED => eprintln!("{kernel}: with modules {}", names.join(", ")),
+            count => eprintln!("{kernel}: with {count} modules"),
+        }
     }
     eprintln!(
         "{kernel}: {} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",
