@@ -21,6 +21,10 @@ pub enum FaultKind {
     NotMapped,
     /// It is mapped to physical memory that the dump doesn't hold.
     NotInDump,
+    /// The machine has that memory, but the program that wrote the dump left it out (`makedumpfile -d`).
+    Excluded,
+    /// It is in the dump, but its compressed form is damaged.
+    Damaged,
     /// The dump's headers promise it, but the file ends before.
     Truncated,
     /// More bytes than the machine has.
@@ -47,6 +51,8 @@ impl fmt::Display for FaultKind {
             FaultKind::Null => "null pointer",
             FaultKind::NotMapped => "not mapped",
             FaultKind::NotInDump => "not in the dump",
+            FaultKind::Excluded => "excluded from the dump",
+            FaultKind::Damaged => "the page is damaged in the dump file",
             FaultKind::Truncated => "the dump file is truncated",
             FaultKind::TooLarge => "more bytes than the machine has",
             FaultKind::OutOfRange => "index out of range",

@@ -17,3 +17,8 @@ pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
     // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
     unsafe { Mmap::map(&file) }
 }
+
+/// A map of no file, for a dump that is not read through one.
+pub(crate) fn nothing() -> io::Result<Mmap> {
+    memmap2::MmapMut::map_anon(1)?.make_read_only()
+}

@@ -1,7 +1,10 @@
-//! ELF dumps: QEMU's `dump-guest-memory` without paging, and whatever else has physical PT_LOADs.
+//! ELF dumps: QEMU's `dump-guest-memory`, /proc/vmcore and copies of it, makedumpfile -E, netdump: whatever has PT_LOADs
+//! with physical addresses. Where virtual ones are there too, several segments may speak of the same memory.
 //! (System V gABI, chapters 4 and 5; the notes are those of Documentation/admin-guide/kdump.)
 
-use super::{Segment, VmcoreInfo};
+use super::extents::{Extents, Piece};
+use super::file::File;
+use super::{Error, Segment, VmcoreInfo};
 
 /// What the headers say.
 pub(super) struct Parsed {
@@ -10,40 +13,40 @@ pub(super) struct Parsed {
     pub vmcoreinfo: VmcoreInfo,
 }
 
-pub(super) enum Error {
-    /// Not an ELF core at all.
-    Other(String),
-    Damaged(String),
-}
-
 const ET_CORE: u64 = 4;
 const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
 /// `e_phnum` when there are more program headers than 16 bits can say; section header 0's `sh_info` then has the number.
 const PN_XNUM: u64 = 0xffff;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
-    if bytes.is_empty() {
+/// A `p_paddr` that says there is none: /proc/kcore's of memory that is mapped by pages.
+const NO_ADDRESS: u64 = u64::MAX;
+
+pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
+    if file.len() == 0 {
         return Err(Error::Other("the file is empty".into()));
     }
-    if !bytes.starts_with(b"\x7fELF") {
-        let what = if bytes.starts_with(b"KDUMP   ") || bytes.starts_with(b"makedumpfile\0") {
-            "it is a kdump (makedumpfile) file, a format that this version can't read yet"
+    if !file.starts_with(b"\x7fELF") {
+        let what = if file.starts_with(b"DISKDUMP") {
+            "it is a diskdump file, a format of kernels before 2.6.13 that is not supported"
         } else {
-            "it is not an ELF file"
+            "it is neither an ELF nor a kdump (makedumpfile) file"
         };
         return Err(Error::Other(what.into()));
     }
+    let mut identification = [0; 16];
+    file.read(0, &mut identification)
+        .ok_or_else(|| Error::Damaged("the file ends within its ELF header".into()))?;
     let reader = Reader {
-        bytes,
-        wide: match bytes.get(4) {
-            Some(1) => false,
-            Some(2) => true,
+        file,
+        wide: match identification[4] {
+            1 => false,
+            2 => true,
             _ => return Err(Error::Damaged("neither ELF32 nor ELF64".into())),
         },
-        big: match bytes.get(5) {
-            Some(1) => false,
-            Some(2) => true,
+        big: match identification[5] {
+            1 => false,
+            2 => true,
             _ => return Err(Error::Damaged("neither little- nor big-endian".into())),
         },
     };
@@ -69,6 +72,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     }
 
     let mut segments = Vec::new();
+    let mut without_address = 0;
+    let mut virtual_only = 0;
     let mut vmcoreinfo = VmcoreInfo::default();
     for index in 0..count {
         let program = index
@@ -77,35 +82,40 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
             .and_then(|at| reader.program(at))
             .ok_or_else(|| header("program headers"))?;
         match program.kind {
-            PT_LOAD => segments.push(Segment {
-                start: program.physical,
-                size: program.memory_size,
-                file: program.offset,
-                in_file: program.file_size.min(program.memory_size),
-            }),
-            PT_NOTE => {
-                if let Some(text) = reader.note(&program, b"VMCOREINFO") {
-                    vmcoreinfo = VmcoreInfo::parse(text);
+            PT_LOAD if program.memory_size == 0 => {}
+            PT_LOAD if program.physical == NO_ADDRESS => without_address += 1,
+            PT_LOAD => {
+                virtual_only += u32::from(program.physical == 0 && program.virtual_address != 0);
+                segments.push(Segment {
+                    start: program.physical,
+                    size: program.memory_size,
+                    file: program.offset,
+                    in_file: program.file_size.min(program.memory_size),
+                });
+            }
+            PT_NOTE if vmcoreinfo.is_empty() => {
+                let (offset, size) = (program.offset, program.file_size);
+                if let Some(text) = note(file, reader.big, offset, size, b"VMCOREINFO") {
+                    vmcoreinfo = VmcoreInfo::parse(&text);
                 }
             }
             _ => {}
         }
     }
-    segments.retain(|segment| segment.size != 0);
+    // One segment may be at physical address 0; several that claim to be have no physical address.
+    if (segments.is_empty() && without_address > 0)
+        || (virtual_only > 1 && virtual_only as usize == segments.len())
+    {
+        return Err(Error::Damaged(
+            "its segments have virtual addresses only (every p_paddr is -1 or 0), and where they are in physical memory can't be told; such dumps are not supported".into(),
+        ));
+    }
     if segments.is_empty() {
         return Err(Error::Damaged(
             "there is no memory in it (no PT_LOAD)".into(),
         ));
     }
-    segments.sort_by_key(|segment| (segment.start, segment.file));
-    for pair in segments.windows(2) {
-        if pair[0].start.saturating_add(pair[0].size) > pair[1].start {
-            return Err(Error::Damaged(format!(
-                "segments overlap at physical address {:#x}; a dump with virtual addresses only is not supported",
-                pair[1].start
-            )));
-        }
-    }
+    let segments = without_overlap(&segments, file.len());
     Ok(Parsed {
         segments,
         machine,
@@ -113,9 +123,91 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     })
 }
 
+/// What is said of physical memory, each byte once. The kernel's text, and with paging nearly everything, is in several
+/// segments with the same contents: that which has most of its bytes in the file counts.
+fn without_overlap(segments: &[Segment], file_size: u64) -> Vec<Segment> {
+    // In place of an offset: not in the file.
+    const LEFT_OUT: u64 = u64::MAX;
+    let there = |segment: &Segment| {
+        let rest = file_size.saturating_sub(segment.file);
+        std::cmp::Reverse(segment.in_file.min(rest))
+    };
+    let mut order: Vec<&Segment> = segments.iter().collect();
+    order.sort_by_key(|segment| (there(segment), segment.start, segment.file));
+    let mut extents = Extents::default();
+    for segment in &order {
+        extents.insert(Piece {
+            start: segment.start,
+            length: segment.in_file,
+            file: segment.file,
+        });
+    }
+    for segment in &order {
+        extents.insert(Piece {
+            start: segment.start,
+            length: segment.size,
+            file: LEFT_OUT,
+        });
+    }
+    let mut merged: Vec<Segment> = Vec::new();
+    for piece in extents.finish() {
+        let left_out = piece.file == LEFT_OUT;
+        if let Some(last) = merged.last_mut()
+            && last.start + last.size == piece.start
+        {
+            if left_out {
+                last.size += piece.length;
+                continue;
+            }
+            if last.in_file == last.size && last.file.checked_add(last.size) == Some(piece.file) {
+                last.size += piece.length;
+                last.in_file += piece.length;
+                continue;
+            }
+        }
+        merged.push(Segment {
+            start: piece.start,
+            size: piece.length,
+            file: piece.file,
+            in_file: if left_out { 0 } else { piece.length },
+        });
+    }
+    merged
+}
+
+/// The contents of the first note of that name. Notes are aligned to 4 bytes.
+pub(super) fn note(
+    file: &File,
+    big: bool,
+    offset: u64,
+    size: u64,
+    wanted: &[u8],
+) -> Option<Vec<u8>> {
+    let uint = |at: u64| {
+        let mut bytes = [0; 4];
+        file.read(at, &mut bytes)?;
+        Some(crate::bits::uint(&bytes, big))
+    };
+    let aligned = |length: u64| length.div_ceil(4) * 4;
+    let mut at = offset;
+    let end = offset.checked_add(size)?;
+    while at < end {
+        let name_size = uint(at)?;
+        let size = uint(at.checked_add(4)?)?;
+        let name_at = at.checked_add(12)?;
+        let contents = name_at.checked_add(aligned(name_size))?;
+        let name = file.bytes(name_at, name_size)?;
+        if name.strip_suffix(b"\0").unwrap_or(&name) == wanted {
+            return file.bytes(contents, size).map(|bytes| bytes.into_owned());
+        }
+        at = contents.checked_add(aligned(size))?;
+    }
+    None
+}
+
 /// Reads fields of either width and byte order.
 struct Reader<'a> {
-    bytes: &'a [u8],
+    file: &'a File,
     wide: bool,
     big: bool,
 }
@@ -123,26 +215,18 @@ struct Reader<'a> {
 struct Program {
     kind: u64,
     offset: u64,
+    virtual_address: u64,
     physical: u64,
     file_size: u64,
     memory_size: u64,
 }
 
-impl<'a> Reader<'a> {
-    fn slice(&self, at: u64, length: u64) -> Option<&'a [u8]> {
-        let start = usize::try_from(at).ok()?;
-        let end = usize::try_from(at.checked_add(length)?).ok()?;
-        self.bytes.get(start..end)
-    }
-
-    fn uint(&self, at: u64, length: u64) -> Option<u64> {
-        let bytes = self.slice(at, length)?;
-        let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(if self.big {
-            bytes.iter().fold(0, push)
-        } else {
-            bytes.iter().rev().fold(0, push)
-        })
+impl Reader<'_> {
+    fn uint(&self, at: u64, length: usize) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let bytes = bytes.get_mut(..length)?;
+        self.file.read(at, bytes)?;
+        Some(crate::bits::uint(bytes, self.big))
     }
 
     /// The place, entry size and count of the program headers.
@@ -163,11 +247,12 @@ impl<'a> Reader<'a> {
     }
 
     fn program(&self, at: u64) -> Option<Program> {
-        let field = |offset: u64, length: u64| self.uint(at.checked_add(offset)?, length);
+        let field = |offset: u64, length: usize| self.uint(at.checked_add(offset)?, length);
         Some(if self.wide {
             Program {
                 kind: field(0, 4)?,
                 offset: field(8, 8)?,
+                virtual_address: field(16, 8)?,
                 physical: field(24, 8)?,
                 file_size: field(32, 8)?,
                 memory_size: field(40, 8)?,
@@ -176,29 +261,11 @@ impl<'a> Reader<'a> {
             Program {
                 kind: field(0, 4)?,
                 offset: field(4, 4)?,
+                virtual_address: field(8, 4)?,
                 physical: field(12, 4)?,
                 file_size: field(16, 4)?,
                 memory_size: field(20, 4)?,
             }
         })
-    }
-
-    /// The contents of the first note of that name. Notes are aligned to 4 bytes.
-    fn note(&self, program: &Program, wanted: &[u8]) -> Option<&'a [u8]> {
-        let aligned = |length: u64| length.div_ceil(4) * 4;
-        let mut at = program.offset;
-        let end = program.offset.checked_add(program.file_size)?;
-        while at < end {
-            let name_size = self.uint(at, 4)?;
-            let size = self.uint(at.checked_add(4)?, 4)?;
-            let name_at = at.checked_add(12)?;
-            let name = self.slice(name_at, name_size)?;
-            let contents = name_at.checked_add(aligned(name_size))?;
-            if name.strip_suffix(b"\0").unwrap_or(name) == wanted {
-                return self.slice(contents, size);
-            }
-            at = contents.checked_add(aligned(size))?;
-        }
-        None
     }
 }

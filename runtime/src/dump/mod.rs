@@ -1,12 +1,22 @@
 //! Memory dumps: which physical memory a file holds, and what it says of the kernel.
 
+mod bitmap;
+mod decompress;
 mod elf;
+mod extents;
+mod file;
+mod kdump;
+mod machines;
+mod paged;
+#[allow(unsafe_code, reason = "pages are written while others are borrowed")]
+mod store;
 mod vmcoreinfo;
 
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-
+use extents::{Extents, Piece};
+use file::File;
+use paged::Paged;
 pub use vmcoreinfo::VmcoreInfo;
 
 use crate::fault::FaultKind;
@@ -39,6 +49,36 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+    /// There is no address space for the dump's memory.
+    #[error("{}: no address space for the dump's memory: {error}", path.display())]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is a part of a dump that was split, and not all parts were given.
+    #[error(
+        "{}: a part of this dump is missing: physical memory from {start:#x} to {end:#x} is in none of the {given} files given. It was written by makedumpfile --split; name all of its files (--core FILE --core FILE)", path.display()
+    )]
+    MissingPart {
+        /// The first file.
+        path: PathBuf,
+        /// Physical address of the first byte that no file has.
+        start: u64,
+        /// Physical address of the next byte that one has, or after the last.
+        end: u64,
+        /// How many files there are.
+        given: usize,
+    },
+    /// Several files were given that are not the parts of one dump.
+    #[error("{}: not a part of the same dump as {}", path.display(), first.display())]
+    OtherPart {
+        /// The file.
+        path: PathBuf,
+        /// The first one given.
+        first: PathBuf,
+    },
     /// The dump is of another kernel than the one that the program was compiled for.
     #[error(
         "{}: this is a dump of kernel {found}, but the program was built for {expected}; build it for the dump's kernel (cargo xtask run finds it from the dump), or give --force", path.display()
@@ -61,16 +101,35 @@ pub enum OpenError {
     },
 }
 
-/// A memory dump, mapped: physical memory and notes. It does not know any kernel.
+/// Why a file can't be opened, before its name is known.
+enum Error {
+    /// No dump at all.
+    Other(String),
+    Damaged(String),
+    NoRoom(std::io::Error),
+    /// No part has the memory from the first physical address to the second.
+    MissingPart(u64, u64),
+    /// The file of that number is a part of another dump.
+    OtherPart(usize),
+}
+
+/// A memory dump: physical memory and notes. It does not know any kernel.
+///
+/// An ELF file is mapped, and what is read of it is borrowed from the map. Pages of other formats are made when they are
+/// needed first, and are then borrowed from where they were put.
 pub struct Dump {
     path: PathBuf,
-    map: Mmap,
-    /// Sorted by address, without overlap.
+    /// An ELF file; of other formats nothing.
+    map: memmap2::Mmap,
+    /// Of an ELF file: sorted by address, without overlap.
     segments: Vec<Segment>,
     /// The part of the biggest segment that is in the file: most reads hit it.
     main: Segment,
+    /// Of any other file: its pages.
+    paged: Option<Box<Paged>>,
     machine: u16,
     vmcoreinfo: VmcoreInfo,
+    incomplete: bool,
 }
 
 /// A run of physical memory and where it lies in the file.
@@ -82,47 +141,95 @@ pub(crate) struct Segment {
     pub size: u64,
     /// Where it starts in the file.
     pub file: u64,
-    /// Bytes of it that the headers say are in the file; the rest is zero.
+    /// Bytes of it that the headers say are in the file; the rest was left out.
     pub in_file: u64,
 }
 
-static ZEROS: [u8; 65536] = [0; 65536];
-
 impl Dump {
-    /// Opens a dump by mapping it. Nothing but its headers is read.
+    /// Opens a dump. Nothing but its headers and bitmaps is read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let map = crate::map::map(path).map_err(|error| OpenError::Io {
-            path: path.to_owned(),
-            error,
-        })?;
-        let parsed = elf::parse(&map).map_err(|error| match error {
-            elf::Error::Other(what) => OpenError::NotADump {
-                path: path.to_owned(),
+        Self::open_parts(&[path])
+    }
+
+    /// Opens a dump that may be split: all files that `makedumpfile --split` wrote, in any order.
+    pub fn open_parts(paths: &[impl AsRef<Path>]) -> Result<Self, OpenError> {
+        let path = |index: usize| {
+            let path = paths.get(index).map(|path| path.as_ref().to_owned());
+            path.unwrap_or_default()
+        };
+        let in_file = |index: usize, error: Error| match error {
+            Error::Other(what) => OpenError::NotADump {
+                path: path(index),
                 what,
             },
-            elf::Error::Damaged(what) => OpenError::Damaged {
-                path: path.to_owned(),
+            Error::Damaged(what) => OpenError::Damaged {
+                path: path(index),
                 what,
             },
-        })?;
-        let length = map.len() as u64;
-        let main = parsed
-            .segments
-            .iter()
-            .map(|segment| Segment {
-                in_file: segment.in_file.min(length.saturating_sub(segment.file)),
-                ..*segment
-            })
-            .max_by_key(|segment| segment.in_file)
-            .unwrap_or_default();
-        Ok(Dump {
-            path: path.to_owned(),
-            map,
-            main,
-            segments: parsed.segments,
-            machine: parsed.machine,
-            vmcoreinfo: parsed.vmcoreinfo,
-        })
+            Error::NoRoom(error) => OpenError::NoRoom {
+                path: path(index),
+                error,
+            },
+            Error::MissingPart(start, end) => OpenError::MissingPart {
+                path: path(0),
+                start,
+                end,
+                given: paths.len(),
+            },
+            Error::OtherPart(index) => OpenError::OtherPart {
+                path: path(index),
+                first: path(0),
+            },
+        };
+        let mut files = Vec::new();
+        for index in 0..paths.len().max(1) {
+            let file = File::open(&path(index));
+            files.push(file.map_err(|error| OpenError::Io {
+                path: path(index),
+                error,
+            })?);
+        }
+        let mut headers = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            if file.starts_with(kdump::SIGNATURE) {
+                headers.push(kdump::parse(file).map_err(|error| in_file(index, error))?);
+            } else if files.len() > 1 {
+                let what = "several files were given, and it is no part of a split dump (makedumpfile --split)";
+                return Err(in_file(index, Error::Other(what.into())));
+            }
+        }
+        let error = |error| in_file(0, error);
+        let mut dump = Dump {
+            path: path(0),
+            map: crate::map::nothing()
+                .map_err(Error::NoRoom)
+                .map_err(error)?,
+            segments: Vec::new(),
+            main: Segment::default(),
+            paged: None,
+            machine: 0,
+            vmcoreinfo: VmcoreInfo::default(),
+            incomplete: headers.iter().any(|header| header.incomplete),
+        };
+        if headers.is_empty() {
+            let parsed = elf::parse(&files[0]).map_err(error)?;
+            (dump.machine, dump.vmcoreinfo) = (parsed.machine, parsed.vmcoreinfo);
+            let file = files.swap_remove(0);
+            if file.is_flat() {
+                let paged = Paged::flat(file, FlatSegments::new(parsed.segments));
+                dump.paged = Some(Box::new(paged.map_err(error)?));
+            } else {
+                dump.main = main_segment(&parsed.segments, file.len());
+                dump.segments = parsed.segments;
+                dump.map = file.into_map();
+            }
+        } else {
+            let paged = Paged::kdump(files, &headers).map_err(error)?;
+            dump.paged = Some(Box::new(paged));
+            let first = headers.swap_remove(0);
+            (dump.machine, dump.vmcoreinfo) = (first.machine, first.vmcoreinfo);
+        }
+        Ok(dump)
     }
 
     /// Where the file is.
@@ -142,6 +249,9 @@ impl Dump {
 
     /// Bytes of physical memory that the dump's headers speak of.
     pub fn memory_size(&self) -> u64 {
+        if let Some(paged) = &self.paged {
+            return paged.memory_size();
+        }
         self.segments
             .iter()
             .fold(0, |sum, segment| sum.saturating_add(segment.size))
@@ -149,17 +259,26 @@ impl Dump {
 
     /// The physical address after the last byte.
     pub(crate) fn memory_end(&self) -> u64 {
+        if let Some(paged) = &self.paged {
+            return paged.memory_end();
+        }
         let end = |segment: &Segment| segment.start.saturating_add(segment.size);
         self.segments.last().map_or(0, end)
     }
 
     /// The physical address after the last byte of the biggest segment.
     pub(crate) fn main_end(&self) -> u64 {
+        if let Some(paged) = &self.paged {
+            return paged.main_end();
+        }
         self.main.start.saturating_add(self.main.size)
     }
 
     /// Bytes that the headers promise and the file, cut short, does not have.
     pub fn missing_bytes(&self) -> u64 {
+        if let Some(paged) = &self.paged {
+            return paged.missing_bytes();
+        }
         let length = self.map.len() as u64;
         let missing = |segment: &Segment| {
             let end = segment.file.saturating_add(segment.in_file);
@@ -171,9 +290,30 @@ impl Dump {
             .fold(0, u64::saturating_add)
     }
 
-    /// Physical memory as the file holds it. The whole range must lie in one segment.
+    /// Whether the program that wrote the dump marked it as incomplete: it ran out of room.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Runs of physical memory that are in the dump: address and bytes, in no overlap.
+    pub fn runs(&self) -> Vec<(u64, u64)> {
+        match &self.paged {
+            Some(paged) => paged.runs(),
+            None => {
+                let run = |segment: &Segment| (segment.start, segment.in_file);
+                self.segments.iter().map(run).collect()
+            }
+        }
+    }
+
+    /// Physical memory as the dump holds it. The whole range must lie in one segment of an ELF file, or in pages without a
+    /// gap.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`].
     #[inline]
-    pub(crate) fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
+    pub fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         let skip = address.wrapping_sub(self.main.start);
         if skip < self.main.in_file && length as u64 <= self.main.in_file - skip {
             let start = (self.main.file + skip) as usize;
@@ -186,29 +326,16 @@ impl Dump {
 
     #[cold]
     fn physical_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.start <= address);
-        let segment = after
-            .checked_sub(1)
-            .map(|index| self.segments[index])
-            .ok_or(FaultKind::NotInDump)?;
-        let skip = address - segment.start;
-        if skip >= segment.size || segment.size - skip < length as u64 {
-            return Err(FaultKind::NotInDump);
+        if let Some(paged) = &self.paged {
+            return paged.physical(address, length);
         }
-        if skip + length as u64 <= segment.in_file {
-            // Saturation leads past the end of any file.
-            let start = usize::try_from(segment.file.saturating_add(skip)).unwrap_or(usize::MAX);
-            return self
-                .map
-                .get(start..start.saturating_add(length))
-                .ok_or(FaultKind::Truncated);
-        }
-        if skip >= segment.in_file {
-            return ZEROS.get(..length).ok_or(FaultKind::TooLarge);
-        }
-        Err(FaultKind::NotInDump)
+        let segment = segment_of(&self.segments, address, length)?;
+        // Saturation leads past the end of any file.
+        let start = segment.file.saturating_add(address - segment.start);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        self.map
+            .get(start..start.saturating_add(length))
+            .ok_or(FaultKind::Truncated)
     }
 
     /// The first `Linux version ...` in the dump's memory: for kernels that left no VMCOREINFO.
@@ -216,25 +343,20 @@ impl Dump {
     /// Reads memory from its start until the banner is found.
     pub fn scan_banner(&self) -> Option<String> {
         let finder = memchr::memmem::Finder::new(b"Linux version ");
-        for segment in &self.segments {
-            let Ok(start) = usize::try_from(segment.file) else {
-                continue;
-            };
-            let end = usize::try_from(segment.file.saturating_add(segment.in_file))
-                .unwrap_or(usize::MAX)
-                .min(self.map.len());
-            let Some(bytes) = self.map.get(start..end) else {
-                continue;
-            };
-            for at in finder.find_iter(bytes) {
-                let text = &bytes[at..bytes.len().min(at + 512)];
-                // The banner names the compiler; log lines and format strings don't look like it.
-                if let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | 0))
-                    && text[..end].is_ascii()
-                    && text[14].is_ascii_digit()
-                    && text[..end].windows(2).any(|pair| pair == b" #")
-                {
-                    return Some(String::from_utf8_lossy(&text[..end]).into_owned());
+        // As much at a time, and so much more that a banner which begins in it ends in it.
+        const STEP: u64 = 1 << 16;
+        const LONGEST: u64 = 512;
+        for (start, size) in self.runs() {
+            for skip in (0..size).step_by(STEP as usize) {
+                let length = (STEP + LONGEST).min(size - skip);
+                let Ok(bytes) = self.physical(start + skip, length as usize) else {
+                    continue;
+                };
+                let banner = finder
+                    .find_iter(bytes)
+                    .find_map(|at| banner(&bytes[at..bytes.len().min(at + LONGEST as usize)]));
+                if banner.is_some() {
+                    return banner;
                 }
             }
         }
@@ -248,5 +370,67 @@ impl Dump {
         }
         let banner = self.scan_banner()?;
         banner.split_whitespace().nth(2).map(str::to_owned)
+    }
+}
+
+/// A kernel's banner at the start of a text: it names the compiler, and log lines and format strings don't look like it.
+fn banner(text: &[u8]) -> Option<String> {
+    let end = text.iter().position(|byte| matches!(byte, b'\n' | 0))?;
+    let line = &text[..end];
+    let looks_like_it = line.is_ascii()
+        && line.get(14).is_some_and(u8::is_ascii_digit)
+        && line.windows(2).any(|pair| pair == b" #");
+    looks_like_it.then(|| String::from_utf8_lossy(line).into_owned())
+}
+
+/// The part of the biggest segment that is in the file.
+fn main_segment(segments: &[Segment], file_size: u64) -> Segment {
+    let in_file = |segment: &Segment| Segment {
+        in_file: segment.in_file.min(file_size.saturating_sub(segment.file)),
+        ..*segment
+    };
+    let segments = segments.iter().map(in_file);
+    segments
+        .max_by_key(|segment| segment.in_file)
+        .unwrap_or_default()
+}
+
+/// The segment that has a range of physical memory in the file.
+fn segment_of(segments: &[Segment], address: u64, length: usize) -> Result<&Segment, FaultKind> {
+    let after = segments.partition_point(|segment| segment.start <= address);
+    let index = after.checked_sub(1).ok_or(FaultKind::NotInDump)?;
+    let segment = &segments[index];
+    let skip = address - segment.start;
+    if skip >= segment.size || segment.size - skip < length as u64 {
+        return Err(FaultKind::NotInDump);
+    }
+    if skip >= segment.in_file || segment.in_file - skip < length as u64 {
+        return Err(FaultKind::Excluded);
+    }
+    Ok(segment)
+}
+
+/// The segments of an ELF file that can't be mapped.
+struct FlatSegments {
+    /// Sorted by address, without overlap.
+    segments: Vec<Segment>,
+    /// What is in the file of them.
+    pieces: Vec<Piece>,
+}
+
+impl FlatSegments {
+    fn new(segments: Vec<Segment>) -> Self {
+        let mut extents = Extents::default();
+        for segment in &segments {
+            extents.insert(Piece {
+                start: segment.start,
+                length: segment.in_file,
+                file: segment.file,
+            });
+        }
+        FlatSegments {
+            segments,
+            pieces: extents.finish(),
+        }
     }
 }

@@ -1,0 +1,164 @@
+//! A dump's file by offset: as it lies on the disk, or put in order where it is flattened.
+//!
+//! makedumpfile writes into a pipe what it would have written at places of a file: a header of 4096 bytes that begins with
+//! `makedumpfile`, then chunks, each with the offset and the size of what follows (makedumpfile's IMPLEMENTATION and
+//! README, "flattened format"; all numbers are big-endian). An index puts them in order, nothing is rewritten.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::extents::{Extents, Piece, find};
+
+const FLAT_SIGNATURE: &[u8] = b"makedumpfile\0";
+/// Bytes before the first chunk.
+const FLAT_HEADER: usize = 4096;
+
+pub(super) struct File {
+    map: Mmap,
+    /// Where the bytes are, if they are not in order.
+    pieces: Option<Vec<Piece>>,
+    length: u64,
+    /// A flattened file that ends without the mark of its end.
+    cut_short: bool,
+}
+
+impl File {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let map = crate::map::map(path)?;
+        if !map.starts_with(FLAT_SIGNATURE) {
+            return Ok(File {
+                length: map.len() as u64,
+                map,
+                pieces: None,
+                cut_short: false,
+            });
+        }
+        let (pieces, complete) = index(&map);
+        Ok(File {
+            length: pieces.last().map_or(0, |last| last.start + last.length),
+            map,
+            pieces: Some(pieces),
+            cut_short: !complete,
+        })
+    }
+
+    /// The offset after the last byte.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it is written in chunks that are not in order, so that no part of it can be borrowed for long.
+    pub fn is_flat(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    /// Whether the file ends before the mark of its end.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// The whole file, if its bytes are in order.
+    #[inline]
+    pub fn map(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The mapped file itself.
+    pub fn into_map(self) -> Mmap {
+        self.map
+    }
+
+    /// Whether its first bytes, in order, are these.
+    pub fn starts_with(&self, signature: &[u8]) -> bool {
+        let start = self.bytes(0, signature.len() as u64);
+        start.is_some_and(|start| *start == *signature)
+    }
+
+    /// Copies what is at an offset; `None` if that is not all in the file.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Option<()> {
+        let mut done = 0;
+        while done < into.len() {
+            let piece = self.contiguous(offset.checked_add(done as u64)?)?;
+            let count = piece.len().min(into.len() - done);
+            into[done..done + count].copy_from_slice(&piece[..count]);
+            done += count;
+        }
+        Some(())
+    }
+
+    /// What is at an offset: borrowed where it is in one piece. `None` if it is not all in the file.
+    pub fn bytes(&self, offset: u64, length: u64) -> Option<Cow<'_, [u8]>> {
+        let length = usize::try_from(length).ok()?;
+        if length == 0 {
+            return Some(Cow::Borrowed(&[]));
+        }
+        let first = self.contiguous(offset)?;
+        if let Some(bytes) = first.get(..length) {
+            return Some(Cow::Borrowed(bytes));
+        }
+        // Nothing is allocated for what isn't there: all of it lies somewhere in the file, so it is no longer than that.
+        let mut at = offset;
+        let end = offset.checked_add(length as u64)?;
+        while at < end {
+            at = at.checked_add(self.contiguous(at)?.len() as u64)?;
+        }
+        let mut copy = vec![0; length];
+        self.read(offset, &mut copy)?;
+        Some(Cow::Owned(copy))
+    }
+
+    /// What is in one piece from an offset on: at least one byte.
+    fn contiguous(&self, offset: u64) -> Option<&[u8]> {
+        let (start, end) = match &self.pieces {
+            None => (offset, self.length),
+            Some(pieces) => {
+                let piece = find(pieces, offset)?;
+                let skip = offset - piece.start;
+                (piece.file + skip, piece.file + piece.length)
+            }
+        };
+        let bytes = self
+            .map
+            .get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+        (!bytes.is_empty()).then_some(bytes)
+    }
+}
+
+/// Where the chunks belong, and whether the mark of the end was there. What is written twice counts as written last.
+fn index(file: &[u8]) -> (Vec<Piece>, bool) {
+    let number = |at: usize| {
+        let bytes: [u8; 8] = file.get(at..at.checked_add(8)?)?.try_into().ok()?;
+        Some(i64::from_be_bytes(bytes))
+    };
+    let mut chunks = Vec::new();
+    let mut complete = false;
+    let mut at = FLAT_HEADER;
+    while let (Some(offset), Some(size)) = (number(at), number(at + 8)) {
+        // -1 is the mark of the end; whatever else is negative belongs to no file.
+        let (Ok(start), Ok(size)) = (u64::try_from(offset), usize::try_from(size)) else {
+            complete = offset == -1;
+            break;
+        };
+        let data = at + 16;
+        let there = size.min(file.len() - data);
+        if there > 0 {
+            chunks.push(Piece {
+                start,
+                length: there as u64,
+                file: data as u64,
+            });
+        }
+        if there < size {
+            break;
+        }
+        at = data + size;
+    }
+    let mut extents = Extents::default();
+    for chunk in chunks.into_iter().rev() {
+        extents.insert(chunk);
+    }
+    (extents.finish(), complete)
+}
