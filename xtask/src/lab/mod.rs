@@ -190,10 +190,15 @@ fn ensure_target(kernel: &str, target: &'static Target) -> Result<Machine> {
     }
     programs::check(target)?;
     let mut steps = Steps::new(&format!("{release} ({})", target.title()));
-    let modules = recipe::modules(
+    let mut modules: Vec<_> = target
+        .modules
+        .iter()
+        .map(|name| ((*name).to_owned(), String::new()))
+        .collect();
+    modules.extend(recipe::modules(
         &std::fs::read_to_string(paths::lab_guest().join("modules"))
             .context("can't read the guest's list of modules")?,
-    );
+    ));
     let package = match packages::ensure(&release, &packages, &modules, target, &mut steps) {
         Ok(package) => package,
         Err(error) => {

@@ -67,9 +67,19 @@ pub fn ensure(target: &Target, lab: &Path) -> Result<PathBuf> {
 pub fn program(root: &Path, name: &str) -> Result<PathBuf> {
     ["usr/sbin", "sbin", "usr/bin", "bin"]
         .iter()
-        .map(|folder| root.join(folder).join(name))
+        .map(|folder| resolved(root, root.join(folder).join(name)))
         .find(|path| path.is_file())
         .with_context(|| format!("{} has no {name}", root.display()))
+}
+
+/// A symbolic link from `/` would lead out of the root, to the host's own programs.
+fn resolved(root: &Path, path: PathBuf) -> PathBuf {
+    match std::fs::read_link(&path) {
+        Ok(target) if target.is_absolute() => {
+            root.join(target.strip_prefix("/").unwrap_or(&target))
+        }
+        _ => path,
+    }
 }
 
 /// The libraries that a program and they themselves name, and its loader, as paths in the root.

@@ -28,6 +28,8 @@ pub struct Target {
     pub compiler: (&'static str, &'static str),
     /// The folder of the architecture's libraries.
     pub triplet: &'static str,
+    /// What is loaded before the guest's modules.
+    pub modules: &'static [&'static str],
     /// What is done before the guest's `init`, which knows the serial line as /dev/ttyS1.
     pub before_init: Option<&'static str>,
     /// How it is seen that the CPUs are where the truth says.
@@ -55,6 +57,7 @@ const AMD64_4: Target = Target {
     disk: "virtio-blk-pci",
     compiler: ("gcc", "gcc libc6-dev"),
     triplet: "x86_64-linux-gnu",
+    modules: &[],
     before_init: None,
     quiet: Quiet::X86,
 };
@@ -71,6 +74,8 @@ const I386_PAE: Target = Target {
         "gcc-i686-linux-gnu libc6-dev-i386-cross",
     ),
     triplet: "i386-linux-gnu",
+    // netfilter asks for it by its purpose; on amd64 it is built in.
+    modules: &["crc32c_generic"],
     ..AMD64_4
 };
 
@@ -105,6 +110,7 @@ pub static TARGETS: [Target; 5] = [
             "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
         ),
         triplet: "aarch64-linux-gnu",
+        modules: &["crc32c_generic"],
         before_init: Some("ln -sf ttyS0 /dev/ttyS1"),
         quiet: Quiet::Arm64,
         ..AMD64_4
