@@ -38,7 +38,7 @@ fn counter(mm: mm_struct<'_>, kind: usize, _: &[u32]) -> Result<i64, Fault> {
         .rss_stat()
         .count()
         .get(kind)
-        .map_or(0, |count| count.counter()))
+        .map_or(0, |count| crate::counter::signed(count.counter())))
 }
 
 /// One counter: from 6.2 on a percpu_counter.
