@@ -164,11 +164,21 @@ pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
     ensure_target(kernel, target.context("4 or 5 levels of page tables")?)
 }
 
-/// The machines of other kinds, of the newest kernel of a series.
-pub fn ensure_others(series: &str) -> Result<Vec<Machine>> {
-    TARGETS
+/// The machines of other kinds, of the newest kernel of a series: those of these names, or all.
+pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
+    let others = || TARGETS.iter().filter(|target| !target.is_own());
+    if let Some(unknown) = names
         .iter()
-        .filter(|target| !target.is_own())
+        .find(|name| others().all(|target| target.name != **name))
+    {
+        let known: Vec<_> = others().map(|target| target.name).collect();
+        bail!(
+            "there is no machine {unknown}; there are {}",
+            known.join(", ")
+        );
+    }
+    others()
+        .filter(|target| names.is_empty() || names.iter().any(|name| name == target.name))
         .map(|target| ensure_target(series, target))
         .collect()
 }
@@ -283,6 +293,9 @@ fn make(
         );
         match result {
             Ok(stability) if stability.is_stable() => break stability,
+            Ok(stability) if !target.is_own() && stability.is_stable_but_for_queues() => {
+                break stability;
+            }
             _ if attempt == 1 => {
                 let why = match &result {
                     Ok(stability) => format!(
