@@ -1,25 +1,10 @@
-//! Which kernel a program was compiled for, and where that kernel lies in a dump.
+//! Which kernel a program was compiled for, and whether a dump is of that kernel.
 
 use crate::dump::{Dump, OpenError};
+use crate::locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
 use crate::memory::Memory;
 use crate::module::FindSection;
-use crate::paging::PageTable;
 use crate::symbol::Functions;
-
-/// ELF's `e_machine` of i386.
-pub const EM_386: u16 = 3;
-/// ELF's `e_machine` of x86_64.
-pub const EM_X86_64: u16 = 62;
-
-/// `__START_KERNEL_map`: where x86_64 maps the kernel image (Documentation/arch/x86/x86_64/mm.rst).
-const X86_64_IMAGE: u64 = 0xffff_ffff_8000_0000;
-/// The image's room where VMCOREINFO doesn't say: 1 GB, after which modules start.
-const X86_64_IMAGE_SIZE: u64 = 1 << 30;
-/// `PAGE_OFFSET` of x86_64 without memory randomisation: 4 levels, from 4.20 on.
-const X86_64_DIRECT: u64 = 0xffff_8880_0000_0000;
-/// `PAGE_OFFSET` of i386 with the usual 3:1 split, and where low memory ends at the latest (896 MB).
-const I386_DIRECT: u64 = 0xc000_0000;
-const I386_LOW_MEMORY: u64 = 896 << 20;
 
 /// A kernel's identity, and what is needed to find it in a dump. All addresses are those at which it was linked.
 #[derive(Debug)]
@@ -57,32 +42,6 @@ pub struct Words {
     pub address: u64,
     /// How many.
     pub count: u32,
-}
-
-/// Virtual memory that is mapped by subtraction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Linear {
-    pub start: u64,
-    pub size: u64,
-    pub physical: u64,
-}
-
-impl Linear {
-    #[inline]
-    pub fn physical(&self, address: u64) -> Option<u64> {
-        let offset = address.wrapping_sub(self.start);
-        (offset < self.size).then(|| offset.wrapping_add(self.physical))
-    }
-}
-
-/// Where a kernel lies in a dump.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Located {
-    /// Bytes by which KASLR moved the image.
-    pub kaslr: u64,
-    pub direct: Linear,
-    pub image: Linear,
-    pub page_table: PageTable,
 }
 
 /// Refuses a dump whose VMCOREINFO names another kernel.
@@ -130,6 +89,9 @@ fn describe(release: &str, machine: u16) -> String {
     let machine = match machine {
         EM_386 => "i386".to_owned(),
         EM_X86_64 => "x86_64".to_owned(),
+        EM_AARCH64 => "arm64".to_owned(),
+        EM_S390 => "s390x".to_owned(),
+        EM_RISCV => "riscv".to_owned(),
         other => format!("machine {other}"),
     };
     format!("{release} for {machine}")
@@ -175,103 +137,6 @@ pub(crate) fn truncated_first(dump: &Dump, error: OpenError) -> OpenError {
             what: format!(
                 "the file is truncated: its headers promise {missing} bytes more than it has"
             ),
-        },
-    }
-}
-
-/// Finds out where the kernel was loaded.
-pub(crate) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
-    match kernel.machine {
-        EM_X86_64 => locate_x86_64(dump, kernel),
-        EM_386 => Ok(locate_i386(dump, kernel)),
-        other => Err(OpenError::NoKernel {
-            path: dump.path().to_owned(),
-            what: format!("dumps of ELF machine {other} are not supported yet"),
-        }),
-    }
-}
-
-fn locate_x86_64(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
-    let no_kernel = |what: String| OpenError::NoKernel {
-        path: dump.path().to_owned(),
-        what,
-    };
-    let info = dump.vmcoreinfo();
-    if info.is_empty() {
-        return Err(no_kernel(
-            "it has no VMCOREINFO note, which says where an x86_64 kernel was loaded; under QEMU, add `-device vmcoreinfo`".into(),
-        ));
-    }
-    let number = |name: &str| info.number(name);
-    let kaslr = info.hex("KERNELOFFSET").unwrap_or(0);
-    let physical_base = number("phys_base")
-        .ok_or_else(|| no_kernel("VMCOREINFO has no NUMBER(phys_base)".into()))?;
-    let image = Linear {
-        start: X86_64_IMAGE,
-        size: number("KERNEL_IMAGE_SIZE")
-            .and_then(|size| u64::try_from(size).ok())
-            .unwrap_or(X86_64_IMAGE_SIZE),
-        physical: physical_base.cast_unsigned(),
-    };
-    let in_image = |address: u64| image.physical(address);
-    let root = info
-        .hex("SYMBOL(init_top_pgt)")
-        .or_else(|| info.hex("SYMBOL(swapper_pg_dir)"))
-        .or(kernel.page_table.map(|address| address.wrapping_add(kaslr)))
-        .and_then(in_image)
-        .ok_or_else(|| {
-            no_kernel("neither VMCOREINFO nor the bindings name the page tables".into())
-        })?;
-    let levels = if number("pgtable_l5_enabled").unwrap_or(0) != 0 {
-        5
-    } else {
-        4
-    };
-    let direct_start = match kernel.page_offset_base {
-        None => X86_64_DIRECT,
-        Some(address) => {
-            let bytes = in_image(address.wrapping_add(kaslr))
-                .and_then(|physical| dump.physical(physical, 8).ok())
-                .ok_or_else(|| no_kernel("page_offset_base can't be read".into()))?;
-            crate::bits::uint(bytes, false)
-        }
-    };
-    Ok(Located {
-        kaslr,
-        direct: Linear {
-            start: direct_start,
-            // Randomisation may put vmalloc space right behind the end of memory, so no more than that is direct.
-            size: dump.memory_end(),
-            physical: 0,
-        },
-        image,
-        page_table: PageTable {
-            root,
-            levels,
-            encryption_mask: number("sme_mask").unwrap_or(0).cast_unsigned(),
-        },
-    })
-}
-
-/// Kernels of i386 without VMCOREINFO were not relocated.
-fn locate_i386(dump: &Dump, kernel: &KernelInfo) -> Located {
-    let direct = Linear {
-        start: I386_DIRECT,
-        // QEMU describes ROM and video memory too, which lie above; with little memory, vmalloc space starts below 896 MB.
-        size: dump.main_end().min(I386_LOW_MEMORY),
-        physical: 0,
-    };
-    let root = kernel
-        .page_table
-        .and_then(|address| direct.physical(address));
-    Located {
-        kaslr: 0,
-        direct,
-        image: direct,
-        page_table: PageTable {
-            root: root.unwrap_or(0),
-            levels: if root.is_some() { 3 } else { 0 },
-            encryption_mask: 0,
         },
     }
 }

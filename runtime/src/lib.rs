@@ -8,6 +8,7 @@ mod bits;
 pub mod dump;
 mod fault;
 mod kernel;
+mod locate;
 #[allow(unsafe_code, reason = "one line maps the file")]
 mod map;
 mod memory;
@@ -15,13 +16,16 @@ mod module;
 mod paging;
 mod symbol;
 pub mod table;
+mod user;
 pub mod view;
 pub mod walk;
 
 pub use dump::{Dump, OpenError};
 pub use fault::{Fault, FaultKind};
-pub use kernel::{EM_386, EM_X86_64, KernelInfo, Words};
+pub use kernel::{KernelInfo, Words};
+pub use locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
 pub use memory::Memory;
 pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCpuSymbol, Symbol};
 pub use symbol::{Functions, PerCpu, Sym};
+pub use user::UserSpace;
 pub use view::{Array, CharArray, CharPtr, FnPtr, Part, Ptr, Raw, View};

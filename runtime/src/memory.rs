@@ -6,9 +6,10 @@ use elsa::sync::FrozenMap;
 
 use crate::dump::{Dump, OpenError};
 use crate::fault::{Fault, FaultKind};
-use crate::kernel::{self, KernelInfo, Located};
+use crate::kernel::{self, KernelInfo};
+use crate::locate::{self, Located};
 use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
-use crate::paging::{self, PAGE};
+use crate::paging::{self, Cache, PAGE};
 use crate::symbol::Sym;
 use crate::view::Target;
 
@@ -23,6 +24,8 @@ pub struct Memory {
     dump: Dump,
     kernel: &'static KernelInfo,
     located: Located,
+    /// What the page tables said lately.
+    translations: Cache,
     /// Copies of what straddles pages that are not neighbours, by address and length. Each is made once.
     copies: FrozenMap<(u64, usize), Box<[u8]>>,
     /// Where sections of modules are, or why that can't be said, by the names of both.
@@ -37,11 +40,12 @@ impl Memory {
             kernel::check_identity(&dump, kernel)?;
         }
         let located =
-            kernel::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
+            locate::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
         let memory = Memory {
             dump,
             kernel,
             located,
+            translations: Cache::new(),
             copies: FrozenMap::new(),
             sections: FrozenMap::new(),
         };
@@ -68,14 +72,14 @@ impl Memory {
 
     /// How many levels the kernel's page tables have.
     pub fn paging_levels(&self) -> u32 {
-        self.located.page_table.levels
+        self.located.page_table.format.levels()
     }
 
     /// Where a linked address is in this dump.
     #[inline]
     pub fn relocated(&self, address: u64) -> u64 {
-        if address >= self.located.image.start {
-            address.wrapping_add(self.located.kaslr)
+        if address >= self.located.linked_from {
+            self.wrap(address.wrapping_add(self.located.kaslr))
         } else {
             address
         }
@@ -240,7 +244,13 @@ impl Memory {
                 return Ok(physical);
             }
         }
-        paging::translate(&self.dump, &self.located.page_table, address)
+        self.translations
+            .translate(&self.dump, &self.located.page_table, address)
+    }
+
+    /// The format of the kernel's page tables, which is that of user space as well.
+    pub(crate) fn page_format(&self) -> paging::Format {
+        self.located.page_table.format
     }
 
     /// The physical address by the page tables alone: to check the linear maps against.

@@ -47,6 +47,9 @@ pub struct TestArgs {
     /// Also test on real kernels: fetch Debian's, boot them under QEMU, compare with what they say of themselves
     #[arg(long)]
     lab: bool,
+    /// With --lab: only machines of other architectures, all or those of these names (i386-pae, arm64)
+    #[arg(long, value_name = "MACHINE", num_args = 0.., requires = "lab")]
+    machines: Option<Vec<String>>,
     /// Instead: on Debian's kernels for five architectures, compare every layout with what pahole and bpftool read, generate
     /// with one thread and with two, and compile all bindings. NAME: only this one (6.1-s390x)
     #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "lab")]
@@ -61,18 +64,27 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     if let Some(names) = &args.kernels {
         return kernels::test(names, !args.no_compile);
     }
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .current_dir(paths::root())
-        .args(["test", "--workspace"]);
-    finish(&mut command)?;
+    if args.machines.is_none() {
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(paths::root())
+            .args(["test", "--workspace"]);
+        finish(&mut command)?;
+    }
     if !args.lab {
         eprintln!(
             "not run: the tests on real kernels (tests/tests/lab.rs), which need QEMU and Debian packages; run them by: cargo xtask test --lab"
         );
         return Ok(());
     }
-    let machines = [lab::ensure("6.1", 4)?, lab::ensure("6.12", 5)?];
+    let mut tests = vec!["lab"];
+    let machines = match &args.machines {
+        Some(names) => lab::ensure_others("6.1", names)?,
+        None => {
+            tests.extend(["lab_modules", "btf"]);
+            vec![lab::ensure("6.1", 4)?, lab::ensure("6.12", 5)?]
+        }
+    };
     let folders: Vec<String> = machines
         .iter()
         .map(|machine| machine.folder.display().to_string())
@@ -80,19 +92,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(paths::root())
-        .args([
-            "test",
-            "--package",
-            "tests",
-            "--features",
-            "lab",
-            "--test",
-            "lab",
-            "--test",
-            "lab_modules",
-            "--test",
-            "btf",
-        ])
+        .args(["test", "--package", "tests", "--features", "lab"])
+        .args(tests.iter().flat_map(|test| ["--test", test]))
         // How much was compared is part of the result.
         .args(["--", "--show-output"])
         .env("KSTRUCT_LAB_MACHINES", folders.join(":"));

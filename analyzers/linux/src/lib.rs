@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod counter;
 pub mod cpu;
 pub mod mm;
 pub mod net;

@@ -48,6 +48,9 @@ struct Args {
     /// Show the children of the selected tasks too
     #[arg(short, long)]
     children: bool,
+    /// Show the arguments of processes, read from their own memory
+    #[arg(long)]
+    args: bool,
     /// Only these: a process or thread id, the address of a task_struct (0x...), or a name
     #[arg(value_name = "PID|ADDRESS|NAME")]
     select: Vec<String>,
@@ -91,6 +94,9 @@ struct Row {
     rss_kb: Option<u64>,
     vsz_kb: Option<u64>,
     kernel_thread: bool,
+    /// As in /proc/PID/cmdline, with `--args`; `null` if they can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<Option<Vec<String>>>,
     /// Whether a CPU was running it.
     active: bool,
 }
@@ -106,6 +112,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
         states,
         cpus,
         active: BTreeSet::new(),
+        memory: args.args.then_some(k),
         faults,
     };
     let mut rows = Vec::new();
@@ -156,6 +163,8 @@ struct Reader<'f> {
     states: task::States,
     cpus: Vec<u32>,
     active: BTreeSet<u64>,
+    /// What arguments are read from, if they are wanted.
+    memory: Option<&'f Memory>,
     faults: &'f mut Faults,
 }
 
@@ -182,6 +191,17 @@ impl Reader<'_> {
             None => None,
         };
         let total = mm.map(|mm| mm.map_or(0, |mm| mm.total_vm()));
+        let args = self.memory.map(|memory| {
+            let text = match mm {
+                Some(Some(mm)) => mm::arguments(memory, mm),
+                Some(None) => Ok(Vec::new()),
+                None => return None, // that is a fault already
+            };
+            let text = self
+                .faults
+                .check(format_args!("arguments of {pid}"), text)?;
+            Some(words(&text))
+        });
         Row {
             pid,
             tgid: task.tgid(),
@@ -197,9 +217,20 @@ impl Reader<'_> {
             rss_kb: resident.map(kilobytes),
             vsz_kb: total.map(kilobytes),
             kernel_thread: task::is_kernel_thread(task),
+            args,
             active: self.active.contains(&task.addr()),
         }
     }
+}
+
+/// Arguments, which NULs part.
+fn words(text: &[u8]) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 /// Keeps what was asked for, and its relatives.
@@ -298,6 +329,12 @@ impl Report for Tasks {
                 or_question_mark(row.rss_kb),
                 if row.kernel_thread {
                     format!("[{}]", row.name)
+                } else if let Some(Some(args)) = &row.args
+                    && !args.is_empty()
+                {
+                    // What a process wrote must not steer a terminal.
+                    let line = args.join(" ");
+                    line.replace(|c: char| c.is_control(), "?")
                 } else {
                     row.name.clone()
                 },

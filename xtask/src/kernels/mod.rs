@@ -4,7 +4,7 @@
 //! 2. The bindings are the same bytes with one thread, with two, and once more with two.
 //! 3. They compile without a warning.
 
-mod packages;
+pub(crate) mod packages;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

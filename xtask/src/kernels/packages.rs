@@ -3,6 +3,7 @@
 //! Packages of this machine's own architecture come by apt as it is set up; for those of others there is a state of apt
 //! below `target/kernels-debug`, so that the system need not learn of their architecture.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,7 +15,7 @@ use crate::{lab, paths};
 /// A kernel of the list.
 pub struct Wanted {
     /// `6.1`
-    series: &'static str,
+    series: Cow<'static, str>,
     /// What stands behind the number: `cloud-amd64`, `686-pae`.
     flavour: &'static str,
     /// Debian's name of the machine.
@@ -30,17 +31,23 @@ impl Wanted {
         architecture: &'static str,
     ) -> Self {
         Wanted {
-            series,
+            series: Cow::Borrowed(series),
             flavour,
             architecture,
             netfilter: false,
         }
     }
 
-    pub const fn with_netfilter(self) -> Self {
+    pub const fn with_netfilter(mut self) -> Self {
+        self.netfilter = true;
+        self
+    }
+
+    /// The newest of a series that is only known at run time.
+    pub fn of_series(series: &str, flavour: &'static str, architecture: &'static str) -> Self {
         Wanted {
-            netfilter: true,
-            ..self
+            series: Cow::Owned(series.to_owned()),
+            ..Wanted::new("", flavour, architecture)
         }
     }
 
@@ -53,7 +60,7 @@ impl Wanted {
     /// The numbers of a release of this series and flavour: what is newer compares greater.
     fn version(&self, release: &str) -> Option<Vec<u64>> {
         let version = release.strip_suffix(self.flavour)?.strip_suffix('-')?;
-        let rest = version.strip_prefix(self.series)?.strip_prefix('.')?;
+        let rest = version.strip_prefix(&*self.series)?.strip_prefix('.')?;
         let mut words = rest.split('-');
         // `6.12.117+deb12`: what Debian adds to a number begins with a plus sign. A word is a flavour, such as `cloud`.
         let number = words.next()?.split('+').next()?;
@@ -70,7 +77,7 @@ impl Wanted {
         Some(numbers.filter_map(|number| number.parse().ok()).collect())
     }
 
-    fn newest<'r>(&self, releases: impl Iterator<Item = &'r str>) -> Option<String> {
+    pub fn newest<'r>(&self, releases: impl Iterator<Item = &'r str>) -> Option<String> {
         releases
             .filter_map(|release| Some((self.version(release)?, release)))
             .max()
@@ -206,6 +213,7 @@ fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
     if cached(
         &Wanted {
             netfilter: false,
+            series: wanted.series.clone(),
             ..*wanted
         },
         release,
@@ -264,12 +272,12 @@ fn unpack(package: &Path, into: &Path, what: &[&str]) -> Result<()> {
 }
 
 /// Apt for one architecture.
-struct Apt {
+pub struct Apt {
     options: Vec<String>,
 }
 
 impl Apt {
-    fn new(architecture: &str) -> Result<Self> {
+    pub fn new(architecture: &str) -> Result<Self> {
         let own = programs::output(programs::command("dpkg").arg("--print-architecture"))?;
         if own.trim() == architecture {
             return Ok(Apt {
@@ -295,7 +303,7 @@ impl Apt {
         })
     }
 
-    fn run(
+    pub fn run(
         &self,
         program: &str,
         with: impl FnOnce(&mut Command) -> &mut Command,
@@ -308,14 +316,14 @@ impl Apt {
     }
 
     /// One source that can't be reached is no harm if the others have the kernel.
-    fn update(&self) -> Result<()> {
+    pub fn update(&self) -> Result<()> {
         eprintln!("apt's lists are renewed ...");
         self.run("apt-get", |command| command.args(["-qq", "update"]))
             .map(drop)
     }
 
     /// The newest release that can be downloaded.
-    fn newest(&self, wanted: &Wanted) -> Option<String> {
+    pub fn newest(&self, wanted: &Wanted) -> Option<String> {
         let names = self.run("apt-cache", |command| {
             command.args(["pkgnames", "linux-image-"])
         });

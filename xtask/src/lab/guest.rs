@@ -15,6 +15,7 @@ use super::packages::Package;
 use super::programs;
 use super::progress::Steps;
 use super::qmp::Qmp;
+use super::target::{Quiet, Target};
 
 /// From QEMU's start to READY.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -41,32 +42,21 @@ pub enum Region {
     ToolsAfter,
 }
 
-/// QEMU's arguments but for file names, and so a part of the recipe's key.
-pub fn parameters(levels: u8) -> Vec<String> {
-    let cpu = if levels == 5 { "max" } else { "max,-la57" };
-    let append = "console=ttyS0 rdinit=/init panic=-1 loglevel=6";
-    format!("-M q35 -accel tcg -cpu {cpu} -m 512 -smp 2,maxcpus=4 -display none -nic none -no-reboot -device vmcoreinfo")
-        .split(' ')
-        .chain(["-append", append])
-        .map(str::to_string)
-        .collect()
-}
-
 /// Boots and leaves `vmcore`, `registers.txt`, `console.log` and the recorder's `disk` in `folder`.
 pub fn run(
     package: &Package,
     initramfs: &Path,
-    levels: u8,
+    target: &Target,
     folder: &Path,
     steps: &mut Steps,
 ) -> Result<()> {
-    let mut guest = Guest::start(package, initramfs, levels, folder)?;
+    let mut guest = Guest::start(package, initramfs, target, folder)?;
     steps.run("boot", || guest.wait_for("LAB STAGE network", BOOT_TIMEOUT))?;
     steps.run("state", || {
         guest.wait_for("LAB STAGE recorded", BOOT_TIMEOUT)
     })?;
     steps.run("record", || guest.wait_for("LAB READY", BOOT_TIMEOUT))?;
-    steps.run("stop and dump", || guest.stop_and_dump(levels))?;
+    steps.run("stop and dump", || guest.stop_and_dump(package, target))?;
     steps.run("record again", || guest.record_again())?;
     guest.quit()
 }
@@ -83,7 +73,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(package: &Package, initramfs: &Path, levels: u8, folder: &Path) -> Result<Self> {
+    fn start(package: &Package, initramfs: &Path, target: &Target, folder: &Path) -> Result<Self> {
         let console = folder.join("console.log");
         let disk = folder.join("disk");
         let _ = std::fs::remove_file(&console);
@@ -99,10 +89,10 @@ impl Guest {
         let mut child = programs::command("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(
-                programs::find("qemu-system-x86_64")
-                    .context("qemu-system-x86_64 is not on this machine")?,
+                programs::find(target.qemu.0)
+                    .with_context(|| format!("{} is not on this machine", target.qemu.0))?,
             )
-            .args(parameters(levels))
+            .args(target.parameters())
             .arg("-kernel")
             .arg(package.vmlinuz())
             .arg("-initrd")
@@ -112,14 +102,16 @@ impl Guest {
                 "file={},format=raw,if=none,id=truth,cache=writeback",
                 disk.display()
             ))
-            .args(["-device", "virtio-blk-pci,drive=truth"])
+            .arg("-device")
+            .arg(format!("{},drive=truth", target.disk))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
-            .arg("-serial")
+            .arg("-chardev")
             .arg(format!(
-                "unix:{},server=on,wait=off",
+                "socket,id=trigger,path={},server=on,wait=off",
                 trigger_socket.display()
             ))
+            .args(target.trigger)
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", qmp_socket.display()))
             .stdout(Stdio::null())
@@ -178,14 +170,21 @@ impl Guest {
 
     /// Stops the machine when CPU 0 is halted in its idle task and CPU 1 is in the spinner's user code: then no other task
     /// is on a CPU, and none waits for one.
-    fn stop_and_dump(&mut self, levels: u8) -> Result<()> {
+    fn stop_and_dump(&mut self, package: &Package, target: &Target) -> Result<()> {
+        let idle = match target.quiet {
+            Quiet::X86 => 0,
+            Quiet::Arm64 => package.address("cpu_do_idle")?,
+        };
         let mut registers = String::new();
         let mut quiet = false;
         for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(100));
             self.qmp.execute("stop", None)?;
             registers = self.qmp.human("info registers -a")?;
-            quiet = cpus_are_quiet(&registers);
+            quiet = match target.quiet {
+                Quiet::X86 => cpus_are_quiet(&registers, target.cpus()),
+                Quiet::Arm64 => arm64_cpus_are_quiet(&registers, idle),
+            };
             if quiet {
                 break;
             }
@@ -197,7 +196,10 @@ impl Guest {
         if self.console_text().contains("LAB AFTER") {
             bail!("the recorder went on before the dump");
         }
-        let paging = if registers
+        let is_amd64 = target.architecture == "amd64";
+        let paging = if !is_amd64 {
+            target.levels
+        } else if registers
             .lines()
             .filter_map(|line| register(line, "CR4="))
             .all(|cr4| cr4 & CR4_LA57 != 0)
@@ -206,8 +208,11 @@ impl Guest {
         } else {
             4
         };
-        if paging != levels {
-            bail!("the guest runs with {paging}-level paging, not {levels}");
+        if paging != target.levels {
+            bail!(
+                "the guest runs with {paging}-level paging, not {}",
+                target.levels
+            );
         }
         std::fs::write(self.folder.join("registers.txt"), registers)?;
         let vmcore = self.folder.join("vmcore");
@@ -275,14 +280,17 @@ pub fn open_region(disk: &Path, offset: u64) -> Result<File> {
 /// Bit 12 of CR4: 57-bit linear addresses.
 const CR4_LA57: u64 = 1 << 12;
 
-/// Of what `info registers -a` prints for two CPUs.
-fn cpus_are_quiet(registers: &str) -> bool {
+/// Of what `info registers -a` prints for two CPUs; the only one of a machine is the spinner's.
+fn cpus_are_quiet(registers: &str, cpus: usize) -> bool {
     let field = |name| -> Vec<u64> {
         registers
             .lines()
             .filter_map(|line| register(line, name))
             .collect()
     };
+    if cpus == 1 {
+        return field("CPL=") == [3];
+    }
     matches!(
         (
             field("HLT=")[..].first(),
@@ -291,6 +299,27 @@ fn cpus_are_quiet(registers: &str) -> bool {
         ),
         (Some(1), Some(3), 2)
     )
+}
+
+/// Bytes of `cpu_do_idle`, which waits for an interrupt; a randomised kernel lies at a multiple of [`ARM64_ALIGNMENT`].
+const ARM64_IDLE: u64 = 128;
+const ARM64_ALIGNMENT: u64 = 1 << 21;
+
+/// The same on arm64, where QEMU doesn't print that a CPU waits.
+fn arm64_cpus_are_quiet(registers: &str, idle: u64) -> bool {
+    let counters: Vec<u64> = registers
+        .lines()
+        .filter_map(|line| register(line, " PC=").or_else(|| register(line, "PC=")))
+        .collect();
+    let states: Vec<&str> = registers
+        .lines()
+        .filter(|line| line.contains("PSTATE="))
+        .collect();
+    let (Some(pc), [first, second]) = (counters.first(), &states[..]) else {
+        return false;
+    };
+    let is_idle = pc.wrapping_sub(idle) % ARM64_ALIGNMENT < ARM64_IDLE;
+    is_idle && !first.contains("EL0t") && second.contains("EL0t")
 }
 
 /// The hexadecimal value that follows `name` in a line.
@@ -312,20 +341,14 @@ mod tests {
 
     #[test]
     fn quiet_cpus() {
-        assert!(cpus_are_quiet(REGISTERS));
-        assert!(!cpus_are_quiet(&REGISTERS.replace("HLT=1", "HLT=0")));
-        assert!(!cpus_are_quiet(&REGISTERS.replace("CPL=3", "CPL=0")));
-        assert!(!cpus_are_quiet(""));
+        assert!(cpus_are_quiet(REGISTERS, 2));
+        assert!(!cpus_are_quiet(&REGISTERS.replace("HLT=1", "HLT=0"), 2));
+        assert!(!cpus_are_quiet(&REGISTERS.replace("CPL=3", "CPL=0"), 2));
+        assert!(!cpus_are_quiet("", 2));
         let cr4: Vec<_> = REGISTERS
             .lines()
             .filter_map(|line| register(line, "CR4="))
             .collect();
         assert_eq!(cr4, [0x6f0, 0x16f0]);
-    }
-
-    #[test]
-    fn paging_levels_are_the_cpus() {
-        assert!(parameters(4).contains(&"max,-la57".to_string()));
-        assert!(parameters(5).contains(&"max".to_string()));
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::packages::Package;
-use super::{programs, recipe};
+use super::target::Target;
+use super::{programs, recipe, sysroot};
 
 /// What busybox does in the guest under its own name.
 const APPLETS: &[&str] = &[
@@ -32,16 +33,23 @@ const SCRIPTS: &[&str] = &[
     "freeze.nft",
 ];
 
-/// Writes the initramfs for `package` to `file`; `scratch` takes what is compiled on the way.
+/// Writes the initramfs for `package` to `file`; `scratch` takes what is compiled on the way. Programs come from `sysroot`,
+/// or from the host itself.
 pub fn write(
     package: &Package,
     modules: &[(String, String)],
+    target: &Target,
+    sysroot: Option<&Path>,
     scratch: &Path,
     file: &Path,
 ) -> Result<()> {
     let mut root = Root::default();
     let guest = crate::paths::lab_guest();
 
+    let program = |name: &str| match sysroot {
+        Some(sysroot) => sysroot::program(sysroot, name),
+        None => program(name),
+    };
     root.copy(&program("busybox")?, "bin/busybox")?;
     for applet in APPLETS {
         root.link(&format!("bin/{applet}"), "busybox");
@@ -49,13 +57,22 @@ pub fn write(
     let labd = scratch.join("labd");
     let sources = C_SOURCES.iter().map(|source| guest.join(source));
     programs::output(
-        programs::command("gcc")
+        programs::command(target.compiler.0)
             .args(["-O1", "-g", "-static", "-pthread", "-w", "-o"])
             .arg(&labd)
             .args(sources),
     )?;
     root.copy(&labd, "bin/labd")?;
-    root.copy(&guest.join("init"), "init")?;
+    match target.before_init {
+        None => root.copy(&guest.join("init"), "init")?,
+        Some(before) => {
+            root.copy(&guest.join("init"), "etc/lab/init")?;
+            // /dev is the same file system whenever it is mounted.
+            let script =
+                format!("#!/bin/sh\nmount -t devtmpfs dev /dev\n{before}\nexec /etc/lab/init\n");
+            root.file("init", 0o755, script.into_bytes());
+        }
+    }
     for script in SCRIPTS {
         root.copy(&guest.join(script), &format!("etc/lab/{script}"))?;
     }
@@ -64,6 +81,12 @@ pub fn write(
         let source = program(name)?;
         let folder = if *name == "ss" { "usr/bin" } else { "usr/sbin" };
         root.copy(&source, &format!("{folder}/{name}"))?;
+        if let Some(sysroot) = sysroot {
+            for library in sysroot::libraries(sysroot, target.triplet, &source)? {
+                root.copy(&sysroot.join(&library), &library.to_string_lossy())?;
+            }
+            continue;
+        }
         for library in libraries(&source)? {
             let path = library
                 .to_string_lossy()
@@ -76,17 +99,14 @@ pub fn write(
         root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");
     }
     // iptables loads its matches and targets from here; tc its delay distributions and a few qdiscs.
-    for folder in [
-        "/usr/lib/x86_64-linux-gnu/xtables",
-        "/usr/lib/xtables",
-        "/usr/lib/tc",
-        "/etc/iproute2",
-    ] {
-        root.copy_folder(Path::new(folder))?;
+    let base = sysroot.unwrap_or(Path::new("/"));
+    let xtables = format!("usr/lib/{}/xtables", target.triplet);
+    for folder in [&xtables, "usr/lib/xtables", "usr/lib/tc", "etc/iproute2"] {
+        root.copy_folder(base, folder)?;
     }
-    for table in ["protocols", "services"] {
-        if Path::new("/etc").join(table).is_file() {
-            root.copy(&Path::new("/etc").join(table), &format!("etc/{table}"))?;
+    for table in ["etc/protocols", "etc/services"] {
+        if base.join(table).is_file() {
+            root.copy(&base.join(table), table)?;
         }
     }
     root.file(
@@ -175,12 +195,14 @@ impl Root {
         Ok(())
     }
 
-    /// Copies the files right in a folder to the same path; a folder that isn't there has none.
-    fn copy_folder(&mut self, folder: &Path) -> Result<()> {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let path = entry?.path();
+    /// Copies the files right in a folder below `base` to the same path; a folder that isn't there has none.
+    fn copy_folder(&mut self, base: &Path, folder: &str) -> Result<()> {
+        for entry in std::fs::read_dir(base.join(folder)).into_iter().flatten() {
+            let entry = entry?;
+            let path = entry.path();
             if path.is_file() {
-                self.copy(&path, path.to_string_lossy().trim_start_matches('/'))?;
+                let name = entry.file_name();
+                self.copy(&path, &format!("{folder}/{}", name.to_string_lossy()))?;
             }
         }
         Ok(())

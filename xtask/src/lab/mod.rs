@@ -14,6 +14,8 @@ pub(crate) mod programs;
 mod progress;
 mod qmp;
 mod recipe;
+mod sysroot;
+mod target;
 mod truth;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::paths;
 use packages::Package;
 use progress::Steps;
+use target::{TARGETS, Target};
 
 /// Options of `cargo xtask lab`.
 #[derive(clap::Args)]
@@ -37,6 +40,9 @@ pub struct Args {
     /// Levels of page tables
     #[arg(long, value_parser = clap::value_parser!(u8).range(4..=5))]
     levels: Option<u8>,
+    /// The kind of machine: amd64, i386-pae, i386 or arm64. KERNELS are then of its architecture
+    #[arg(long, default_value = "amd64", conflicts_with = "levels")]
+    machine: String,
     /// List the machines that are there; make none
     #[arg(long)]
     list: bool,
@@ -46,7 +52,10 @@ pub struct Args {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     pub release: String,
-    /// Levels of page tables, 4 or 5; the guest's CR4 and /proc/cpuinfo agree.
+    /// Its kind: `amd64`, `i386-pae`.
+    #[serde(default = "amd64")]
+    pub machine: String,
+    /// Levels of page tables; on amd64 the guest's CR4 and /proc/cpuinfo agree.
     pub levels: u8,
     /// The machine's own folder. In `lab.json` this and all other paths are relative to `target/lab`; here they are absolute.
     pub folder: PathBuf,
@@ -71,6 +80,11 @@ pub struct Machine {
     pub seconds: BTreeMap<String, f64>,
 }
 
+/// What machines were of before there were others.
+fn amd64() -> String {
+    "amd64".to_owned()
+}
+
 pub fn run(args: &Args) -> Result<()> {
     if args.list {
         let machines = machines()?;
@@ -82,6 +96,26 @@ pub fn run(args: &Args) -> Result<()> {
             if let Some(vmlinux) = vmlinux(&release) {
                 println!("{release} is unpacked: {}", vmlinux.display());
             }
+        }
+        return Ok(());
+    }
+    if args.machine != amd64() {
+        let target = Target::find(&args.machine, None).with_context(|| {
+            let names: Vec<_> = TARGETS[1..].iter().map(|target| target.name).collect();
+            format!(
+                "there is no machine {}; there are {}",
+                args.machine,
+                names.join(", ")
+            )
+        })?;
+        let newest = ["6.1".to_owned()];
+        let kernels = if args.kernels.is_empty() {
+            &newest[..]
+        } else {
+            &args.kernels
+        };
+        for kernel in kernels {
+            show(&ensure_target(kernel, target)?);
         }
         return Ok(());
     }
@@ -112,8 +146,8 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn machines() -> Result<Vec<Machine>> {
     let lab = lab_folder()?;
     let mut machines = Vec::new();
-    for levels in [4, 5] {
-        let suffix = format!("-{levels}level-{}", key(levels)?);
+    for target in &TARGETS {
+        let suffix = format!("-{}level-{}", target.levels, key(target)?);
         for name in folder_names(&lab.join("machines")) {
             if !name.starts_with('.') && name.ends_with(&suffix) {
                 machines.push(read_machine(&lab, &lab.join("machines").join(name))?);
@@ -124,8 +158,32 @@ pub fn machines() -> Result<Vec<Machine>> {
     Ok(machines)
 }
 
-/// The machine for a kernel (a release or a series), made if it isn't there. Others who ask for it meanwhile wait.
+/// The amd64 machine for a kernel (a release or a series), made if it isn't there. Others who ask for it meanwhile wait.
 pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
+    let target = Target::find("amd64", Some(levels));
+    ensure_target(kernel, target.context("4 or 5 levels of page tables")?)
+}
+
+/// The machines of other kinds, of the newest kernel of a series: those of these names, or all.
+pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
+    let others = || TARGETS.iter().filter(|target| !target.is_own());
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| others().all(|target| target.name != **name))
+    {
+        let known: Vec<_> = others().map(|target| target.name).collect();
+        bail!(
+            "there is no machine {unknown}; there are {}",
+            known.join(", ")
+        );
+    }
+    others()
+        .filter(|target| names.is_empty() || names.iter().any(|name| name == target.name))
+        .map(|target| ensure_target(series, target))
+        .collect()
+}
+
+fn ensure_target(kernel: &str, target: &'static Target) -> Result<Machine> {
     let lab = lab_folder()?;
     let packages = lab.join("packages");
     let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
@@ -136,33 +194,38 @@ pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
         );
         lock.lock()?;
     }
-    let mut release = packages::resolve(kernel, &packages)?;
-    if let Some(machine) = cached(&lab, &release, levels)? {
+    let mut release = packages::resolve(kernel, &packages, target)?;
+    if let Some(machine) = cached(&lab, &release, target)? {
         return Ok(machine);
     }
-    programs::check()?;
-    let mut steps = Steps::new(&format!("{release} ({levels} levels)"));
-    let modules = recipe::modules(
+    programs::check(target)?;
+    let mut steps = Steps::new(&format!("{release} ({})", target.title()));
+    let mut modules: Vec<_> = target
+        .modules
+        .iter()
+        .map(|name| ((*name).to_owned(), String::new()))
+        .collect();
+    modules.extend(recipe::modules(
         &std::fs::read_to_string(paths::lab_guest().join("modules"))
             .context("can't read the guest's list of modules")?,
-    );
-    let package = match packages::ensure(&release, &packages, &modules, &mut steps) {
+    ));
+    let package = match packages::ensure(&release, &packages, &modules, target, &mut steps) {
         Ok(package) => package,
         Err(error) => {
-            let Some(older) =
-                packages::newest_cached(kernel, &packages).filter(|older| *older != release)
+            let Some(older) = packages::newest_cached(kernel, &packages, target)
+                .filter(|older| *older != release)
             else {
                 return Err(error);
             };
             eprintln!("{error:#}; {older} is here and will do");
             release = older;
-            if let Some(machine) = cached(&lab, &release, levels)? {
+            if let Some(machine) = cached(&lab, &release, target)? {
                 return Ok(machine);
             }
-            packages::ensure(&release, &packages, &modules, &mut steps)?
+            packages::ensure(&release, &packages, &modules, target, &mut steps)?
         }
     };
-    make(&lab, &package, &modules, levels, steps)
+    make(&lab, &package, &modules, target, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
@@ -180,8 +243,8 @@ fn default_levels(kernel: &str) -> u8 {
     }
 }
 
-fn cached(lab: &Path, release: &str, levels: u8) -> Result<Option<Machine>> {
-    let folder = machine_folder(lab, release, levels)?;
+fn cached(lab: &Path, release: &str, target: &Target) -> Result<Option<Machine>> {
+    let folder = machine_folder(lab, release, target)?;
     folder
         .join("lab.json")
         .is_file()
@@ -189,21 +252,26 @@ fn cached(lab: &Path, release: &str, levels: u8) -> Result<Option<Machine>> {
         .transpose()
 }
 
-fn machine_folder(lab: &Path, release: &str, levels: u8) -> Result<PathBuf> {
+fn machine_folder(lab: &Path, release: &str, target: &Target) -> Result<PathBuf> {
     Ok(lab
         .join("machines")
-        .join(format!("{release}-{levels}level-{}", key(levels)?)))
+        .join(format!("{release}-{}level-{}", target.levels, key(target)?)))
 }
 
 fn make(
     lab: &Path,
     package: &Package,
     modules: &[(String, String)],
-    levels: u8,
+    target: &Target,
     mut steps: Steps,
 ) -> Result<Machine> {
     let release = &package.release;
-    let folder = &machine_folder(lab, release, levels)?;
+    let sysroot = if target.is_own() {
+        None
+    } else {
+        Some(steps.run("programs", || sysroot::ensure(target, lab))?)
+    };
+    let folder = &machine_folder(lab, release, target)?;
     let name = folder
         .file_name()
         .unwrap_or_default()
@@ -215,9 +283,19 @@ fn make(
         let _ = std::fs::remove_dir_all(&partial);
         std::fs::create_dir_all(&partial)
             .with_context(|| format!("can't create {}", partial.display()))?;
-        let result = boot(package, modules, levels, &partial, &mut steps);
+        let result = boot(
+            package,
+            modules,
+            target,
+            sysroot.as_deref(),
+            &partial,
+            &mut steps,
+        );
         match result {
             Ok(stability) if stability.is_stable() => break stability,
+            Ok(stability) if !target.is_own() && stability.is_stable_but_for_queues() => {
+                break stability;
+            }
             _ if attempt == 1 => {
                 let why = match &result {
                     Ok(stability) => format!(
@@ -245,7 +323,8 @@ fn make(
     let warnings = warnings(&partial)?;
     let machine = Machine {
         release: release.clone(),
-        levels,
+        machine: target.name.to_owned(),
+        levels: target.levels,
         folder: folder.clone(),
         vmcore: folder.join("vmcore"),
         vmlinux: package.vmlinux(),
@@ -262,7 +341,7 @@ fn make(
     };
     truth::write_json(&partial.join("lab.json"), &machine.clone().relative_to(lab))?;
     std::fs::rename(&partial, folder)?;
-    remove_stale(folder, release, levels);
+    remove_stale(folder, release, target.levels);
     Ok(machine)
 }
 
@@ -270,19 +349,22 @@ fn make(
 fn boot(
     package: &Package,
     modules: &[(String, String)],
-    levels: u8,
+    target: &Target,
+    sysroot: Option<&Path>,
     folder: &Path,
     steps: &mut Steps,
 ) -> Result<truth::Stability> {
     let image = folder.join("initramfs");
     steps.run("initramfs", || {
-        initramfs::write(package, modules, folder, &image)
+        initramfs::write(package, modules, target, sysroot, folder, &image)
     })?;
-    guest::run(package, &image, levels, folder, steps)?;
+    guest::run(package, &image, target, folder, steps)?;
     let begin = Instant::now();
     let disk = folder.join("disk");
     truth::unpack(&disk, folder)?;
-    check_paging(&folder.join("truth"), levels)?;
+    if target.is_own() {
+        check_paging(&folder.join("truth"), target.levels)?;
+    }
     truth::write_exceptions(&folder.join("truth"))?;
     let stability = truth::compare(folder)?;
     truth::write_json(&folder.join("stability.json"), &stability)?;
@@ -357,10 +439,10 @@ fn show(machine: &Machine) {
     println!("  lab.json  {}", machine.folder.join("lab.json").display());
 }
 
-fn key(levels: u8) -> Result<String> {
+fn key(target: &Target) -> Result<String> {
     Ok(recipe::key(
         &recipe::guest_sources()?,
-        &guest::parameters(levels),
+        &target.key_parameters(),
     ))
 }
 
@@ -434,6 +516,7 @@ mod tests {
             let in_folder = |name: &str| lab.join("machines/m").join(name);
             Machine {
                 release: "6.1.0-56-cloud-amd64".into(),
+                machine: amd64(),
                 levels: 4,
                 folder: lab.join("machines/m"),
                 vmcore: in_folder("vmcore"),

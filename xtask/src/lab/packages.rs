@@ -7,7 +7,9 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use super::progress::Steps;
+use super::target::Target;
 use super::{programs, recipe};
+use crate::kernels::packages::Apt;
 
 /// A kernel's unpacked files in `target/lab/packages/RELEASE`.
 pub struct Package {
@@ -34,6 +36,17 @@ impl Package {
 
     pub fn system_map(&self) -> PathBuf {
         self.folder.join("System.map")
+    }
+
+    /// Where a symbol was linked.
+    pub fn address(&self, symbol: &str) -> Result<u64> {
+        let text = std::fs::read_to_string(self.system_map())?;
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').nth(2) == Some(symbol))
+            .with_context(|| format!("{} has no {symbol}", self.system_map().display()))?;
+        let address = line.split(' ').next().unwrap_or_default();
+        Ok(u64::from_str_radix(address, 16)?)
     }
 
     pub fn modules(&self) -> PathBuf {
@@ -84,9 +97,12 @@ impl Package {
 ///
 /// The archive is asked first, going by apt's lists; they are renewed if they have nothing. If the archive can't be reached,
 /// the newest kernel of the series in `folder` will do.
-pub fn resolve(name: &str, folder: &Path) -> Result<String> {
+pub fn resolve(name: &str, folder: &Path, target: &Target) -> Result<String> {
     if !is_series(name) {
         return Ok(name.to_string());
+    }
+    if !target.is_own() {
+        return resolve_foreign(name, folder, target);
     }
     if let Some(release) = archive_releases()
         .ok()
@@ -112,9 +128,33 @@ pub fn resolve(name: &str, folder: &Path) -> Result<String> {
     )
 }
 
+/// The same for another architecture, whose lists apt keeps apart.
+fn resolve_foreign(name: &str, folder: &Path, target: &Target) -> Result<String> {
+    let (apt, wanted) = (Apt::new(target.architecture)?, target.wanted(name));
+    if let Some(release) = apt.newest(&wanted) {
+        return Ok(release);
+    }
+    let updated = apt.update();
+    apt.newest(&wanted)
+        .or_else(|| newest_cached(name, folder, target))
+        .with_context(|| {
+            let why = updated
+                .err()
+                .map_or_else(String::new, |error| format!(" ({error:#})"));
+            format!(
+                "Debian's archive has no kernel {} with a debug package for {}{why}",
+                wanted.name(),
+                target.architecture
+            )
+        })
+}
+
 /// The newest kernel of a series that is unpacked in `folder`, for when the one that [`resolve`] found can't be downloaded.
-pub fn newest_cached(name: &str, folder: &Path) -> Option<String> {
-    if is_series(name) {
+pub fn newest_cached(name: &str, folder: &Path, target: &Target) -> Option<String> {
+    if is_series(name) && !target.is_own() {
+        let there = cached(folder);
+        target.wanted(name).newest(there.iter().map(String::as_str))
+    } else if is_series(name) {
         newest(name, &cached(folder))
     } else {
         None
@@ -138,6 +178,7 @@ pub fn ensure(
     release: &str,
     folder: &Path,
     wanted: &[(String, String)],
+    target: &Target,
     steps: &mut Steps,
 ) -> Result<Package> {
     let package = Package {
@@ -155,7 +196,7 @@ pub fn ensure(
         release: release.into(),
         folder: partial.clone(),
     };
-    let fetched = steps.run("download", || download(release, &partial));
+    let fetched = steps.run("download", || download(release, &partial, target));
     let made = fetched.and_then(|files| steps.run("unpack", || unpack(&new, &files, wanted)));
     if made.is_err() {
         let _ = std::fs::remove_dir_all(&partial);
@@ -237,13 +278,18 @@ fn update() -> Result<()> {
 /// Downloads both packages. Apt's lists may be older than the archive: then once more, with new lists.
 ///
 /// One of several sources that can't be reached fails an update, and yet the lists that matter may be new.
-fn download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
-    let first = try_download(release, into);
+fn download(release: &str, into: &Path, target: &Target) -> Result<[PathBuf; 2]> {
+    let apt = Apt::new(target.architecture)?;
+    let first = try_download(release, into, &apt);
     if first.is_ok() {
         return first;
     }
-    let updated = update();
-    try_download(release, into).with_context(|| match updated {
+    let updated = if target.is_own() {
+        update()
+    } else {
+        apt.update()
+    };
+    try_download(release, into, &apt).with_context(|| match updated {
         Ok(()) => format!(
             "can't download kernel {release}; the archive keeps only the newest few, and a series such as 6.12 always means one that is there"
         ),
@@ -252,9 +298,9 @@ fn download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
 }
 
 /// The signed image is the same code with a signature that we don't need, and on Debian it is the smaller choice of names.
-fn try_download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
+fn try_download(release: &str, into: &Path, apt: &Apt) -> Result<[PathBuf; 2]> {
     let has = |name: &str| {
-        programs::output(programs::command("apt-cache").args(["show", name]))
+        apt.run("apt-cache", |command| command.args(["show", name]))
             .is_ok_and(|text| !text.trim().is_empty())
     };
     let unsigned = format!("linux-image-{release}-unsigned");
@@ -264,11 +310,11 @@ fn try_download(release: &str, into: &Path) -> Result<[PathBuf; 2]> {
         format!("linux-image-{release}")
     };
     let debug = format!("linux-image-{release}-dbg");
-    programs::output(
-        programs::command("apt-get")
+    apt.run("apt-get", |command| {
+        command
             .args(["-q", "download", &image, &debug])
-            .current_dir(into),
-    )?;
+            .current_dir(into)
+    })?;
     let find = |package: &str| -> Result<PathBuf> {
         let prefix = format!("{package}_");
         let mut files = std::fs::read_dir(into)?.flatten().map(|entry| entry.path());

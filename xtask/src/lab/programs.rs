@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::target::Target;
+
 /// Each program with the package that has it.
 const NEEDED: &[(&str, &str)] = &[
     ("apt-cache", "apt"),
@@ -28,9 +30,12 @@ const NEEDED: &[(&str, &str)] = &[
 ];
 
 /// Names every missing program in one message, with the one command that brings them all.
-pub fn check() -> Result<()> {
+pub fn check(target: &Target) -> Result<()> {
+    let foreign = [target.qemu, target.compiler, ("readelf", "binutils")];
+    let foreign: &[_] = if target.is_own() { &[] } else { &foreign };
     let missing: Vec<_> = NEEDED
         .iter()
+        .chain(foreign)
         .filter(|(program, _)| find(program).is_none())
         .collect();
     let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();

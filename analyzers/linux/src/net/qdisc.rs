@@ -123,6 +123,7 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod imp {
     use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
+    use crate::counter::Counter as _;
     use crate::net::transmit_queues;
 
     use kstruct::View as _;
@@ -190,10 +191,8 @@ mod imp {
         }
 
         fn add_basic(&mut self, stats: kernel::gnet_stats_basic_sync<'_>) {
-            let count =
-                |value: kernel::u64_stats_t<'_>| value.v().a().a().counter().cast_unsigned();
-            self.bytes += count(stats.bytes());
-            self.packets += count(stats.packets());
+            self.bytes += stats.bytes().count();
+            self.packets += stats.packets().count();
         }
 
         fn add_queue(&mut self, stats: kernel::gnet_stats_queue<'_>) {

@@ -91,6 +91,8 @@ mod imp {
     use kernel::net_device;
     use kstruct::Fault;
 
+    use crate::counter::Counter as _;
+
     use super::super::{kind, private};
 
     /// Bonds of bonds of bonds: more than anyone stacks.
@@ -177,31 +179,13 @@ mod imp {
             (_, "tun") => {
                 let tun = private::<kernel::tun_struct<'_>>(device).deref()?;
                 let mut out = tunnel(device, cpus)?;
-                out.rx_frame_errors += tun.rx_frame_errors().counter().cast_unsigned();
+                out.rx_frame_errors += tun.rx_frame_errors().counter().count();
                 Ok(out)
             }
             _ => {
                 let _ = (depth, MAX_DEPTH);
                 Err(unknown(function))
             }
-        }
-    }
-
-    /// A 64-bit counter: a number, or the `u64_stats_t` that such counters became by and by from 5.6 on.
-    trait Counter {
-        fn count(self) -> u64;
-    }
-
-    impl Counter for u64 {
-        fn count(self) -> u64 {
-            self
-        }
-    }
-
-    #[cfg(kernel_has = "u64_stats_t.v.a.a.counter")]
-    impl Counter for kernel::u64_stats_t<'_> {
-        fn count(self) -> u64 {
-            self.v().a().a().counter().cast_unsigned()
         }
     }
 
