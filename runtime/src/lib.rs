@@ -7,6 +7,7 @@
 mod bits;
 pub mod dump;
 mod fault;
+mod kallsyms;
 mod kernel;
 #[allow(unsafe_code, reason = "one line maps the file")]
 mod map;
@@ -20,6 +21,7 @@ pub mod walk;
 
 pub use dump::{Dump, OpenError};
 pub use fault::{Fault, FaultKind};
+pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{EM_386, EM_X86_64, KernelInfo, Words};
 pub use memory::Memory;
 pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCpuSymbol, Symbol};
