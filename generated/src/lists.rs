@@ -188,7 +188,10 @@ impl<'m> crate::llist_head<'m> {
 }
 
 /// include/linux/plist.h: a list sorted by priority.
-#[cfg(all(kernel_has = "plist_head.node_list", kernel_has = "plist_node.node_list"))]
+#[cfg(all(
+    kernel_has = "plist_head.node_list",
+    kernel_has = "plist_node.node_list"
+))]
 impl<'m> crate::plist_head<'m> {
     /// The structs on the list, those of the lowest number (the highest priority) first. `member` is the accessor of the link.
     pub fn entries<T: View<'m>>(

@@ -115,7 +115,10 @@ mod radix {
 }
 
 /// Radix trees before 4.20.
-#[cfg(all(kernel_has = "radix_tree_node.slots", kernel_has = "radix_tree_root.rnode"))]
+#[cfg(all(
+    kernel_has = "radix_tree_node.slots",
+    kernel_has = "radix_tree_root.rnode"
+))]
 mod radix {
     use kstruct::view::View;
     use kstruct::walk::radix::{Layout, RadixEntries, Tags};
@@ -161,7 +164,9 @@ mod idr {
 
     impl<'m> idr<'m> {
         /// The structs by their numbers. `T` is what the pointers point to: `ns.idr().entries::<pid>()`.
-        pub fn entries<T: View<'m>>(self) -> impl Iterator<Item = Result<(u64, Ptr<'m, T>), Fault>> {
+        pub fn entries<T: View<'m>>(
+            self,
+        ) -> impl Iterator<Item = Result<(u64, Ptr<'m, T>), Fault>> {
             let memory = self.memory();
             let (slots, base) = self.slots();
             slots.filter_map(move |slot| match slot {
@@ -201,7 +206,10 @@ mod idr {
             };
             let layers = u32::try_from(self.layers()).unwrap_or(0);
             let top = self.top().addr();
-            (RadixEntries::new(self.memory(), top, Some(layers), layout), 0)
+            (
+                RadixEntries::new(self.memory(), top, Some(layers), layout),
+                0,
+            )
         }
     }
 }

@@ -105,10 +105,7 @@ impl Kallsyms {
                     let distance = u64::from(offset.unsigned_abs()) - 1;
                     (base.wrapping_add(distance), false)
                 }
-                (false, _) => (
-                    base.wrapping_add(u64::from(offset.cast_unsigned())),
-                    false,
-                ),
+                (false, _) => (base.wrapping_add(u64::from(offset.cast_unsigned())), false),
             };
             if let Some((letter, name)) = name.split_first() {
                 if found.names.len() > LONGEST_LIST {
@@ -169,8 +166,7 @@ impl Kallsyms {
         let start = self
             .by_name
             .partition_point(|index| self.get(*index).name < name);
-        let count =
-            self.by_name[start..].partition_point(|index| self.get(*index).name == name);
+        let count = self.by_name[start..].partition_point(|index| self.get(*index).name == name);
         self.by_name[start..start + count]
             .iter()
             .map(|index| self.get(*index))
@@ -214,11 +210,7 @@ fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
 }
 
 /// The next name, with the letter of its type before it.
-fn read_name(
-    cursor: &mut Cursor<'_>,
-    tokens: &[Vec<u8>],
-    name: &mut Vec<u8>,
-) -> Result<(), Fault> {
+fn read_name(cursor: &mut Cursor<'_>, tokens: &[Vec<u8>], name: &mut Vec<u8>) -> Result<(), Fault> {
     let place = cursor.at;
     let mut length = usize::from(cursor.byte()?);
     // Since 6.1 a length may have two bytes. Before, none was so long.
@@ -288,7 +280,10 @@ mod tests {
     #[test]
     fn addresses_are_found_from_the_symbol_below() {
         let list = list();
-        let name = |address| list.at(address).map(|(symbol, behind)| (symbol.name, behind));
+        let name = |address| {
+            list.at(address)
+                .map(|(symbol, behind)| (symbol.name, behind))
+        };
         assert_eq!(name(0x1000), Some(("start", 0)));
         assert_eq!(name(0x1fff), Some(("start", 0xfff)));
         assert_eq!(name(0x3001), Some(("twice", 1)));
@@ -299,9 +294,8 @@ mod tests {
     #[test]
     fn names_may_be_there_more_than_once() {
         let list = list();
-        let addresses = |name: &str| -> Vec<u64> {
-            list.named(name).map(|symbol| symbol.address).collect()
-        };
+        let addresses =
+            |name: &str| -> Vec<u64> { list.named(name).map(|symbol| symbol.address).collect() };
         assert_eq!(addresses("twice"), [0x2000, 0x3000]);
         assert_eq!(addresses("per_cpu"), [0x20]);
         assert_eq!(addresses("twic"), [0; 0]);

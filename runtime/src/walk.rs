@@ -64,8 +64,7 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N,
             return self.fault.take().map(Err);
         }
         let address = self.memory.wrap(node.wrapping_sub(self.offset));
-        let entry =
-            T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
+        let entry = T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
         let next = match entry {
             Ok(entry) => Ok((self.member)(entry).next_node()),
             // The entry can't be read as a whole; its link perhaps can.

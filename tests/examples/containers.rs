@@ -195,7 +195,10 @@ fn pids(k: &Memory) -> Result<Value> {
     for entry in k.get(sym::init_pid_ns)?.idr().entries::<kernel::pid<'_>>() {
         let (number, pid) = entry?;
         let threads = pid.deref()?.tasks().get(0).map(|list| list.first());
-        found.push(json!([number, threads.is_some_and(|first| !first.is_null())]));
+        found.push(json!([
+            number,
+            threads.is_some_and(|first| !first.is_null())
+        ]));
     }
     Ok(json!(found))
 }
@@ -305,7 +308,9 @@ fn page_cache(k: &Memory) -> Result<Value> {
             }
         }
     }
-    Ok(json!({ "inodes": inodes, "counted": counted, "walked": walked, "large": large, "differ": differ }))
+    Ok(
+        json!({ "inodes": inodes, "counted": counted, "walked": walked, "large": large, "differ": differ }),
+    )
 }
 
 /// The ids of mounts: by the IDA, and of all mounts that are allocated.
@@ -345,7 +350,11 @@ fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
         let cache = cache?;
         let counts = linux::slab::counts(cache)?;
         let (objects, faults) = objects(slabs, cache)?;
-        let in_pages: u64 = slabs.of_cache(cache).iter().map(|slab| u64::from(slab.objects())).sum();
+        let in_pages: u64 = slabs
+            .of_cache(cache)
+            .iter()
+            .map(|slab| u64::from(slab.objects()))
+            .sum();
         found.insert(
             cache.name().read()?.to_string(),
             json!({
@@ -370,7 +379,9 @@ fn page_flags(k: &Memory) -> Result<Value> {
     let pages = Pages::of(k)?;
     let mut found: BTreeMap<&str, u64> = BTreeMap::new();
     for frame in 0..pages.count() {
-        let Ok(page) = pages.page(frame) else { continue };
+        let Ok(page) = pages.page(frame) else {
+            continue;
+        };
         assert_eq!(pages.frame(page.addr())?, frame);
         for name in linux::page::flag_names(page.flags()) {
             *found.entry(name).or_default() += 1;
@@ -397,7 +408,10 @@ fn vmalloc(k: &Memory, symbols: &Kallsyms) -> Result<Value> {
         });
         found.push(format!("{} {name}", vm.size()));
     }
-    found.sort();
+    for area in linux::vmalloc::unpurged(k)? {
+        let area = area?;
+        found.push(format!("{} unpurged", area.va_end() - area.va_start()));
+    }
     Ok(json!(found))
 }
 

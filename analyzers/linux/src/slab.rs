@@ -142,8 +142,7 @@ impl<'m> Slabs<'m> {
             let mut object = head;
             while object != 0 {
                 let offset = object.wrapping_sub(first);
-                let is_object =
-                    size != 0 && offset.is_multiple_of(size) && offset / size < count;
+                let is_object = size != 0 && offset.is_multiple_of(size) && offset / size < count;
                 if !is_object || !free.insert(object) {
                     return Err(Fault {
                         address: object,
@@ -190,7 +189,11 @@ fn guarded(k: &Memory) -> Result<std::ops::Range<u64>, Fault> {
     /// `KFENCE_POOL_SIZE` with `CONFIG_KFENCE_NUM_OBJECTS=255`, which distributions don't change.
     const SIZE: u64 = 2 << 20;
     let start = k.get(sym::__kfence_pool)?.addr();
-    Ok(start..if start == 0 { 0 } else { start.wrapping_add(SIZE) })
+    Ok(start..if start == 0 {
+        0
+    } else {
+        start.wrapping_add(SIZE)
+    })
 }
 
 #[cfg(not(kernel_has = "sym:__kfence_pool"))]

@@ -4,6 +4,10 @@
 use kernel::{sym, vmap_area};
 use kstruct::{Fault, Memory};
 
+/// `vmap_init_nodes` makes 128 at most; a damaged dump may say anything.
+#[cfg(kernel_has = "sym:vmap_nodes")]
+const MOST_NODES: u64 = 1024;
+
 /// The areas that are in use, as /proc/vmallocinfo lists them.
 ///
 /// 6.9 and later have several trees, each for some stripes of the space.
@@ -12,8 +16,7 @@ pub fn areas(k: &Memory) -> Result<Vec<Result<vmap_area<'_>, Fault>>, Fault> {
     let count = u64::try_from(k.get(sym::nr_vmap_nodes)?).unwrap_or(0);
     let nodes = k.get(sym::vmap_nodes)?;
     let mut found = Vec::new();
-    // `vmap_init_nodes` makes 128 at most.
-    for index in 0..count.min(1024) {
+    for index in 0..count.min(MOST_NODES) {
         let node = nodes.at(index)?;
         found.extend(node.busy().root().entries(vmap_area::rb_node));
     }
@@ -25,5 +28,28 @@ pub fn areas(k: &Memory) -> Result<Vec<Result<vmap_area<'_>, Fault>>, Fault> {
 pub fn areas(k: &Memory) -> Result<Vec<Result<vmap_area<'_>, Fault>>, Fault> {
     Ok(k.get(sym::vmap_area_root)?
         .entries(vmap_area::rb_node)
+        .collect())
+}
+
+/// The areas that were freed and are not given back yet, which /proc/vmallocinfo lists as `unpurged`.
+#[cfg(kernel_has = "sym:vmap_nodes")]
+pub fn unpurged(k: &Memory) -> Result<Vec<Result<vmap_area<'_>, Fault>>, Fault> {
+    let count = u64::try_from(k.get(sym::nr_vmap_nodes)?).unwrap_or(0);
+    let nodes = k.get(sym::vmap_nodes)?;
+    let mut found = Vec::new();
+    for index in 0..count.min(MOST_NODES) {
+        found.extend(nodes.at(index)?.lazy().head().entries(vmap_area::list));
+    }
+    Ok(found)
+}
+
+/// The areas that were freed and are not given back yet, which /proc/vmallocinfo lists as `unpurged`.
+#[cfg(all(
+    not(kernel_has = "sym:vmap_nodes"),
+    kernel_has = "sym:purge_vmap_area_list"
+))]
+pub fn unpurged(k: &Memory) -> Result<Vec<Result<vmap_area<'_>, Fault>>, Fault> {
+    Ok(k.get(sym::purge_vmap_area_list)?
+        .entries(vmap_area::list)
         .collect())
 }

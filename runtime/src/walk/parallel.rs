@@ -22,7 +22,10 @@ where
 /// Applies a function to the numbers below `count`, on all cores, and returns what it gave in their order: for per-CPU
 /// variables and for tables that are not [`Array`]s.
 pub fn par_index<R: Send>(count: usize, each: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    (0..count).into_par_iter().map(|index| each(index)).collect()
+    (0..count)
+        .into_par_iter()
+        .map(|index| each(index))
+        .collect()
 }
 
 /// The numbers of the bits that are set in a bitmap of words that are `width` bits wide: 8 times `pointer_size` for what
@@ -49,7 +52,8 @@ mod tests {
 
     #[test]
     fn bits_are_counted_from_the_first_word() {
-        let bits = |words: &[u64], width| set_bits(words.iter().copied(), width).collect::<Vec<_>>();
+        let bits =
+            |words: &[u64], width| set_bits(words.iter().copied(), width).collect::<Vec<_>>();
         assert_eq!(bits(&[1 << 63 | 1, 2], 64), [0, 63, 65]);
         assert_eq!(bits(&[1 << 31 | 1, 2], 32), [0, 31, 33]);
         assert_eq!(bits(&[0, 0], 32), [0; 0]);
