@@ -2,7 +2,7 @@
 //! compiled, or the fixture `vmlinux-2.6.9`.
 //!
 //! Everything in the modules is generated from the kernel's debug information by `cargo xtask gen`. What is written by
-//! hand are the few lines that tell the runtime about lists ([`list_head`], [`hlist_head`]) and where the kernel keeps
+//! hand are the few lines that tell the runtime about lists and trees ([`list_head`], [`hlist_head`]) and where the kernel keeps
 //! what is needed to find it in a dump ([`KERNEL`]).
 #![forbid(unsafe_code)]
 #![allow(
@@ -18,6 +18,7 @@
 mod anchors;
 mod lists;
 mod loaded;
+mod trees;
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 

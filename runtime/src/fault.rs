@@ -33,6 +33,11 @@ pub enum FaultKind {
     OutOfRange,
     /// A list that never comes back to its head.
     Cycle,
+    /// A link that `list_del` or the slab allocator left where there is nothing any more: the entry was freed.
+    Poison,
+    /// Links of a tree that contradict each other: a child with another parent, a level that isn't where it must be, ranges out
+    /// of order. The address is the node's.
+    Inconsistent,
     /// No end of the string within the longest length that makes sense.
     Unterminated,
     /// A variable of a module that isn't loaded.
@@ -57,6 +62,8 @@ impl fmt::Display for FaultKind {
             FaultKind::TooLarge => "more bytes than the machine has",
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",
+            FaultKind::Poison => "poison: what was there has been removed",
+            FaultKind::Inconsistent => "the links of the tree contradict each other",
             FaultKind::Unterminated => "unterminated string",
             FaultKind::NotLoaded(module) => return write!(f, "module {module} is not loaded"),
             FaultKind::OtherBuild(module) => {

@@ -7,6 +7,7 @@
 mod bits;
 pub mod dump;
 mod fault;
+mod kallsyms;
 mod kernel;
 mod locate;
 #[allow(unsafe_code, reason = "one line maps the file")]
@@ -22,6 +23,7 @@ pub mod walk;
 
 pub use dump::{Dump, OpenError};
 pub use fault::{Fault, FaultKind};
+pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{KernelInfo, Words};
 pub use locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
 pub use memory::Memory;

@@ -1,6 +1,13 @@
-//! Walking the kernel's lists. A walk ends: at the head, at a fault, or when it finds that it goes round in circles.
+//! Walking the kernel's containers. A walk ends: at the head, at a fault, or when it finds that it goes round in circles.
 //!
-//! What a list is made of is said by an accessor: `head.entries(task_struct::tasks)`.
+//! What a list is made of is said by an accessor: `head.entries(task_struct::tasks)`. Lists are here, the rest is in modules.
+
+pub mod maple;
+mod parallel;
+pub mod radix;
+pub mod rbtree;
+
+pub use parallel::{par_index, par_walk, set_bits};
 
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
@@ -57,14 +64,7 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N,
             return self.fault.take().map(Err);
         }
         let address = self.memory.wrap(node.wrapping_sub(self.offset));
-        let entry = T::at(self.memory, address).map_err(|fault| match node {
-            // The fault is the link's, not that of what would lie around it.
-            0 => Fault {
-                address: 0,
-                kind: FaultKind::Null,
-            },
-            _ => fault,
-        });
+        let entry = T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
         let next = match entry {
             Ok(entry) => Ok((self.member)(entry).next_node()),
             // The entry can't be read as a whole; its link perhaps can.
@@ -83,6 +83,39 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N,
         }
         Some(entry)
     }
+}
+
+/// What is wrong with a link that leads to what can't be read. Where the link itself says it (null, poison), the fault is the
+/// link's, not that of what would lie around it.
+#[cold]
+pub(crate) fn bad_link(memory: &Memory, link: u64, fault: Fault) -> Fault {
+    let kind = match link {
+        0 => FaultKind::Null,
+        _ if is_poison(memory, link) => FaultKind::Poison,
+        _ => return fault,
+    };
+    Fault {
+        address: link,
+        kind,
+    }
+}
+
+/// Whether a link is a value that the kernel leaves where there is nothing any more (include/linux/poison.h): what
+/// `list_del` writes, and memory that the slab allocator filled.
+fn is_poison(memory: &Memory, link: u64) -> bool {
+    // POISON_POINTER_DELTA: CONFIG_ILLEGAL_POINTER_VALUE of 64-bit machines, which is no address on any of them.
+    let (delta, fill) = match memory.kernel().pointer_size {
+        4 => (0, 0x0101_0101),
+        _ => (0xdead_0000_0000_0000, 0x0101_0101_0101_0101),
+    };
+    // LIST_POISON1; LIST_POISON2 now and before 4.15, 2.6's on 64-bit machines without delta.
+    let is_deleted = |delta: u64| [0x100, 0x122, 0x200].contains(&link.wrapping_sub(delta));
+    // POISON_FREE, POISON_INUSE; POISON_END is the last byte.
+    let is_filled = [0x6b, 0x5a].iter().any(|byte| {
+        let filled = fill * byte;
+        link == filled || link | 0xff == filled | 0xff
+    });
+    is_deleted(delta) || is_deleted(0x0010_0000) || is_deleted(0) || is_filled
 }
 
 /// Structs that point to the next of their kind, up to the null pointer: `dev_base`, then each `next`.

@@ -7,9 +7,15 @@
 pub mod app;
 pub mod counter;
 pub mod cpu;
+pub mod irq;
 pub mod mm;
 pub mod net;
+pub mod page;
+pub mod slab;
+pub mod symbols;
 pub mod task;
 pub mod time;
+pub mod vma;
+pub mod vmalloc;
 
 pub use app::{Faults, Report};

@@ -1,0 +1,76 @@
+//! `struct page`: which page of memory it stands for, and its flags by name.
+#![cfg(all(kernel_has = "page.flags", kernel_has = "sym:vmemmap_base"))]
+
+use kernel::{page, sym};
+use kstruct::{Fault, FaultKind, Memory, View as _};
+
+/// Where the array of all pages and the direct map are (arch/x86/include/asm/pgtable_64.h: `vmemmap`, `PAGE_OFFSET`).
+#[derive(Clone, Copy)]
+pub struct Pages<'m> {
+    memory: &'m Memory,
+    vmemmap: u64,
+    direct: u64,
+    count: u64,
+}
+
+impl<'m> Pages<'m> {
+    /// Of a dump.
+    pub fn of(memory: &'m Memory) -> Result<Self, Fault> {
+        Ok(Pages {
+            memory,
+            vmemmap: memory.get(sym::vmemmap_base)?,
+            direct: memory.get(sym::page_offset_base)?,
+            count: memory.get(sym::max_pfn)?,
+        })
+    }
+
+    /// One more than the highest page frame number of RAM.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
+    /// The `struct page` of a page frame: C's `pfn_to_page`. Memory has holes, for which there is none.
+    pub fn page(self, frame: u64) -> Result<page<'m>, Fault> {
+        page::at(self.memory, self.address(frame))
+    }
+
+    /// The address of the `struct page` of a page frame.
+    pub fn address(self, frame: u64) -> u64 {
+        self.vmemmap
+            .wrapping_add(frame.wrapping_mul(page::SIZE as u64))
+    }
+
+    /// The page frame number of the `struct page` (or folio, or slab) at an address: C's `page_to_pfn`.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfRange` if there is no `struct page` at that address.
+    pub fn frame(self, page: u64) -> Result<u64, Fault> {
+        let offset = page.wrapping_sub(self.vmemmap);
+        let size = page::SIZE as u64;
+        if !offset.is_multiple_of(size) || offset / size >= self.count {
+            return Err(Fault {
+                address: page,
+                kind: FaultKind::OutOfRange,
+            });
+        }
+        Ok(offset / size)
+    }
+
+    /// Where the kernel sees the memory that a `struct page` stands for: C's `page_address`.
+    pub fn memory_of(self, page: u64) -> Result<u64, Fault> {
+        let frame = self.frame(page)?;
+        Ok(self.direct.wrapping_add(frame << 12))
+    }
+}
+
+/// The names of the flags that are set, in the order of their bits: of bits with several names the first (`PG_owner_priv_1`
+/// rather than `PG_checked`).
+#[cfg(kernel_has = "const:PG_locked")]
+pub fn flag_names(flags: u64) -> Vec<&'static str> {
+    // Above the flags are zone, node and section.
+    let flags = flags & ((1 << kernel::constants::__NR_PAGEFLAGS) - 1);
+    kstruct::walk::set_bits([flags], 64)
+        .filter_map(|bit| kernel::pageflags::INFO.name_of(i128::from(bit)))
+        .collect()
+}

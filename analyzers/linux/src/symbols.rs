@@ -1,0 +1,57 @@
+//! The symbols of loaded modules, as /proc/kallsyms shows them (kernel/module/kallsyms.c). Those of the kernel itself are
+//! [`kstruct::Kallsyms`].
+#![cfg(all(
+    kernel_has = "sym:modules",
+    kernel_has = "mod_kallsyms.typetab",
+    kernel_has = "elf64_sym"
+))]
+
+use kernel::{module, sym};
+use kstruct::{Fault, FaultKind, Memory};
+
+/// No module has so many symbols; a damaged dump may say anything.
+const MOST_SYMBOLS: u64 = 1 << 20;
+
+/// A symbol of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleSymbol {
+    /// Where it is; for an absolute one its value.
+    pub address: u64,
+    /// The letter of its type, as of `nm`.
+    pub letter: char,
+    /// Its name.
+    pub name: String,
+}
+
+/// The modules that are loaded.
+pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fault>>, Fault> {
+    Ok(k.get(sym::modules)?.entries(module::list))
+}
+
+/// A module's symbols in the order of its table.
+pub fn of_module(module: module<'_>) -> Result<Vec<ModuleSymbol>, Fault> {
+    let Some(list) = module.kallsyms().deref_or_null()? else {
+        return Ok(Vec::new());
+    };
+    let count = u64::from(list.num_symtab());
+    if count > MOST_SYMBOLS {
+        return Err(Fault {
+            address: list.symtab().addr(),
+            kind: FaultKind::TooLarge,
+        });
+    }
+    let mut found = Vec::new();
+    for index in 0..count {
+        let symbol = list.symtab().at(index)?;
+        let name = list.strtab().byte_add(i64::from(symbol.st_name())).read()?;
+        // The first has no name, nor do those that only debuggers need.
+        if !name.is_empty() {
+            found.push(ModuleSymbol {
+                address: symbol.st_value(),
+                letter: char::from(list.typetab().at(index)?),
+                name: name.to_string(),
+            });
+        }
+    }
+    Ok(found)
+}

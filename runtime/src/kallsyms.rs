@@ -1,0 +1,304 @@
+//! The kernel's own list of its symbols, out of a dump: functions and variables, static ones and those without a type among them.
+//!
+//! The format is that of the kernel's `scripts/kallsyms.c` and `kernel/kallsyms.c`: names are made of tokens, addresses are
+//! offsets. VMCOREINFO says where the tables are since 6.0.
+
+use crate::bits;
+use crate::fault::{Fault, FaultKind};
+use crate::memory::Memory;
+
+/// No kernel has so many symbols; a damaged dump may say anything. A distribution's kernel has 200,000.
+const MOST_SYMBOLS: usize = 1 << 22;
+/// `KSYM_NAME_LEN`, and the letter of the type.
+const LONGEST_NAME: usize = 513;
+/// Names of all symbols together: as many bytes as no kernel's list has.
+const LONGEST_LIST: usize = 1 << 28;
+
+/// A kernel's symbols.
+#[derive(Debug, Default)]
+pub struct Kallsyms {
+    /// In the kernel's order, which is that of addresses but for what is absolute.
+    symbols: Vec<Entry>,
+    /// All names, one behind the other.
+    names: String,
+    /// Indices of `symbols` by address, those without absolute ones.
+    by_address: Vec<u32>,
+    /// Indices of `symbols` by name.
+    by_name: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    address: u64,
+    letter: u8,
+    is_absolute: bool,
+    name: (u32, u32),
+}
+
+/// One symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelSymbol<'a> {
+    /// Where it was in the dump; for an absolute one its value.
+    pub address: u64,
+    /// The letter that /proc/kallsyms shows, as of `nm`: `T` for a global function.
+    pub letter: char,
+    /// Whether it is a number rather than a place, such as the offset of a per-CPU variable.
+    pub is_absolute: bool,
+    /// Its name.
+    pub name: &'a str,
+}
+
+impl Kallsyms {
+    /// The dumped kernel's symbols. `None` if VMCOREINFO doesn't name the tables (before 6.0, or without `CONFIG_KALLSYMS`).
+    ///
+    /// # Errors
+    ///
+    /// Tables that can't be read or aren't sound.
+    pub fn read(memory: &Memory) -> Result<Option<Self>, Fault> {
+        let info = memory.dump().vmcoreinfo();
+        let place = |name: &str| info.hex(&format!("SYMBOL(kallsyms_{name})"));
+        let (Some(names), Some(count), Some(table), Some(index), Some(offsets), Some(base)) = (
+            place("names"),
+            place("num_syms"),
+            place("token_table"),
+            place("token_index"),
+            place("offsets"),
+            place("relative_base"),
+        ) else {
+            return Ok(None);
+        };
+        let number = |bytes: &[u8]| bits::uint(bytes, memory.kernel().big_endian);
+        let place = count;
+        let count = usize::try_from(number(memory.bytes(place, 4)?)).unwrap_or(usize::MAX);
+        if count > MOST_SYMBOLS {
+            return Err(Fault {
+                address: place,
+                kind: FaultKind::TooLarge,
+            });
+        }
+        let base = memory.word(base)?;
+        let offsets: Vec<i32> = memory
+            .bytes(offsets, count * 4)?
+            .chunks_exact(4)
+            .map(|bytes| (number(bytes) as u32).cast_signed())
+            .collect();
+        let tokens = memory
+            .bytes(index, 512)?
+            .chunks_exact(2)
+            .map(|start| token(memory, table.wrapping_add(number(start))))
+            .collect::<Result<Vec<_>, Fault>>()?;
+        // Where per-CPU symbols are absolute, all others have a negative offset; or else all offsets are unsigned.
+        let has_absolute = offsets.iter().any(|offset| *offset < 0);
+        let mut cursor = Cursor {
+            memory,
+            at: names,
+            page: &[],
+        };
+        let mut found = Kallsyms::default();
+        let mut name = Vec::new();
+        for offset in offsets {
+            let place = cursor.at;
+            read_name(&mut cursor, &tokens, &mut name)?;
+            let (address, is_absolute) = match (has_absolute, offset < 0) {
+                (true, false) => (u64::from(offset.unsigned_abs()), true),
+                (true, true) => {
+                    let distance = u64::from(offset.unsigned_abs()) - 1;
+                    (base.wrapping_add(distance), false)
+                }
+                (false, _) => (base.wrapping_add(u64::from(offset.cast_unsigned())), false),
+            };
+            if let Some((letter, name)) = name.split_first() {
+                if found.names.len() > LONGEST_LIST {
+                    return Err(Fault {
+                        address: place,
+                        kind: FaultKind::TooLarge,
+                    });
+                }
+                let text = String::from_utf8_lossy(name);
+                found.push(memory.wrap(address), *letter, is_absolute, &text);
+            }
+        }
+        found.sort();
+        Ok(Some(found))
+    }
+
+    fn push(&mut self, address: u64, letter: u8, is_absolute: bool, name: &str) {
+        let start = self.names.len() as u32;
+        self.names.push_str(name);
+        self.symbols.push(Entry {
+            address,
+            letter,
+            is_absolute,
+            name: (start, self.names.len() as u32),
+        });
+    }
+
+    fn sort(&mut self) {
+        let places = 0..self.symbols.len() as u32;
+        let mut by_address: Vec<u32> = places
+            .clone()
+            .filter(|index| !self.symbols[*index as usize].is_absolute)
+            .collect();
+        by_address.sort_by_key(|index| self.symbols[*index as usize].address);
+        let mut by_name: Vec<u32> = places.collect();
+        by_name.sort_by_key(|index| self.get(*index).name);
+        self.by_address = by_address;
+        self.by_name = by_name;
+    }
+
+    fn get(&self, index: u32) -> KernelSymbol<'_> {
+        let entry = self.symbols[index as usize];
+        KernelSymbol {
+            address: entry.address,
+            letter: char::from(entry.letter),
+            is_absolute: entry.is_absolute,
+            name: &self.names[entry.name.0 as usize..entry.name.1 as usize],
+        }
+    }
+
+    /// All symbols, in the kernel's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = KernelSymbol<'_>> {
+        (0..self.symbols.len() as u32).map(|index| self.get(index))
+    }
+
+    /// The symbols of a name: static ones may share it.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = KernelSymbol<'_>> {
+        let start = self
+            .by_name
+            .partition_point(|index| self.get(*index).name < name);
+        let count = self.by_name[start..].partition_point(|index| self.get(*index).name == name);
+        self.by_name[start..start + count]
+            .iter()
+            .map(|index| self.get(*index))
+    }
+
+    /// The last symbol at or below an address, and how many bytes the address lies behind it: what `%pS` shows. Of several
+    /// at one address it is the first. The kernel's end is not known here: who asks for an address outside gets the last.
+    pub fn at(&self, address: u64) -> Option<(KernelSymbol<'_>, u64)> {
+        let behind = self
+            .by_address
+            .partition_point(|index| self.symbols[*index as usize].address <= address);
+        let last = self.by_address.get(behind.checked_sub(1)?)?;
+        let place = self.symbols[*last as usize].address;
+        let first = self
+            .by_address
+            .partition_point(|index| self.symbols[*index as usize].address < place);
+        Some((self.get(*self.by_address.get(first)?), address - place))
+    }
+}
+
+/// What a token stands for.
+fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
+    let mut cursor = Cursor {
+        memory,
+        at: address,
+        page: &[],
+    };
+    let mut token = Vec::new();
+    loop {
+        match cursor.byte()? {
+            0 => return Ok(token),
+            _ if token.len() == LONGEST_NAME => {
+                return Err(Fault {
+                    address,
+                    kind: FaultKind::Unterminated,
+                });
+            }
+            byte => token.push(byte),
+        }
+    }
+}
+
+/// The next name, with the letter of its type before it.
+fn read_name(cursor: &mut Cursor<'_>, tokens: &[Vec<u8>], name: &mut Vec<u8>) -> Result<(), Fault> {
+    let place = cursor.at;
+    let mut length = usize::from(cursor.byte()?);
+    // Since 6.1 a length may have two bytes. Before, none was so long.
+    if length & 0x80 != 0 {
+        length = length & 0x7f | usize::from(cursor.byte()?) << 7;
+    }
+    name.clear();
+    for _ in 0..length {
+        let token = tokens.get(usize::from(cursor.byte()?));
+        name.extend_from_slice(token.map_or(&[], Vec::as_slice));
+        if name.len() > LONGEST_NAME {
+            return Err(Fault {
+                address: place,
+                kind: FaultKind::Unterminated,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Memory, byte after byte.
+struct Cursor<'m> {
+    memory: &'m Memory,
+    at: u64,
+    /// What is left of the page that `at` is in.
+    page: &'m [u8],
+}
+
+impl Cursor<'_> {
+    fn byte(&mut self) -> Result<u8, Fault> {
+        if self.page.is_empty() {
+            let left = 4096 - self.at % 4096;
+            self.page = self.memory.bytes(self.at, left as usize)?;
+        }
+        let Some((byte, rest)) = self.page.split_first() else {
+            return Err(Fault {
+                address: self.at,
+                kind: FaultKind::Truncated,
+            });
+        };
+        self.page = rest;
+        self.at = self.at.wrapping_add(1);
+        Ok(*byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kallsyms;
+
+    fn list() -> Kallsyms {
+        let mut list = Kallsyms::default();
+        for (address, name, is_absolute) in [
+            (0x1000, "start", false),
+            (0x1000, "first", false),
+            (0x20, "per_cpu", true),
+            (0x2000, "twice", false),
+            (0x3000, "twice", false),
+            (0x3000, "twice_more", false),
+        ] {
+            list.push(address, b't', is_absolute, name);
+        }
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn addresses_are_found_from_the_symbol_below() {
+        let list = list();
+        let name = |address| {
+            list.at(address)
+                .map(|(symbol, behind)| (symbol.name, behind))
+        };
+        assert_eq!(name(0x1000), Some(("start", 0)));
+        assert_eq!(name(0x1fff), Some(("start", 0xfff)));
+        assert_eq!(name(0x3001), Some(("twice", 1)));
+        // A number is no place.
+        assert_eq!(name(0x20), None);
+    }
+
+    #[test]
+    fn names_may_be_there_more_than_once() {
+        let list = list();
+        let addresses =
+            |name: &str| -> Vec<u64> { list.named(name).map(|symbol| symbol.address).collect() };
+        assert_eq!(addresses("twice"), [0x2000, 0x3000]);
+        assert_eq!(addresses("per_cpu"), [0x20]);
+        assert_eq!(addresses("twic"), [0; 0]);
+        assert_eq!(addresses("zzz"), [0; 0]);
+    }
+}
