@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::emit::{Files, HEADER};
 
+/// The file that makes a folder one of bindings: it is written last.
+const INDEX: &str = "index.json";
+/// Files of bindings that don't say in their first line what wrote them.
+const TEXTS: &[&str] = &[INDEX, "names.txt", "functions.txt"];
+
 /// What [`write()`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -34,20 +39,31 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
     }
     let mut written = Written::default();
     let mut expected = BTreeSet::new();
+    let mut differing = Vec::new();
     for (name, text) in files {
         let path = directory.join(name);
         expected.insert(path.clone());
         if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             written.same += 1;
-            continue;
+        } else {
+            differing.push((path.clone(), text));
+            written.changed.push(path);
         }
-        if !check {
+    }
+    if !check && !differing.is_empty() {
+        // Without an index they are no bindings: what an interrupted run leaves is made anew.
+        let index = directory.join(INDEX);
+        if index.exists() {
+            fs::remove_file(&index).map_err(io(&index))?;
+        }
+        differing.retain(|(path, _)| *path != index);
+        differing.extend(files.get(INDEX).map(|text| (index, text)));
+        for (path, text) in differing {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(io(parent))?;
             }
             fs::write(&path, text).map_err(io(&path))?;
         }
-        written.changed.push(path);
     }
     let mut present = Vec::new();
     list(directory, &mut present)?;
@@ -62,17 +78,25 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
     Ok(written)
 }
 
-/// Whether a folder holds bindings, or nothing at all.
+/// Whether a folder holds bindings, or what an interrupted run left of them, or nothing at all.
 fn is_ours(directory: &Path) -> Result<bool, Error> {
-    if !directory.exists() {
+    if fs::read(directory.join(INDEX)).is_ok_and(|index| index.starts_with(b"{\"kernel\":")) {
         return Ok(true);
     }
-    let is_empty = fs::read_dir(directory)
-        .map_err(io(directory))?
-        .next()
-        .is_none();
-    let index = fs::read(directory.join("index.json")).unwrap_or_default();
-    Ok(is_empty || index.starts_with(b"{\"kernel\":"))
+    let mut present = Vec::new();
+    list(directory, &mut present)?;
+    let is_text = |path: &PathBuf| TEXTS.iter().any(|name| *path == directory.join(name));
+    let belongs = |path: &PathBuf| is_generated(path) || is_text(path) || is_empty(path);
+    // Rust comes first, so of an interrupted run there is some.
+    let has_any =
+        present.iter().all(|path| is_empty(path)) || present.iter().any(|path| is_generated(path));
+    Ok(has_any && present.iter().all(belongs))
+}
+
+/// Whether a file was made, and nothing written to it yet.
+fn is_empty(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
 /// Whether a file is one that the generator wrote.
@@ -98,4 +122,53 @@ fn list(directory: &Path, out: &mut Vec<PathBuf>) -> Result<(), Error> {
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |error| Error::Io { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Files {
+        let rust = format!("{HEADER}x`.\n");
+        [
+            ("constants.rs".into(), rust.clone()),
+            (INDEX.into(), "{\"kernel\":1}".into()),
+            ("mod.rs".into(), rust),
+            ("names.txt".into(), "a\n".into()),
+        ]
+        .into()
+    }
+
+    /// Whatever a run left when it was killed, the next one makes bindings of it.
+    #[test]
+    fn what_an_interrupted_run_left_is_made_anew() {
+        for kept in 0..4 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let folder = folder.path();
+            write(folder, &files(), false).expect("it is empty");
+            let order = ["constants.rs", "mod.rs", "names.txt", INDEX];
+            for name in &order[kept..] {
+                fs::remove_file(folder.join(name)).expect("it is there");
+            }
+            fs::write(folder.join(order[kept]), "").expect("as if it was just made");
+            let written = write(folder, &files(), false).expect("it is what a run left");
+            assert_eq!(written.changed.len(), 4 - kept);
+            assert!(
+                write(folder, &files(), true)
+                    .expect("it is ours")
+                    .is_fresh()
+            );
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_has_is_left_alone() {
+        for name in ["notes.txt", "names.txt", "lib.rs"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::write(folder.path().join(name), "mine").expect("it can be written");
+            assert!(write(folder.path(), &files(), false).is_err(), "{name}");
+            let left = fs::read_dir(folder.path()).expect("it is there").count();
+            assert_eq!(left, 1);
+        }
+    }
 }
