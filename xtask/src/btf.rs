@@ -74,7 +74,20 @@ fn identity_of(asked: &AskedBtf, image: &Image) -> anyhow::Result<Identity> {
     }
     let own = btf::identity(image)?.filter(|(kernel, _)| !kernel.release.is_empty());
     let (kernel, symbols) = match (own, &asked.core) {
-        (Some((kernel, symbols)), _) => (kernel, Some(symbols)),
+        (Some((kernel, symbols)), None) => (kernel, Some(symbols)),
+        (Some((kernel, symbols)), Some(core)) => {
+            let dumped = of_dump(core)?;
+            if (&dumped.release, dumped.machine) != (&kernel.release, kernel.machine) {
+                bail!(
+                    "{} is a dump of kernel {}, and {} is kernel {}",
+                    core.display(),
+                    dumped.release,
+                    asked.file.display(),
+                    kernel.release
+                );
+            }
+            (kernel, Some(symbols))
+        }
         (None, Some(core)) => (of_dump(core)?, None),
         (None, None) if asked.file == Path::new(RUNNING) => (of_this_machine()?, None),
         (None, None) => bail!(
@@ -133,7 +146,9 @@ pub fn read(
 fn addresses(asked: &AskedBtf, own: Option<Symbols>, kernel: &Kernel) -> anyhow::Result<Symbols> {
     if let Some(path) = &asked.system_map {
         let list = std::fs::read(path).with_context(|| path.display().to_string())?;
-        return Ok(Symbols::from_list(&String::from_utf8_lossy(&list)));
+        let symbols = Symbols::from_list(&String::from_utf8_lossy(&list));
+        check_list(path, &symbols, own.as_ref(), asked.core.as_deref())?;
+        return Ok(symbols);
     }
     if let Some(own) = own.filter(|symbols| !symbols.unique.is_empty()) {
         return Ok(own);
@@ -146,6 +161,42 @@ fn addresses(asked: &AskedBtf, own: Option<Symbols>, kernel: &Kernel) -> anyhow:
         return symbols_of_this_machine(&list, kernel);
     }
     Ok(Symbols::default())
+}
+
+/// Refuses a list of symbols that is none, or one of another kernel than the file or the dump beside it.
+fn check_list(
+    path: &Path,
+    list: &Symbols,
+    own: Option<&Symbols>,
+    core: Option<&Path>,
+) -> anyhow::Result<()> {
+    const WITNESS: &str = "init_uts_ns";
+    if list.unique.is_empty() {
+        bail!("{}: there are no symbols in it", path.display());
+    }
+    let Some(listed) = list.unique.get(WITNESS) else {
+        bail!("{}: it is no kernel's, without {WITNESS}", path.display());
+    };
+    let in_file = own.and_then(|own| own.unique.get(WITNESS).copied());
+    let in_dump = match core {
+        None => None,
+        Some(core) => {
+            let dump = Dump::open(core)?;
+            let info = dump.vmcoreinfo();
+            let moved = info.hex("KERNELOFFSET").unwrap_or(0);
+            info.hex("SYMBOL(init_uts_ns)")
+                .map(|address| address.wrapping_sub(moved))
+        }
+    };
+    for other in [in_file, in_dump].into_iter().flatten() {
+        if other != *listed {
+            bail!(
+                "{}: it is another kernel's: {WITNESS} is at {listed:#x} there, and at {other:#x} here",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// This machine's symbols where they were linked. Only for x86_64 is it known from where KASLR moved them.

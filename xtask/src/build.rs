@@ -82,6 +82,7 @@ fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
         return Ok((find::kernel_name(path)?, Some(path.to_owned())));
     }
     let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
+    find::check_name(kernel)?;
     Ok((kernel.to_owned(), None))
 }
 

@@ -63,14 +63,38 @@ pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     if let Some(name) = file.strip_prefix("vmlinux-") {
-        return Ok(name.to_owned());
+        return Ok(tame(name));
     }
     let release = Image::open(vmlinux)?.parse()?.kernel()?.release;
     // What is no kernel is refused by those who read it, and can say better what it is.
-    if release.is_empty() || release.contains('/') {
-        return Ok(file);
+    if check_name(&release).is_err() {
+        return Ok(tame(&file));
     }
     Ok(release)
+}
+
+/// Whether a kernel may have this name, which becomes that of folders: any release of a kernel may.
+pub fn check_name(name: &str) -> anyhow::Result<()> {
+    // Beside the bindings of kernels lies a folder of sources.
+    if !name.is_empty() && name == tame(name) && name != "src" {
+        return Ok(());
+    }
+    bail!(
+        "{name:?} can't be a kernel's name: it names a folder, and has letters, digits and . _ + ~ - only"
+    )
+}
+
+/// A name with everything replaced that has no place in one.
+fn tame(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    let name: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
+    match name.as_bytes().first() {
+        Some(b'.' | b'-') => format!("_{name}"),
+        _ => name,
+    }
 }
 
 /// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it. The module itself

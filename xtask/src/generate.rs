@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::index::Wishes;
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "MODULE")]
     module: Vec<String>,
     /// Take only these types, and what they embed or point to
-    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     only: Vec<String>,
     /// Take only what this source file names, or the sources in this folder: what `build` does for analyzers
     #[arg(long, value_name = "PATH", conflicts_with = "only")]
@@ -82,11 +83,15 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
                 Some(name) => name.clone(),
                 None => btf::identity(&btf)?.kernel.release,
             };
+            find::check_name(&kernel)?;
             let file = btf.file.clone();
             asked.btf = Some(btf);
             (file, kernel)
         }
         (None, name) => {
+            if args.core.is_some() && args.modules != Some(Modules::Loaded) {
+                bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
+            }
             let vmlinux = find::vmlinux(name.as_deref().unwrap_or_default())?;
             let kernel = find::kernel_name(&vmlinux)?;
             (vmlinux, kernel)
@@ -121,7 +126,10 @@ fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Re
     };
     for module in &args.module {
         match find::module(extras.types(vmlinux), vmlinux, kernel, module) {
-            Some(path) => extras.add(module, path)?,
+            Some(path) => {
+                check_module(&path, extras.types(vmlinux))?;
+                extras.add(module, path)?;
+            }
             None => bail!("there is no debug information of module {module} for kernel {kernel}"),
         }
     }
@@ -163,6 +171,23 @@ fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Re
     Ok(extras)
 }
 
+/// Refuses what is no module: its variables would be looked for where that module's are.
+fn check_module(path: &Path, types: find::Types) -> anyhow::Result<()> {
+    // All modules have the section that becomes their `struct module`; their debug files keep its header.
+    const THIS_MODULE: &str = ".gnu.linkonce.this_module";
+    let image = Image::open(path)?;
+    match image.parse() {
+        Ok(elf) if elf.has_section(THIS_MODULE) => Ok(()),
+        // BTF alone, as in /sys/kernel/btf, doesn't say.
+        Err(_) if types == find::Types::Btf => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => bail!(
+            "{}: it is no kernel module ({THIS_MODULE} is missing); the types of other files are added by --with",
+            path.display()
+        ),
+    }
+}
+
 impl Extras {
     /// What analyzers ask for, and what older bindings were asked for by hand.
     pub fn again(vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
@@ -200,7 +225,17 @@ impl Extras {
                 .with_context(|| path.display().to_string())?;
             self.asked.module_files.push(path);
         }
-        self.modules.insert(dwarf::module_name(&path), path);
+        let name = dwarf::module_name(&path);
+        if let Some(other) = self.modules.get(&name)
+            && *other != path
+        {
+            bail!(
+                "two modules are called {name}: {} and {}",
+                other.display(),
+                path.display()
+            );
+        }
+        self.modules.insert(name, path);
         Ok(())
     }
 
@@ -384,8 +419,9 @@ pub fn generate(
             count => eprintln!("{kernel}: with {count} modules"),
         }
     }
+    let selected = selection.map_or_else(String::new, |it| format!("{} of ", it.count()));
     eprintln!(
-        "{kernel}: {} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",
+        "{kernel}: {selected}{} types, {} variables, {} functions; read in {:.2} s, {} in {:.2} s: {} files, {} {}",
         model.items.len(),
         model.variables.len(),
         model.functions.len(),

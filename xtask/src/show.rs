@@ -16,6 +16,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(clap::Args)]
 pub struct Args {
     /// A struct, union, enum or typedef; of several of one name, one can be picked by its name in Rust
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// The kernel: a release, or the name of its vmlinux; without it that of KSTRUCT_KERNEL, or the fixture's
     #[arg(long, value_name = "NAME")]
@@ -41,6 +42,9 @@ fn layouts(index: &Index, wanted: &str, kernel: &str) -> anyhow::Result<String> 
         .or_else(|| wanted.strip_prefix("enum "))
         .unwrap_or(wanted)
         .trim();
+    if name.is_empty() {
+        bail!("{wanted:?} is no name of a type");
+    }
     let mut types = index.types(name)?;
     let mut out = String::new();
     for typedef in index.typedefs(name)? {
