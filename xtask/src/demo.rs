@@ -91,6 +91,8 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             "--test",
             "lab_modules",
             "--test",
+            "formats",
+            "--test",
             "btf",
         ])
         // How much was compared is part of the result.
