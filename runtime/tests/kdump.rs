@@ -151,14 +151,10 @@ fn flattened(bytes: &[u8], chunk: usize) -> Vec<u8> {
     let mut out = b"makedumpfile".to_vec();
     out.resize(4096, 0);
     let chunks: Vec<_> = bytes.chunks(chunk).enumerate().collect();
+    let chunks = chunks.iter().rev();
+    let chunks = chunks.map(|(index, data)| (index * chunk, *data));
     // What is written first is written again: the last word counts.
-    for (index, data, offset) in std::iter::once((0, &vec![0xee; 700][..], 0_usize)).chain(
-        chunks
-            .iter()
-            .rev()
-            .map(|(index, data)| (*index, *data, index * chunk)),
-    ) {
-        let _ = index;
+    for (offset, data) in std::iter::once((0, &[0xee; 700][..])).chain(chunks) {
         out.extend((offset as u64).to_be_bytes());
         out.extend((data.len() as u64).to_be_bytes());
         out.extend(data);
