@@ -35,7 +35,15 @@ pub struct Memory {
 impl Memory {
     /// Opens a dump of the given kernel. With `force`, a dump of another kernel is opened too.
     pub fn open(path: &Path, kernel: &'static KernelInfo, force: bool) -> Result<Self, OpenError> {
-        let dump = Dump::open(path)?;
+        Self::of_dump(Dump::open(path)?, kernel, force)
+    }
+
+    /// The same of a dump that is open already, as one that was split is by [`Dump::open_parts`].
+    pub fn of_dump(
+        dump: Dump,
+        kernel: &'static KernelInfo,
+        force: bool,
+    ) -> Result<Self, OpenError> {
         if !force {
             kernel::check_identity(&dump, kernel)?;
         }

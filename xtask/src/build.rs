@@ -1,5 +1,6 @@
 //! `cargo xtask build` and `run`: analyzers for one kernel.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,9 +30,9 @@ pub struct BuildArgs {
 pub struct RunArgs {
     /// The analyzer to run
     analyzer: String,
-    /// The memory dump to analyze
-    #[arg(long, value_name = "DUMP")]
-    core: PathBuf,
+    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE)
+    #[arg(long, value_name = "DUMP", required = true)]
+    core: Vec<PathBuf>,
     /// The dump's kernel, if it can't be found from the dump
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
@@ -59,13 +60,16 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let (kernel, vmlinux) = match &args.kernel {
         Some(name) => resolve(name)?,
-        None => (kernel_of(&args.core)?, None),
+        None => (kernel_of(&Dump::open_parts(&args.core)?)?, None),
     };
     let analyzers = std::slice::from_ref(&args.analyzer);
     let binary = compile(&kernel, vmlinux.as_deref(), analyzers, false)?.remove(0);
     let status = Command::new(&binary)
-        .arg("--core")
-        .arg(&args.core)
+        .args(
+            args.core
+                .iter()
+                .flat_map(|core| [OsStr::new("--core"), core.as_os_str()]),
+        )
         .args(&args.rest)
         .status()
         .with_context(|| format!("can't run {}", binary.display()))?;
@@ -94,8 +98,8 @@ pub fn with_all_bindings(name: &str) -> anyhow::Result<String> {
 }
 
 /// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
-pub fn kernel_of(core: &Path) -> anyhow::Result<String> {
-    let dump = Dump::open(core)?;
+fn kernel_of(dump: &Dump) -> anyhow::Result<String> {
+    let core = dump.path();
     let release = dump.release().with_context(|| {
         format!(
             "{}: neither VMCOREINFO nor the memory names a kernel; give --kernel NAME",

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use kstruct::{Fault, Memory};
+use kstruct::{Dump, Fault, Memory};
 use serde::Serialize;
 
 /// Options that every analyzer has.
 #[derive(clap::Args)]
 pub struct Common {
-    /// The memory dump to analyze
-    #[arg(long, value_name = "DUMP")]
-    pub core: PathBuf,
+    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE)
+    #[arg(long, value_name = "DUMP", required = true)]
+    pub core: Vec<PathBuf>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -111,7 +111,9 @@ where
 {
     let args = A::parse();
     let common = args.as_ref();
-    let memory = match Memory::open(&common.core, &kernel::KERNEL, common.force) {
+    let opened = Dump::open_parts(&common.core)
+        .and_then(|dump| Memory::of_dump(dump, &kernel::KERNEL, common.force));
+    let memory = match opened {
         Ok(memory) => memory,
         Err(error) => return fail(&error.to_string()),
     };
@@ -122,7 +124,7 @@ where
             let mut message = format!("{error:#}");
             let missing = memory.dump().missing_bytes();
             if missing > 0 {
-                let core = common.core.display();
+                let core = memory.dump().path().display();
                 message.push_str(&format!(
                     " ({core} is truncated: {missing} bytes of memory are missing)"
                 ));
@@ -158,7 +160,13 @@ where
     if missing > 0 {
         eprintln!(
             "warning: {} is truncated: {missing} bytes of memory are missing",
-            common.core.display()
+            memory.dump().path().display()
+        );
+    }
+    if memory.dump().is_incomplete() {
+        eprintln!(
+            "warning: {} is marked as incomplete: makedumpfile could not write all of it",
+            memory.dump().path().display()
         );
     }
     if faults.count == 0 {

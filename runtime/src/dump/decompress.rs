@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_page_is_exactly_one_page() {
-        let data: Vec<u8> = (0..4096_u32).map(|n| (n * n >> 7) as u8).collect();
+        let data: Vec<u8> = (0..4096_u32).map(|n| ((n * n) >> 7) as u8).collect();
         let mut decoder = Decoder::default();
         for flag in [0, ZLIB, LZO, SNAPPY, ZSTD] {
             let whole = compressed(flag, &data);

@@ -30,7 +30,7 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
         let what = if file.starts_with(b"DISKDUMP") {
             "it is a diskdump file, a format of kernels before 2.6.13 that is not supported"
         } else {
-            "it is neither an ELF nor a kdump (makedumpfile) file"
+            "it is not an ELF file, nor a kdump (makedumpfile) file"
         };
         return Err(Error::Other(what.into()));
     }

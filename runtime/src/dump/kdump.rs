@@ -95,7 +95,7 @@ pub(super) fn parse(file: &File) -> Result<Header, Error> {
             .unwrap_or_default(),
     };
     if let Some((start, end)) = sub.part
-        && start >= end
+        && start > end
     {
         return Err(Error::Damaged(format!(
             "it is a part of a split dump, from page {start:#x} to {end:#x}"

@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
+    ("makedumpfile", "makedumpfile"),
     ("nft", "nftables"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),

@@ -1,0 +1,127 @@
+//! ELF dumps made byte by byte: segments that overlap, too many of them, none with a physical address.
+
+use std::path::PathBuf;
+
+use kstruct::{Dump, FaultKind};
+
+/// A segment: virtual and physical address, bytes of memory, and what is in the file of it.
+struct Load<'a>(u64, u64, u64, &'a [u8]);
+
+fn elf64(loads: &[Load<'_>]) -> Vec<u8> {
+    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+    out.resize(64, 0);
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16, &4_u16.to_le_bytes());
+    put(18, &62_u16.to_le_bytes());
+    put(32, &128_u64.to_le_bytes());
+    put(40, &64_u64.to_le_bytes());
+    put(54, &56_u16.to_le_bytes());
+    // More than 16 bits: section header 0 has the number in sh_info.
+    let short = u16::try_from(loads.len())
+        .ok()
+        .filter(|count| *count != 0xffff);
+    put(56, &short.unwrap_or(0xffff).to_le_bytes());
+    out.resize(128, 0);
+    out[64 + 44..64 + 48].copy_from_slice(&(loads.len() as u32).to_le_bytes());
+    let mut at = 128 + 56 * loads.len();
+    for Load(virtual_address, physical, size, bytes) in loads {
+        out.extend(1_u64.to_le_bytes());
+        let fields = [
+            at as u64,
+            *virtual_address,
+            *physical,
+            bytes.len() as u64,
+            *size,
+            0,
+        ];
+        out.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        at += bytes.len();
+    }
+    for Load(.., bytes) in loads {
+        out.extend(*bytes);
+    }
+    out
+}
+
+fn open(bytes: &[u8]) -> Result<Dump, String> {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path: PathBuf = folder.path().join("vmcore");
+    std::fs::write(&path, bytes).expect("there is room");
+    Dump::open(&path).map_err(|error| error.to_string())
+}
+
+/// /proc/vmcore has the kernel's text twice, and QEMU with `paging` most of memory.
+#[test]
+fn segments_may_speak_of_the_same_memory() {
+    let memory: Vec<u8> = (0..40_000_u32).map(|at| (at / 7) as u8).collect();
+    let loads = [
+        Load(
+            0xffff_ffff_8100_0000,
+            0x2000,
+            0x1000,
+            &memory[0x1000..0x2000],
+        ),
+        Load(0xffff_8880_0000_1000, 0x1000, 0x5000, &memory[..0x5000]),
+        Load(
+            0xffff_c900_0000_0000,
+            0x5000,
+            0x2000,
+            &memory[0x4000..0x6000],
+        ),
+        // QEMU: what is mapped but is no memory.
+        Load(0xffff_c900_0001_0000, 0xf000, 0x1000, &[]),
+    ];
+    let dump = open(&elf64(&loads)).expect("physical addresses are there");
+    assert_eq!(dump.physical(0x1000, 0x5000), Ok(&memory[..0x5000]));
+    assert_eq!(dump.physical(0x6000, 0x1000), Ok(&memory[0x5000..0x6000]));
+    assert_eq!(dump.physical(0xf000, 1), Err(FaultKind::Excluded));
+    assert_eq!(dump.physical(0x7000, 1), Err(FaultKind::NotInDump));
+    assert_eq!(dump.memory_size(), 0x7000);
+}
+
+/// makedumpfile -E writes what it kept, and says how much it left out behind it.
+#[test]
+fn what_is_left_out_of_a_segment_is_not_zero() {
+    let dump = open(&elf64(&[Load(0, 0x1000, 0x3000, &[7; 0x1000])])).expect("it is sound");
+    assert_eq!(dump.physical(0x1fff, 1), Ok(&[7][..]));
+    assert_eq!(dump.physical(0x1fff, 2), Err(FaultKind::Excluded));
+    assert_eq!(dump.physical(0x3fff, 1), Err(FaultKind::Excluded));
+    assert_eq!(dump.physical(0x3fff, 2), Err(FaultKind::NotInDump));
+}
+
+#[test]
+fn more_segments_than_16_bits_can_say() {
+    let loads: Vec<_> = (0..70_000)
+        .map(|index| {
+            Load(
+                0,
+                index * 0x2000,
+                0x1000,
+                if index == 69_999 { &[5; 0x1000] } else { &[] },
+            )
+        })
+        .collect();
+    let dump = open(&elf64(&loads)).expect("it is sound");
+    assert_eq!(dump.physical(69_999 * 0x2000, 1), Ok(&[5][..]));
+    assert_eq!(dump.memory_size(), 70_000 * 0x1000);
+}
+
+#[test]
+fn virtual_addresses_alone_are_refused() {
+    for physical in [0, u64::MAX] {
+        let loads = [
+            Load(0xffff_8880_0000_0000, physical, 0x1000, &[1; 0x1000]),
+            Load(0xffff_ffff_8000_0000, physical, 0x1000, &[1; 0x1000]),
+        ];
+        let error = open(&elf64(&loads)).err().expect("nothing says where");
+        assert!(error.contains("virtual addresses only"), "{error}");
+    }
+    // One without is passed over if others have one: /proc/kcore's vmalloc space.
+    let loads = [
+        Load(0xffff_c900_0000_0000, u64::MAX, 0x1000, &[1; 0x1000]),
+        Load(0xffff_8880_0000_0000, 0, 0x1000, &[2; 0x1000]),
+    ];
+    let dump = open(&elf64(&loads)).expect("one has an address");
+    assert_eq!(dump.physical(0, 1), Ok(&[2][..]));
+    assert_eq!(dump.memory_size(), 0x1000);
+}
