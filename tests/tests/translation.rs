@@ -447,7 +447,11 @@ fn x86_64(levels: u64) -> Machine {
     }
     machine.entry(table, 510, (table + PAGE) | 1);
     for large in 0..16 {
-        machine.entry(table + PAGE, 40 + large, (0x300_0000 + (large << 21)) | 0x81);
+        machine.entry(
+            table + PAGE,
+            40 + large,
+            (0x300_0000 + (large << 21)) | 0x81,
+        );
     }
     machine
 }
