@@ -24,6 +24,8 @@ pub struct Memory {
     dump: Dump,
     kernel: &'static KernelInfo,
     located: Located,
+    /// Bytes of memory in the dump, which may have thousands of segments to be summed up.
+    memory_size: u64,
     /// What the page tables said lately.
     translations: Cache,
     /// Copies of what straddles pages that are not neighbours, by address and length. Each is made once.
@@ -50,6 +52,7 @@ impl Memory {
         let located =
             locate::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
         let memory = Memory {
+            memory_size: dump.memory_size(),
             dump,
             kernel,
             located,
@@ -200,7 +203,7 @@ impl Memory {
         if address < PAGE {
             return Err(fault(FaultKind::Null));
         }
-        if length > LARGEST_COPY || length as u64 > self.dump.memory_size() {
+        if length > LARGEST_COPY || length as u64 > self.memory_size {
             return Err(fault(FaultKind::TooLarge));
         }
         let first = self.physical_address(address)?;

@@ -159,7 +159,7 @@ fn a_dump_of_another_kernel_is_refused() {
         (&release, "this is a dump of kernel 9.9.9 for x86_64, but"),
         (
             &machine,
-            "this is a dump of kernel 9.9.9 for machine 183, but",
+            "this is a dump of kernel 9.9.9 for arm64, but",
         ),
         (&fits, "this is a dump of kernel 9.9.9 for i386, but"),
     ] {

@@ -21,6 +21,7 @@ struct Machine {
     levels: u64,
     vmcore: PathBuf,
     system_map: PathBuf,
+    config: PathBuf,
     truth: PathBuf,
     /// The same some seconds after the dump.
     truth_after: PathBuf,
@@ -41,6 +42,7 @@ fn machines() -> Vec<Machine> {
                 vmcore: folder.join("vmcore"),
                 // lab.json's paths are relative to target/lab.
                 system_map: folder.join("../..").join(text(&lab["system_map"])),
+                config: folder.join("../..").join(text(&lab["config"])),
                 truth: folder.join("truth"),
                 truth_after: folder.join("truth-after"),
             }
@@ -58,6 +60,10 @@ fn read(path: PathBuf) -> String {
 #[test]
 fn every_layout_is_as_the_kernels_own_btf_says() {
     for machine in machines() {
+        if !read(machine.config.clone()).contains("CONFIG_DEBUG_INFO_BTF=y") {
+            println!("{}: it has no BTF of its own", machine.release);
+            continue;
+        }
         let package = machine.system_map.parent().expect("it is in a folder");
         let vmlinux = package.join("vmlinux");
         let mut modules: Vec<PathBuf> = std::fs::read_dir(package.join("modules-debug"))
@@ -86,7 +92,10 @@ fn every_layout_is_as_the_kernels_own_btf_says() {
         );
         let differences: Vec<String> = found.differences.iter().map(|d| d.summary()).collect();
         assert_eq!(differences, [""; 0], "{}", machine.release);
-        assert!(found.types > 7000 && found.members > 45_000 && found.bit_fields > 1500);
+        assert!(found.types > 7000 && found.members > 45_000);
+        // A cloud kernel of arm64 has fewer drivers with them.
+        let least = if machine.kind == "amd64" { 1500 } else { 1000 };
+        assert!(found.bit_fields > least, "{}", found.bit_fields);
     }
 }
 
@@ -105,8 +114,8 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
             machine.release
         );
         // KASLR is on: the kernel was not where it was linked, and the guest says where it was.
-        let moved = address_of_text(&machine.truth.join("system/kallsyms"))
-            - address_of_text(&machine.system_map);
+        let moved = address_of_start(&machine.truth.join("system/kallsyms"))
+            - address_of_start(&machine.system_map);
         assert_ne!(moved, 0, "{}", machine.release);
         assert_eq!(
             report["kernel"]["kaslr_offset"],
@@ -152,12 +161,12 @@ fn allow_between<K: Ord>(
     moved
 }
 
-/// Where `_text` is, by a list of symbols as of nm or /proc/kallsyms.
-fn address_of_text(symbols: &Path) -> u64 {
+/// Where `_stext` is, by a list of symbols as of nm or /proc/kallsyms.
+fn address_of_start(symbols: &Path) -> u64 {
     let symbols = read(symbols.to_owned());
-    let line = symbols.lines().find(|line| line.ends_with(" _text"));
+    let line = symbols.lines().find(|line| line.ends_with(" _stext"));
     let address = line.and_then(|line| line.split(' ').next());
-    u64::from_str_radix(address.expect("there is a _text"), 16).expect("an address")
+    u64::from_str_radix(address.expect("there is a _stext"), 16).expect("an address")
 }
 
 /// `PF_WQ_WORKER`: /proc shows what a worker works at behind its name, and that goes on changing.
@@ -667,5 +676,45 @@ fn ps_args_equal_proc_cmdline() {
         let mut comparison = Comparison::default();
         comparison.tables("process", &found, &truth);
         comparison.finish(&format!("{}: ps --args and cmdline", machine.release));
+    }
+}
+
+/// A copy of a dump whose VMCOREINFO note has another name.
+fn without_vmcoreinfo(vmcore: &Path) -> tempfile::NamedTempFile {
+    use std::io::{Read as _, Seek as _, Write as _};
+
+    let copy = tempfile::NamedTempFile::new_in(vmcore.parent().expect("it is in a folder"));
+    let copy = copy.expect("there is room for a copy");
+    std::fs::copy(vmcore, copy.path()).expect("it can be copied");
+    let mut file = std::fs::OpenOptions::new();
+    let mut file = file
+        .read(true)
+        .write(true)
+        .open(copy.path())
+        .expect("it is there");
+    let mut head = vec![0; 1 << 16];
+    file.read_exact(&mut head).expect("a dump is longer");
+    let name = head.windows(10).position(|part| part == b"VMCOREINFO");
+    let at = name.expect("the note comes before the memory") as u64;
+    file.seek(std::io::SeekFrom::Start(at))
+        .expect("it is a file");
+    file.write_all(b"NOTHINGHERE").expect("it can be written");
+    copy
+}
+
+#[test]
+fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
+    for machine in machines() {
+        if machine.kind == "arm64" {
+            continue; // nothing in memory says where memory begins: refused by name, as tests/tests/translation.rs shows
+        }
+        let copy = without_vmcoreinfo(&machine.vmcore);
+        let (with, without) = (
+            analyze("ps", &machine.vmcore, &["-T"]),
+            analyze("ps", copy.path(), &["-T"]),
+        );
+        assert_eq!(with, without, "{}", machine.release);
+        assert!(array(&with["tasks"]).len() > 50);
+        println!("{}: found by its banner", machine.release);
     }
 }

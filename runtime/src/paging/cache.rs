@@ -47,7 +47,7 @@ impl Cache {
         SLOT.with(|slots| {
             let slot = slots[index].get();
             if slot.owner == self.owner && slot.page == page {
-                return Ok(slot.physical | address % PAGE);
+                return Ok(slot.physical | (address % PAGE));
             }
             let physical = translate(dump, table, address)?;
             slots[index].set(Slot {
