@@ -20,7 +20,10 @@ impl<'m> Pages<'m> {
             memory,
             vmemmap: memory.get(sym::vmemmap_base)?,
             direct: memory.get(sym::page_offset_base)?,
-            count: memory.get(sym::max_pfn)?,
+            // A damaged dump may say anything; there are no pages of memory that it doesn't have.
+            count: memory
+                .get(sym::max_pfn)?
+                .min(memory.dump().memory_end().div_ceil(4096)),
         })
     }
 

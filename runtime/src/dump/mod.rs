@@ -148,7 +148,7 @@ impl Dump {
     }
 
     /// The physical address after the last byte.
-    pub(crate) fn memory_end(&self) -> u64 {
+    pub fn memory_end(&self) -> u64 {
         let end = |segment: &Segment| segment.start.saturating_add(segment.size);
         self.segments.last().map_or(0, end)
     }
