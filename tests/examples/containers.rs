@@ -112,12 +112,13 @@ fn vma_addresses(tasks: &[task_struct<'_>]) -> Result<BTreeSet<u64>> {
     Ok(found)
 }
 
-/// The tasks and the idle tasks of CPUs that started later: the first one's is a variable.
+/// The tasks, and the idle tasks of all CPUs that may ever be there, of which the first one's is a variable.
 fn task_addresses(k: &Memory, tasks: &[task_struct<'_>]) -> Result<BTreeSet<u64>> {
     let mut found: BTreeSet<u64> = tasks.iter().map(|task| task.addr()).collect();
-    for cpu in linux::cpu::online(k)? {
-        found.insert(k.per_cpu(sym::runqueues, cpu)?.idle().addr());
+    for cpu in linux::cpu::possible(k)? {
+        found.insert(k.per_cpu(sym::idle_threads, cpu)?.addr());
     }
+    found.remove(&0);
     found.remove(&k.address_of(sym::init_task));
     Ok(found)
 }
@@ -391,6 +392,16 @@ fn page_flags(k: &Memory) -> Result<Value> {
 }
 
 fn vmalloc(k: &Memory, symbols: &Kallsyms) -> Result<Value> {
+    // Modules lie behind the kernel, with symbols of their own; several functions may be at one address.
+    let end = symbols.named("_end").next().map_or(0, |end| end.address);
+    let mut functions = BTreeMap::new();
+    for module in linux::symbols::modules(k)? {
+        for symbol in linux::symbols::of_module(module?)? {
+            if symbol.letter.eq_ignore_ascii_case(&'t') {
+                functions.entry(symbol.address).or_insert(symbol.name);
+            }
+        }
+    }
     let mut found = Vec::new();
     for area in linux::vmalloc::areas(k)? {
         let area = area?;
@@ -400,12 +411,13 @@ fn vmalloc(k: &Memory, symbols: &Kallsyms) -> Result<Value> {
             continue;
         };
         let caller = vm.caller().addr();
-        // Modules lie behind the kernel, with symbols of their own.
-        let is_kernel = caller < k.relocated(0xffff_ffff_8000_0000) + (1 << 30) && caller != 0;
-        let name = symbols.at(caller).filter(|_| is_kernel);
-        let name = name.map_or("?".to_owned(), |(symbol, behind)| {
-            format!("{}+{behind:#x}", symbol.name)
-        });
+        let name = match symbols.at(caller) {
+            Some((symbol, behind)) if caller < end => format!("{}+{behind:#x}", symbol.name),
+            _ => match functions.range(..=caller).next_back() {
+                Some((address, name)) => format!("{name}+{:#x}", caller - address),
+                None => "?".to_owned(),
+            },
+        };
         found.push(format!("{} {name}", vm.size()));
     }
     for area in linux::vmalloc::unpurged(k)? {

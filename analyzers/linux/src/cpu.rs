@@ -46,13 +46,7 @@ pub fn counter_sum(counter: kernel::percpu_counter<'_>, cpus: &[u32]) -> Result<
 /// The numbers of the bits that are set. Each word has as many as the kernel's `unsigned long`.
 fn set_bits(words: impl Iterator<Item = u64>) -> Vec<u32> {
     let width = u32::from(kernel::KERNEL.pointer_size) * 8;
-    words
-        .take(MOST / 32)
-        .enumerate()
-        .flat_map(|(index, word)| {
-            (0..width)
-                .filter(move |bit| word >> bit & 1 != 0)
-                .map(move |bit| index as u32 * width + bit)
-        })
+    kstruct::walk::set_bits(words.take(MOST / 32), width)
+        .map(|bit| bit as u32)
         .collect()
 }

@@ -20,7 +20,10 @@ impl<'m> Pages<'m> {
             memory,
             vmemmap: memory.get(sym::vmemmap_base)?,
             direct: memory.get(sym::page_offset_base)?,
-            count: memory.get(sym::max_pfn)?,
+            // A damaged dump may say anything; there are no pages of memory that it doesn't have.
+            count: memory
+                .get(sym::max_pfn)?
+                .min(memory.dump().memory_end().div_ceil(4096)),
         })
     }
 
@@ -66,6 +69,8 @@ impl<'m> Pages<'m> {
 
 /// The names of the flags that are set, in the order of their bits: of bits with several names the first (`PG_owner_priv_1`
 /// rather than `PG_checked`).
+///
+/// They mean this on the first page of a folio. The pages behind it, and slabs, use some of the bits for something else.
 #[cfg(kernel_has = "const:PG_locked")]
 pub fn flag_names(flags: u64) -> Vec<&'static str> {
     // Above the flags are zone, node and section.

@@ -38,8 +38,10 @@ pub fn counts(cache: kmem_cache<'_>) -> Result<Counts, Fault> {
     };
     let mut free: u64 = 0;
     for node in nodes(cache)? {
-        counts.slabs += node.nr_slabs().counter().cast_unsigned();
-        counts.total += node.total_objects().counter().cast_unsigned();
+        // Nothing can overflow in a sound dump, and in a damaged one nothing may panic.
+        let [slabs, objects] = [node.nr_slabs(), node.total_objects()];
+        counts.slabs = counts.slabs.wrapping_add(slabs.counter().cast_unsigned());
+        counts.total = counts.total.wrapping_add(objects.counter().cast_unsigned());
         for slab in node.partial().entries(slab::slab_list) {
             let slab = slab?;
             free += u64::from(slab.objects()).saturating_sub(u64::from(slab.inuse()));
@@ -117,7 +119,7 @@ impl<'m> Slabs<'m> {
             match self.free(cache, *slab, held.get(&slab.addr()).copied()) {
                 Ok((first, free)) => found.extend(
                     (0..u64::from(slab.objects()))
-                        .map(|index| first + index * u64::from(cache.size()))
+                        .map(|index| first.wrapping_add(index * u64::from(cache.size())))
                         .filter(|object| !free.contains(object))
                         .map(Ok),
                 ),
@@ -135,7 +137,8 @@ impl<'m> Slabs<'m> {
         held: Option<u64>,
     ) -> Result<(u64, HashSet<u64>), Fault> {
         let k = cache.memory();
-        let first = self.pages.memory_of(slab.addr())? + u64::from(cache.red_left_pad());
+        let first = self.pages.memory_of(slab.addr())?;
+        let first = first.wrapping_add(u64::from(cache.red_left_pad()));
         let (count, size) = (u64::from(slab.objects()), u64::from(cache.size()));
         let mut free = HashSet::new();
         for head in [slab.freelist().addr(), held.unwrap_or(0)] {

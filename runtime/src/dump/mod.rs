@@ -258,7 +258,7 @@ impl Dump {
     }
 
     /// The physical address after the last byte.
-    pub(crate) fn memory_end(&self) -> u64 {
+    pub fn memory_end(&self) -> u64 {
         if let Some(paged) = &self.paged {
             return paged.memory_end();
         }

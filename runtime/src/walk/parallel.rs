@@ -8,7 +8,7 @@ use crate::view::{Array, Target};
 /// `par_walk(table, |bucket| bucket.entries(foo::node).collect::<Vec<_>>())`.
 ///
 /// The result doesn't depend on the number of threads.
-pub fn par_walk<'m, T, R>(array: Array<'m, T>, each: impl Fn(T::Value) -> R + Sync) -> Vec<R>
+pub fn par_walk<'m, T, R>(array: Array<'m, T>, each: impl Fn(T::Value) -> R + Send + Sync) -> Vec<R>
 where
     T: Target<'m>,
     R: Send,
@@ -21,11 +21,8 @@ where
 
 /// Applies a function to the numbers below `count`, on all cores, and returns what it gave in their order: for per-CPU
 /// variables and for tables that are not [`Array`]s.
-pub fn par_index<R: Send>(count: usize, each: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    (0..count)
-        .into_par_iter()
-        .map(|index| each(index))
-        .collect()
+pub fn par_index<R: Send>(count: usize, each: impl Fn(usize) -> R + Send + Sync) -> Vec<R> {
+    (0..count).into_par_iter().map(each).collect()
 }
 
 /// The numbers of the bits that are set in a bitmap of words that are `width` bits wide: 8 times `pointer_size` for what

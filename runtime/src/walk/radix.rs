@@ -123,7 +123,8 @@ impl<'m> RadixEntries<'m> {
                 }));
             }
             Word::Node(address) => {
-                let shift = height.map(|height| height.saturating_sub(1) * walk.bits());
+                let shift =
+                    height.map(|height| height.saturating_sub(1).saturating_mul(walk.bits()));
                 if let Err(fault) = walk.enter(address, 0, shift, 0) {
                     walk.alone = Some(Err(fault));
                 }
