@@ -231,7 +231,10 @@ impl Paged {
         for frame in first..=last {
             let at = frame << self.shift;
             self.store.fill(at, |scratch, page| match &self.source {
-                Source::Kdump(kdump) => kdump.fill(&self.files, frame, scratch, page),
+                Source::Kdump(kdump) => {
+                    let expect = |write| self.store.expect(at, write);
+                    kdump.fill(&self.files, frame, scratch, page, expect)
+                }
                 Source::Flat(flat) => flat.fill(&self.files[0], at, page),
             })?;
         }
@@ -286,6 +289,7 @@ impl Kdump {
         frame: u64,
         scratch: &mut Scratch,
         page: &mut [u8],
+        expect: impl Fn(bool),
     ) -> Result<(), FaultKind> {
         let after = self.parts.partition_point(|part| part.start <= frame);
         let part = after.checked_sub(1).map(|index| &self.parts[index]);
@@ -306,6 +310,7 @@ impl Kdump {
         // A page of zeros is what there is already. One file's place of it may be something else in another.
         let shared = self.parts.len() == 1;
         if shared && descriptor.offset == self.zeros.load(Ordering::Relaxed) {
+            expect(false);
             return Ok(());
         }
         let size = descriptor.size as usize;
@@ -325,6 +330,7 @@ impl Kdump {
             }
             return Ok(());
         }
+        expect(true);
         decoder
             .decode(descriptor.flags, input, page)
             .ok_or(FaultKind::Damaged)
