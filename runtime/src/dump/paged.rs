@@ -121,10 +121,10 @@ impl Paged {
                 piece.start / chunk,
                 (piece.start + piece.length - 1) / chunk,
             );
-            // One byte for each 16 MB: 2^28 of them is the physical memory of no machine.
-            if last >= 1 << 28 {
+            // One byte for each 16 MB. An address behind 256 TB is more likely a lie, and would cost memory.
+            if last >= 1 << 24 {
                 return Err(Error::Damaged(format!(
-                    "memory at physical address {:#x}",
+                    "memory at physical address {:#x}, beyond 256 TB",
                     piece.start
                 )));
             }
@@ -188,7 +188,10 @@ impl Paged {
             Source::Flat(flat) => flat
                 .pieces
                 .iter()
-                .map(|piece| (piece.start, piece.length))
+                .map(|piece| {
+                    let there = self.files[0].len().saturating_sub(piece.file);
+                    (piece.start, piece.length.min(there))
+                })
                 .collect(),
             Source::Kdump(kdump) => {
                 let mut runs: Vec<(u64, u64)> = Vec::new();
