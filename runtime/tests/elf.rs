@@ -125,3 +125,23 @@ fn virtual_addresses_alone_are_refused() {
     assert_eq!(dump.physical(0, 1), Ok(&[2][..]));
     assert_eq!(dump.memory_size(), 0x1000);
 }
+
+/// Without VMCOREINFO the banner is looked for in what the file has, and not in what its headers promise.
+#[test]
+fn the_search_for_a_banner_ends() {
+    let banner = b"Linux version 2.6.9 (gcc) #1 SMP\n";
+    let mut bytes = elf64(&[Load(0, 0x1000, 0x1000, banner)]);
+    for (size, end) in [(64, 33), (1_u64 << 62, 1)] {
+        // p_filesz and p_memsz
+        for at in [128 + 32, 128 + 40] {
+            bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
+        }
+        assert!(open(&bytes).expect("it opens").missing_bytes() > 0);
+        assert_eq!(
+            open(&bytes).expect("it opens").release().as_deref(),
+            Some("2.6.9")
+        );
+        let cut = &bytes[..bytes.len() - end];
+        assert_eq!(open(cut).expect("it opens").release(), None);
+    }
+}

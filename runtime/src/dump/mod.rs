@@ -295,12 +295,17 @@ impl Dump {
         self.incomplete
     }
 
-    /// Runs of physical memory that are in the dump: address and bytes, in no overlap.
+    /// Runs of physical memory that are in the dump: address and bytes, without overlap. What an ELF file that was cut short
+    /// lacks is not in them.
     pub fn runs(&self) -> Vec<(u64, u64)> {
         match &self.paged {
             Some(paged) => paged.runs(),
             None => {
-                let run = |segment: &Segment| (segment.start, segment.in_file);
+                let length = self.map.len() as u64;
+                let run = |segment: &Segment| {
+                    let there = length.saturating_sub(segment.file);
+                    (segment.start, segment.in_file.min(there))
+                };
                 self.segments.iter().map(run).collect()
             }
         }

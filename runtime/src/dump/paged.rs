@@ -121,10 +121,10 @@ impl Paged {
                 piece.start / chunk,
                 (piece.start + piece.length - 1) / chunk,
             );
-            // One byte for each 16 MB: 2^28 of them is the physical memory of no machine.
-            if last >= 1 << 28 {
+            // One byte for each 16 MB. An address behind 256 TB is more likely a lie, and would cost memory.
+            if last >= 1 << 24 {
                 return Err(Error::Damaged(format!(
-                    "memory at physical address {:#x}",
+                    "memory at physical address {:#x}, beyond 256 TB",
                     piece.start
                 )));
             }
@@ -188,7 +188,10 @@ impl Paged {
             Source::Flat(flat) => flat
                 .pieces
                 .iter()
-                .map(|piece| (piece.start, piece.length))
+                .map(|piece| {
+                    let there = self.files[0].len().saturating_sub(piece.file);
+                    (piece.start, piece.length.min(there))
+                })
                 .collect(),
             Source::Kdump(kdump) => {
                 let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -231,7 +234,10 @@ impl Paged {
         for frame in first..=last {
             let at = frame << self.shift;
             self.store.fill(at, |scratch, page| match &self.source {
-                Source::Kdump(kdump) => kdump.fill(&self.files, frame, scratch, page),
+                Source::Kdump(kdump) => {
+                    let expect = |write| self.store.expect(at, write);
+                    kdump.fill(&self.files, frame, scratch, page, expect)
+                }
                 Source::Flat(flat) => flat.fill(&self.files[0], at, page),
             })?;
         }
@@ -286,6 +292,7 @@ impl Kdump {
         frame: u64,
         scratch: &mut Scratch,
         page: &mut [u8],
+        expect: impl Fn(bool),
     ) -> Result<(), FaultKind> {
         let after = self.parts.partition_point(|part| part.start <= frame);
         let part = after.checked_sub(1).map(|index| &self.parts[index]);
@@ -306,6 +313,7 @@ impl Kdump {
         // A page of zeros is what there is already. One file's place of it may be something else in another.
         let shared = self.parts.len() == 1;
         if shared && descriptor.offset == self.zeros.load(Ordering::Relaxed) {
+            expect(false);
             return Ok(());
         }
         let size = descriptor.size as usize;
@@ -325,6 +333,7 @@ impl Kdump {
             }
             return Ok(());
         }
+        expect(true);
         decoder
             .decode(descriptor.flags, input, page)
             .ok_or(FaultKind::Damaged)

@@ -69,21 +69,6 @@ impl<S: Default> PageStore<S> {
         })
     }
 
-    /// The number in the reservation of the page at a physical address.
-    fn index(&self, address: u64) -> Option<usize> {
-        let page = usize::try_from(address >> self.shift).ok()?;
-        let chunk = *self.chunks.get(page / CHUNK)?;
-        (chunk != ABSENT).then(|| chunk as usize * CHUNK + page % CHUNK)
-    }
-
-    fn state(&self, index: usize) -> u8 {
-        match self.states.get(index / CHUNK).and_then(OnceLock::get) {
-            // Acquire: who sees READY sees what was written before.
-            Some(states) => states[index % CHUNK].load(Ordering::Acquire),
-            None => EMPTY,
-        }
-    }
-
     /// A range of physical memory, if all of its pages are there.
     pub fn ready(&self, address: u64, length: usize) -> Option<&[u8]> {
         let first = self.index(address)?;
@@ -149,6 +134,38 @@ impl<S: Default> PageStore<S> {
     }
 }
 
+impl<S> PageStore<S> {
+    /// The number in the reservation of the page at a physical address.
+    fn index(&self, address: u64) -> Option<usize> {
+        let page = usize::try_from(address >> self.shift).ok()?;
+        let chunk = *self.chunks.get(page / CHUNK)?;
+        (chunk != ABSENT).then(|| chunk as usize * CHUNK + page % CHUNK)
+    }
+
+    fn state(&self, index: usize) -> u8 {
+        match self.states.get(index / CHUNK).and_then(OnceLock::get) {
+            // Acquire: who sees READY sees what was written before.
+            Some(states) => states[index % CHUNK].load(Ordering::Acquire),
+            None => EMPTY,
+        }
+    }
+
+    /// Says that the page at a physical address will be written, or read as the zeros that it is. Where the one before it is
+    /// there already, somebody reads in order, and memory for some pages is had at once (for zeros that is one page which
+    /// all share): asking for one at a time takes as long as decompressing it.
+    pub fn expect(&self, address: u64, write: bool) {
+        const AT_ONCE: usize = 16;
+        if let Some(index) = self.index(address)
+            && index.is_multiple_of(AT_ONCE)
+            && index > 0
+            && self.state(index - 1) == READY
+        {
+            self.reservation
+                .populate(index << self.shift, AT_ONCE << self.shift, write);
+        }
+    }
+}
+
 /// Address space whose pages are zeros until they are written.
 struct Reservation {
     #[cfg(not(miri))]
@@ -183,6 +200,22 @@ impl Reservation {
         Ok(Reservation {
             memory: zeros.collect(),
         })
+    }
+
+    /// Gets memory for a range; what is in it does not change. A kernel that can't (before 5.14) leaves it for later.
+    fn populate(&self, start: usize, length: usize, write: bool) {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        let _ = self.memory.advise_range(
+            if write {
+                memmap2::Advice::PopulateWrite
+            } else {
+                memmap2::Advice::PopulateRead
+            },
+            start,
+            length,
+        );
+        #[cfg(not(all(target_os = "linux", not(miri))))]
+        let _ = (start, length, write);
     }
 
     fn base(&self) -> *mut u8 {
