@@ -154,10 +154,7 @@ fn a_dump_of_another_kernel_is_refused() {
     let fits = files.add("fits", &same.bytes());
     for (file, found) in [
         (&release, "this is a dump of kernel 9.9.9 for x86_64, but"),
-        (
-            &machine,
-            "this is a dump of kernel 9.9.9 for arm64, but",
-        ),
+        (&machine, "this is a dump of kernel 9.9.9 for arm64, but"),
         (&fits, "this is a dump of kernel 9.9.9 for i386, but"),
     ] {
         for analyzer in ["ps", "netdev"] {
