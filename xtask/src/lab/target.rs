@@ -145,7 +145,6 @@ pub static TARGETS: [Target; 6] = [
         modules: &["crc32c_generic", "virtio_console"],
         before_init: Some("ln -sf hvc0 /dev/ttyS1"),
         quiet: Quiet::S390,
-        ..AMD64_4
     },
 ];
 
