@@ -116,7 +116,8 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
         // KASLR is on: the kernel was not where it was linked, and the guest says where it was.
         let moved = address_of_start(&machine.truth.join("system/kallsyms"))
             - address_of_start(&machine.system_map);
-        assert_ne!(moved, 0, "{}", machine.release);
+        // But for s390x under QEMU, whose emulated CPU has no random numbers to move by.
+        assert_eq!(moved == 0, machine.kind == "s390x", "{}", machine.release);
         assert_eq!(
             report["kernel"]["kaslr_offset"],
             format!("{moved:#x}"),
@@ -705,6 +706,9 @@ fn without_vmcoreinfo(vmcore: &Path) -> tempfile::NamedTempFile {
 #[test]
 fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
     for machine in machines() {
+        if machine.kind == "s390x" {
+            continue; // QEMU has no such note of it: it is always found by its banner
+        }
         if machine.kind == "arm64" {
             continue; // nothing in memory says where memory begins: refused by name, as tests/tests/translation.rs shows
         }

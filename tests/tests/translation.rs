@@ -202,6 +202,7 @@ fn arm64_has_three_granules_and_many_sizes() {
             Ok(&b"block"[..]),
             "{shape:?}"
         );
+        assert_eq!(memory.page_size(), 1 << page_bits);
         let beyond = address.wrapping_sub(1 << page_bits);
         let fault = memory.bytes(beyond, 1).expect_err("nothing is there");
         assert_eq!(fault.kind, FaultKind::NotMapped, "{shape:?}");

@@ -47,7 +47,7 @@ pub struct TestArgs {
     /// Also test on real kernels: fetch Debian's, boot them under QEMU, compare with what they say of themselves
     #[arg(long)]
     lab: bool,
-    /// With --lab: only machines of other architectures, all or those of these names (i386-pae, arm64)
+    /// With --lab: only machines of other architectures, all or those of these names (i386-pae, s390x)
     #[arg(long, value_name = "MACHINE", num_args = 0.., requires = "lab")]
     machines: Option<Vec<String>>,
     /// Instead: on Debian's kernels for five architectures, compare every layout with what pahole and bpftool read, generate

@@ -5,9 +5,6 @@ use kernel::mm_struct;
 use kstruct::UserSpace;
 use kstruct::{Fault, Memory};
 
-/// Bytes in a page on the machines that are supported.
-pub const PAGE: u64 = 4096;
-
 /// Resident pages as /proc/PID/status shows them: files, anonymous memory and shared memory.
 pub fn resident_pages(mm: mm_struct<'_>, cpus: &[u32]) -> Result<u64, Fault> {
     #[cfg(kernel_has = "mm_struct.rss_stat")]
@@ -79,7 +76,7 @@ pub fn arguments(k: &Memory, mm: mm_struct<'_>) -> Result<Vec<u8>, Fault> {
     let space = user_space(k, mm)?;
     let mut text = space.bytes(start, length)?;
     if text.last() != Some(&0) {
-        let more = mm.env_end().saturating_sub(end).min(PAGE);
+        let more = mm.env_end().saturating_sub(end).min(k.page_size());
         let more = space.bytes(end, more as usize)?;
         text.extend(more.split(|byte| *byte == 0).next().unwrap_or_default());
         // A title takes the place of all arguments.

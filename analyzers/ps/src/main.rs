@@ -112,6 +112,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
         states,
         cpus,
         active: BTreeSet::new(),
+        page: k.page_size(),
         memory: args.args.then_some(k),
         faults,
     };
@@ -163,6 +164,8 @@ struct Reader<'f> {
     states: task::States,
     cpus: Vec<u32>,
     active: BTreeSet<u64>,
+    /// Bytes in a page.
+    page: u64,
     /// What arguments are read from, if they are wanted.
     memory: Option<&'f Memory>,
     faults: &'f mut Faults,
@@ -180,7 +183,8 @@ impl Reader<'_> {
         let name = self
             .faults
             .check(format_args!("name of {pid}"), task::displayed_name(task));
-        let kilobytes = |pages: u64| pages.saturating_mul(mm::PAGE / 1024);
+        let page = self.page;
+        let kilobytes = |pages: u64| pages.saturating_mul(page / 1024);
         let resident = match mm {
             Some(Some(mm)) => {
                 let pages = mm::resident_pages(mm, &self.cpus);

@@ -1,4 +1,4 @@
-//! s390x: the kernel's addresses are physical ones, for all of memory. What lies behind it, modules among them, is in page tables.
+//! s390x (arch/s390/kernel/setup.c): the kernel's addresses are physical ones, for all of memory. What lies behind it, modules among them, is in page tables.
 
 use super::{Linear, Located, banners, format_that_maps, no_kernel};
 use crate::dump::{Dump, OpenError};

@@ -172,7 +172,7 @@ impl Guest {
     /// is on a CPU, and none waits for one.
     fn stop_and_dump(&mut self, package: &Package, target: &Target) -> Result<()> {
         let idle = match target.quiet {
-            Quiet::X86 => 0,
+            Quiet::X86 | Quiet::S390 => 0,
             Quiet::Arm64 => package.address("cpu_do_idle")?,
         };
         let mut registers = String::new();
@@ -184,6 +184,7 @@ impl Guest {
             quiet = match target.quiet {
                 Quiet::X86 => cpus_are_quiet(&registers, target.cpus()),
                 Quiet::Arm64 => arm64_cpus_are_quiet(&registers, idle),
+                Quiet::S390 => s390_cpus_are_quiet(&registers),
             };
             if quiet {
                 break;
@@ -320,6 +321,19 @@ fn arm64_cpus_are_quiet(registers: &str, idle: u64) -> bool {
     };
     let is_idle = pc.wrapping_sub(idle) % ARM64_ALIGNMENT < ARM64_IDLE;
     is_idle && !first.contains("EL0t") && second.contains("EL0t")
+}
+
+/// Bits of the program-status word's mask (Principles of Operation, chapter 4): the CPU waits; it is in the problem state.
+const PSW_WAIT: u64 = 1 << 49;
+const PSW_PROBLEM: u64 = 1 << 48;
+
+/// The same on s390x.
+fn s390_cpus_are_quiet(registers: &str) -> bool {
+    let masks: Vec<u64> = registers
+        .lines()
+        .filter_map(|line| register(line, "PSW=mask "))
+        .collect();
+    matches!(masks[..], [first, second] if first & PSW_WAIT != 0 && second & PSW_PROBLEM != 0)
 }
 
 /// The hexadecimal value that follows `name` in a line.

@@ -40,7 +40,7 @@ pub struct Args {
     /// Levels of page tables
     #[arg(long, value_parser = clap::value_parser!(u8).range(4..=5))]
     levels: Option<u8>,
-    /// The kind of machine: amd64, i386-pae, i386 or arm64. KERNELS are then of its architecture
+    /// The kind of machine: amd64, i386-pae, i386, arm64 or s390x. KERNELS are then of its architecture
     #[arg(long, default_value = "amd64", conflicts_with = "levels")]
     machine: String,
     /// List the machines that are there; make none
