@@ -2,8 +2,15 @@
 #![cfg(all(
     kernel_has = "slab.slab_cache",
     kernel_has = "kmem_cache.cpu_slab",
+    kernel_has = "kmem_cache.red_left_pad",
+    kernel_has = "kmem_cache_node.total_objects",
     kernel_has = "sym:slab_caches",
-    kernel_has = "sym:vmemmap_base"
+    kernel_has = "sym:vmemmap_base",
+    // 6.10 and 6.11 tell slabs in yet another way.
+    any(
+        kernel_has = "const:PGTY_slab",
+        all(kernel_has = "const:PG_slab", not(kernel_has = "pagetype"))
+    )
 ))]
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,10 +1,6 @@
 //! The symbols of loaded modules, as /proc/kallsyms shows them (kernel/module/kallsyms.c). Those of the kernel itself are
 //! [`kstruct::Kallsyms`].
-#![cfg(all(
-    kernel_has = "sym:modules",
-    kernel_has = "mod_kallsyms.typetab",
-    kernel_has = "elf64_sym"
-))]
+#![cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab"))]
 
 use kernel::{module, sym};
 use kstruct::{Fault, FaultKind, Memory};
@@ -47,7 +43,8 @@ pub fn of_module(module: module<'_>) -> Result<Vec<ModuleSymbol>, Fault> {
         // The first has no name, nor do those that only debuggers need.
         if !name.is_empty() {
             found.push(ModuleSymbol {
-                address: symbol.st_value(),
+                // 32 bits wide in modules of 32-bit kernels.
+                address: u64::from(symbol.st_value()),
                 letter: char::from(list.typetab().at(index)?),
                 name: name.to_string(),
             });

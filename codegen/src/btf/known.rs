@@ -13,12 +13,18 @@ enum Is {
     Struct(&'static str),
     Typedef(&'static str),
     ULong,
+    UInt,
+    /// A pointer to a struct.
+    Pointer(&'static str),
+    /// `char *`
+    Text,
     /// An array of `unsigned long` with as many elements as `struct cpumask` has bits: at least `NR_CPUS`.
     ULongPerCpu,
 }
 
 /// Name, type, and the file of the kernel that defines it.
 const KNOWN: &[(&str, Is, &str)] = &[
+    ("__kfence_pool", Is::Text, "mm/kfence/core.c"),
     ("__cpu_online_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     ("__cpu_possible_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     (
@@ -28,14 +34,37 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ),
     ("init_net", Is::Struct("net"), "net/core/net_namespace.c"),
     ("init_task", Is::Struct("task_struct"), "init/init_task.c"),
+    (
+        "irq_desc_tree",
+        Is::Struct("xarray"),
+        "kernel/irq/irqdesc.c",
+    ),
     ("jiffies_64", Is::Typedef("u64"), "kernel/time/timer.c"),
+    ("max_pfn", Is::ULong, "mm/memblock.c"),
     ("modules", Is::Struct("list_head"), "kernel/module/main.c"),
     (
         "net_namespace_list",
         Is::Struct("list_head"),
         "net/core/net_namespace.c",
     ),
+    ("nr_node_ids", Is::UInt, "mm/page_alloc.c"),
+    ("nr_vmap_nodes", Is::UInt, "mm/vmalloc.c"),
+    ("page_offset_base", Is::ULong, "arch/x86/kernel/head64.c"),
+    (
+        "purge_vmap_area_list",
+        Is::Struct("list_head"),
+        "mm/vmalloc.c",
+    ),
+    ("slab_caches", Is::Struct("list_head"), "mm/slab_common.c"),
+    (
+        "sparse_irqs",
+        Is::Struct("maple_tree"),
+        "kernel/irq/irqdesc.c",
+    ),
     ("tick_nsec", Is::ULong, "kernel/time/ntp.c"),
+    ("vmap_area_root", Is::Struct("rb_root"), "mm/vmalloc.c"),
+    ("vmap_nodes", Is::Pointer("vmap_node"), "mm/vmalloc.c"),
+    ("vmemmap_base", Is::ULong, "arch/x86/kernel/head64.c"),
 ];
 
 /// Adds the well-known variables that the kernel has and that are not there yet.
@@ -81,6 +110,20 @@ fn ty(model: &Model, is: &Is) -> Option<Type> {
             ))
         }
         Is::ULong => Some(ulong()),
+        Is::UInt => Some(Type::Base {
+            name: "unsigned int".into(),
+            size: 4,
+            encoding: Encoding::Unsigned,
+        }),
+        Is::Pointer(name) => {
+            let target = Type::Item(tag(model, name)?.0);
+            Some(Type::Pointer(Box::new(target)))
+        }
+        Is::Text => Some(Type::Pointer(Box::new(Type::Base {
+            name: "char".into(),
+            size: 1,
+            encoding: Encoding::Char,
+        }))),
         Is::ULongPerCpu => {
             let bits = tag(model, "cpumask")?.1.size.checked_mul(8)?;
             Some(Type::Array(Box::new(ulong()), Some(bits)))
