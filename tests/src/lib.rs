@@ -40,6 +40,35 @@ pub fn xtask(args: &[&str]) -> Output {
         .expect("cargo runs")
 }
 
+/// An example of this package, built against a folder of bindings of a kernel of the lab. What knows no kernel is compiled
+/// once for all kernels and examples.
+pub fn build_example(
+    name: &str,
+    release: &str,
+    bindings: &Path,
+    environment: &[(&str, &str)],
+) -> PathBuf {
+    // Not among the kernels' target directories, which begin with what the last one has.
+    let target = root().join("target/lab/examples");
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .env("KSTRUCT_KERNEL", bindings)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_INCREMENTAL", "0")
+        .envs(environment.iter().copied())
+        .args(["build", "--quiet", "--release", "--package=tests"])
+        .args(["--features=lab", "--example", name])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", shown(&output));
+    // The next kernel's takes its place.
+    let program = target.join(format!("{name}-{release}"));
+    let _ = std::fs::remove_file(&program);
+    std::fs::copy(target.join("release/examples").join(name), &program)
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    program
+}
+
 /// A program of this workspace, built for the fixture's kernel with checks for overflow: `xtask`, `ps`, `netdev`.
 pub fn built(program: &str) -> &'static Path {
     static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {

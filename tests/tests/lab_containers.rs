@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tests::{array, read_json, root, shown, text, xtask};
+use tests::{array, build_example, read_json, root, shown, text, xtask};
 
 #[test]
 fn containers_have_what_the_guest_says() {
@@ -364,16 +364,5 @@ fn build(release: &str) -> PathBuf {
         &path(&folder),
     ]);
     assert!(output.status.success(), "{}", shown(&output));
-    let target = root().join("target/lab/containers/target").join(release);
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .env("KSTRUCT_KERNEL", &folder)
-        .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_INCREMENTAL", "0")
-        .args(["build", "--quiet", "--release", "--package=tests"])
-        .args(["--features=lab", "--example=containers"])
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", shown(&output));
-    target.join("release/examples/containers")
+    build_example("containers", release, &folder, &[])
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{read_json, root, shown, text, xtask};
+use tests::{build_example, read_json, root, shown, text, xtask};
 
 #[test]
 fn variables_of_modules_are_where_the_guest_says() {
@@ -142,24 +142,22 @@ fn build(release: &str, vmcore: &Path) -> PathBuf {
     let used = root()
         .join("target/lab/with-modules")
         .join(format!("{release}-used"));
-    let sources = [&list, &root().join("tests/examples/module_symbols.rs")];
-    let [list_path, example] = sources.map(|path| path.to_str().expect("paths here are UTF-8"));
-    generate(&used, &["--used-by", list_path, "--used-by", example]);
+    let sources = [
+        &list,
+        &root().join("tests/examples/module_symbols.rs"),
+        // The examples' package depends on it.
+        &root().join("analyzers/linux/src"),
+    ];
+    let paths = sources.map(|path| path.to_str().expect("paths here are UTF-8"));
+    generate(&used, &paths.map(|path| ["--used-by", path]).concat());
 
-    // Not among the kernels' target directories, which begin with what the last one has.
-    let target = root().join("target/lab/with-modules/target").join(release);
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .env("KSTRUCT_KERNEL", &used)
-        .env("KSTRUCT_MODULE_SYMBOLS", &list)
-        .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_INCREMENTAL", "0")
-        .args(["build", "--quiet", "--release", "--package=tests"])
-        .args(["--features=lab", "--example=module_symbols"])
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", shown(&output));
-    target.join("release/examples/module_symbols")
+    let list = list.to_str().expect("paths here are UTF-8");
+    build_example(
+        "module_symbols",
+        release,
+        &used,
+        &[("KSTRUCT_MODULE_SYMBOLS", list)],
+    )
 }
 
 /// The variables that the bindings have: not all that the index knows, as macros make up names that nobody uses.

@@ -231,3 +231,27 @@ fn search(types: Types, directory: &Path, names: &[String], depth: u32) -> Optio
         .filter(|path| path.is_dir() && !path.is_symlink())
         .find_map(|path| search(types, path, names, depth + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{check_name, tame};
+
+    #[test]
+    fn a_kernels_name_is_that_of_one_folder() {
+        for release in [
+            "2.6.9",
+            "6.12.117+deb12-cloud-amd64",
+            "5.14.0-427.el9.x86_64",
+            "4.4.0~rc1_x-rt",
+        ] {
+            assert!(check_name(release).is_ok(), "{release}");
+            assert_eq!(tame(release), release);
+        }
+        for name in [
+            "", ".", "..", "../x", "/x", "a/b", "a b", "a\"", "a\nb", "-x", "src", "é",
+        ] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+        assert_eq!(tame("../a \"b\""), "_.._a__b_");
+    }
+}
