@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -53,7 +54,17 @@ struct Kstruct {
     modules: Vec<String>,
 }
 
-fn packages() -> anyhow::Result<Vec<Package>> {
+/// The workspace's packages. Cargo is asked once, as each time takes a tenth of a second.
+fn packages() -> anyhow::Result<&'static [Package]> {
+    static KNOWN: OnceLock<Vec<Package>> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known);
+    }
+    let packages = ask_cargo()?;
+    Ok(KNOWN.get_or_init(|| packages))
+}
+
+fn ask_cargo() -> anyhow::Result<Vec<Package>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
         .current_dir(paths::root())
@@ -74,7 +85,7 @@ fn packages() -> anyhow::Result<Vec<Package>> {
 pub fn analyzers() -> anyhow::Result<Vec<String>> {
     let below = paths::root().canonicalize()?.join("analyzers");
     let mut names: Vec<String> = packages()?
-        .into_iter()
+        .iter()
         .filter(|package| {
             Path::new(&package.manifest_path).starts_with(&below)
                 && package
@@ -82,7 +93,7 @@ pub fn analyzers() -> anyhow::Result<Vec<String>> {
                     .iter()
                     .any(|target| target.kind.iter().any(|kind| kind == "bin"))
         })
-        .map(|package| package.name)
+        .map(|package| package.name.clone())
         .collect();
     names.sort();
     Ok(names)
@@ -117,8 +128,8 @@ pub fn sources(crates: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 /// The modules that any crate asks for.
 pub fn wanted_modules() -> anyhow::Result<BTreeSet<String>> {
     Ok(packages()?
-        .into_iter()
-        .filter_map(|package| package.metadata?.kstruct)
-        .flat_map(|kstruct| kstruct.modules)
+        .iter()
+        .filter_map(|package| package.metadata.as_ref()?.kstruct.as_ref())
+        .flat_map(|kstruct| kstruct.modules.iter().cloned())
         .collect())
 }
