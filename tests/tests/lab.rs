@@ -136,6 +136,22 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
     assert!(levels.is_empty() || levels == [4, 5], "{levels:?}");
 }
 
+impl Machine {
+    /// On machines that are emulated at length, counters of queues move on after the dump: see [`allow_between`]. On amd64 there is one
+    /// truth. Says how many counters moved.
+    fn allow_between<K: Ord>(
+        &self,
+        found: &BTreeMap<K, Row>,
+        before: &mut BTreeMap<K, Row>,
+        read: impl Fn(&Path) -> BTreeMap<K, Row>,
+    ) -> usize {
+        match self.kind.as_str() {
+            "amd64" => 0,
+            _ => allow_between(found, before, &read(&self.truth_after)),
+        }
+    }
+}
+
 /// Counters that move on after the dump have no one truth: what both recordings don't agree on must lie between them.
 fn allow_between<K: Ord>(
     found: &BTreeMap<K, Row>,
@@ -567,7 +583,7 @@ fn netdev_equals_tc_qdisc() {
             }
         }
         let mut truth = qdiscs(&machine.truth);
-        let moved = allow_between(&found, &mut truth, &qdiscs(&machine.truth_after));
+        let moved = machine.allow_between(&found, &mut truth, qdiscs);
         println!("{}: {moved} counters of queues moved on", machine.release);
         let mut comparison = Comparison::default();
         comparison.tables("qdisc", &found, &truth);
@@ -631,7 +647,7 @@ fn netdev_equals_softnet_stat() {
             })
             .collect();
         let mut truth = softnet(&machine.truth);
-        let moved = allow_between(&found, &mut truth, &softnet(&machine.truth_after));
+        let moved = machine.allow_between(&found, &mut truth, softnet);
         println!("{}: {moved} counters of softirqs moved on", machine.release);
         let mut comparison = Comparison::default();
         comparison.tables("CPU", &found, &truth);
@@ -707,10 +723,12 @@ fn without_vmcoreinfo(vmcore: &Path) -> tempfile::NamedTempFile {
 fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
     for machine in machines() {
         if machine.kind == "s390x" {
-            continue; // QEMU has no such note of it: it is always found by its banner
+            println!("{}: QEMU has no such note of it", machine.release);
+            continue; // it is always found by its banner
         }
         if machine.kind == "arm64" {
-            continue; // nothing in memory says where memory begins: refused by name, as tests/tests/translation.rs shows
+            println!("{}: refused by name, see translation.rs", machine.release);
+            continue; // nothing in memory says where memory begins
         }
         let copy = without_vmcoreinfo(&machine.vmcore);
         let (with, without) = (
