@@ -110,7 +110,7 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
         _ if memory.dump().missing_bytes() > 0 => Err(OpenError::NoKernel {
             path: path(),
             what: format!(
-                "the file is truncated: its headers promise {} bytes more than it has",
+                "the file is truncated: its headers promise at least {} bytes more than it has",
                 memory.dump().missing_bytes()
             ),
         }),
@@ -135,7 +135,7 @@ pub(crate) fn truncated_first(dump: &Dump, error: OpenError) -> OpenError {
         missing => OpenError::NoKernel {
             path: dump.path().to_owned(),
             what: format!(
-                "the file is truncated: its headers promise {missing} bytes more than it has"
+                "the file is truncated: its headers promise at least {missing} bytes more than it has"
             ),
         },
     }

@@ -126,7 +126,7 @@ where
             if missing > 0 {
                 let core = memory.dump().path().display();
                 message.push_str(&format!(
-                    " ({core} is truncated: {missing} bytes of memory are missing)"
+                    " ({core} is truncated: at least {missing} bytes are missing)"
                 ));
             }
             return fail(&message);
@@ -159,7 +159,7 @@ where
     let missing = memory.dump().missing_bytes();
     if missing > 0 {
         eprintln!(
-            "warning: {} is truncated: {missing} bytes of memory are missing",
+            "warning: {} is truncated: at least {missing} bytes are missing",
             memory.dump().path().display()
         );
     }

@@ -189,6 +189,17 @@ impl Dump {
                 error,
             })?);
         }
+        // What a flattened file that was cut short seems to be is not what it was.
+        let cut_short: Vec<bool> = files.iter().map(File::is_cut_short).collect();
+        let in_file = |index: usize, error: Error| match error {
+            Error::Other(what) | Error::Damaged(what) if cut_short[index] => in_file(
+                index,
+                Error::Damaged(format!(
+                    "the flattened file is truncated; of what is left: {what}"
+                )),
+            ),
+            error => in_file(index, error),
+        };
         let mut headers = Vec::new();
         for (index, file) in files.iter().enumerate() {
             if file.starts_with(kdump::SIGNATURE) {

@@ -177,7 +177,9 @@ impl Paged {
                     let end = piece.file.saturating_add(piece.length);
                     end.saturating_sub(have).min(piece.length)
                 };
-                flat.pieces.iter().map(missing).fold(0, u64::saturating_add)
+                let known = flat.pieces.iter().map(missing);
+                let known = known.fold(0, u64::saturating_add);
+                known.max(u64::from(self.files[0].is_cut_short()))
             }
         }
     }
