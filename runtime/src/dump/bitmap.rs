@@ -58,14 +58,7 @@ impl Bitmap {
         let mut survey = Survey::default();
         let mut run = 0;
         let mut longest = 0;
-        for (index, word) in words(self.bytes(file)).enumerate() {
-            let first = index as u64 * 64;
-            let valid = self.frames.saturating_sub(first);
-            let word = if valid < 64 {
-                word & ((1 << valid) - 1)
-            } else {
-                word
-            };
+        for (first, word) in self.words(file) {
             survey.count += u64::from(word.count_ones());
             if word == 0 {
                 run = 0;
@@ -87,6 +80,55 @@ impl Bitmap {
             }
         }
         survey
+    }
+
+    /// The frame after the last that is marked.
+    pub fn end(&self, file: &File) -> u64 {
+        let bytes = self.bytes(file);
+        // The last byte may have more bits than there are frames.
+        let marked = |index: usize| {
+            let valid = self.frames.saturating_sub(index as u64 * 8).min(8);
+            bytes[index] & ((1_u16 << valid) - 1) as u8
+        };
+        let last = (0..bytes.len()).rev().find(|index| marked(*index) != 0);
+        last.map_or(0, |last| {
+            last as u64 * 8 + 8 - u64::from(marked(last).leading_zeros())
+        })
+    }
+
+    /// Runs of marked frames: the first, and the one after the last.
+    pub fn runs(&self, file: &File) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for (first, mut word) in self.words(file) {
+            let mut at = first;
+            while word != 0 {
+                let skip = word.trailing_zeros();
+                at += u64::from(skip);
+                word >>= skip;
+                let count = word.trailing_ones();
+                match runs.last_mut() {
+                    Some(last) if last.end == at => last.end += u64::from(count),
+                    _ => runs.push(at..at + u64::from(count)),
+                }
+                at += u64::from(count);
+                word = word.checked_shr(count).unwrap_or(0);
+            }
+        }
+        runs
+    }
+
+    /// 64 frames at a time: the first one's number, and a bit for each.
+    fn words<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (u64, u64)> {
+        words(self.bytes(file)).enumerate().map(|(index, word)| {
+            let first = index as u64 * 64;
+            let valid = self.frames.saturating_sub(first);
+            let word = if valid < 64 {
+                word & ((1 << valid) - 1)
+            } else {
+                word
+            };
+            (first, word)
+        })
     }
 }
 
@@ -181,6 +223,11 @@ mod tests {
             let survey = bitmap.survey(&file);
             assert_eq!((survey.count, survey.end), (count, end));
             assert_eq!(survey.longest_end, longest.1);
+            assert_eq!(bitmap.end(&file), end);
+            let marked = (0..frames).filter(|frame| bitmap.get(&file, *frame));
+            let runs = bitmap.runs(&file);
+            assert!(runs.iter().cloned().flatten().eq(marked));
+            assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start));
             assert!(!bitmap.get(&file, frames) && !bitmap.get(&file, u64::MAX));
             assert_eq!(ranks.before(&bytes, u64::MAX), None);
         }

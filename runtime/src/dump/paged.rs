@@ -94,11 +94,14 @@ impl Paged {
         let present = bytes
             .chunks(chunk_bytes)
             .map(|chunk| chunk.iter().any(|byte| *byte != 0));
+        // What is in the file is memory, whatever the machine's own bitmap says.
+        let mut survey = valid.survey(file);
+        survey.end = survey.end.max(dumpable.end(file));
         Ok(Paged {
             store: PageStore::new(header.shift, present).map_err(Error::NoRoom)?,
             shift: header.shift,
             source: Source::Kdump(Kdump {
-                survey: valid.survey(file),
+                survey,
                 valid,
                 dumpable,
                 ranks,
@@ -196,18 +199,9 @@ impl Paged {
                 })
                 .collect(),
             Source::Kdump(kdump) => {
-                let mut runs: Vec<(u64, u64)> = Vec::new();
-                for frame in 0..kdump.dumpable.frames() {
-                    if !kdump.dumpable.get(&self.files[0], frame) {
-                        continue;
-                    }
-                    let (start, size) = (frame << self.shift, 1 << self.shift);
-                    match runs.last_mut() {
-                        Some((first, length)) if *first + *length == start => *length += size,
-                        _ => runs.push((start, size)),
-                    }
-                }
-                runs
+                let runs = kdump.dumpable.runs(&self.files[0]).into_iter();
+                runs.map(|run| (run.start << self.shift, (run.end - run.start) << self.shift))
+                    .collect()
             }
         }
     }

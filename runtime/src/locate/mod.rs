@@ -90,12 +90,8 @@ fn number(info: &VmcoreInfo, name: &str) -> Option<u64> {
     }
 }
 
-/// No machine has more physical memory; a dump's headers may claim anything.
-const MOST_MEMORY: u64 = 1 << 46;
-/// More places than this are not looked at: 64 TB in steps of 2 MB.
-const MOST_PLACES: u64 = 1 << 25;
-
-/// The physical addresses at which the banner is, of those that lie a multiple of `step` behind `first`.
+/// The physical addresses at which the banner is, of those that lie a multiple of `step` behind `first`. Only memory that is in the
+/// dump is looked at, so that a header which promises all addresses there are costs nothing.
 fn banners<'d>(
     dump: &'d Dump,
     kernel: &KernelInfo,
@@ -103,11 +99,17 @@ fn banners<'d>(
     step: u64,
 ) -> impl Iterator<Item = u64> + 'd {
     let banner = kernel.banner.as_bytes();
-    let end = dump.memory_end().min(MOST_MEMORY);
-    let places = end.saturating_sub(first).div_ceil(step).min(MOST_PLACES);
-    (0..places)
-        .take_while(move |_| !banner.is_empty())
-        .map(move |place| first + place * step)
+    let runs = match banner {
+        [] => Vec::new(),
+        _ => dump.runs(),
+    };
+    let places = runs.into_iter().flat_map(move |(start, size)| {
+        let skip = first.wrapping_sub(start) % step;
+        let end = start.saturating_add(size);
+        (start.saturating_add(skip)..end).step_by(step as usize)
+    });
+    places
+        .filter(move |at| *at >= first)
         .filter(move |at| dump.physical(*at, banner.len()) == Ok(banner))
 }
 
