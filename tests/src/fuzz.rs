@@ -1,7 +1,9 @@
 //! What fuzzing calls, and what replays its corpus: each reader on bytes that anyone may have written.
 //!
 //! A function here ends soon for every input, with a model or an error, and what is emitted from the model is nothing
-//! but what the generator writes ([`generated::check`]). Everything else is a panic.
+//! but what the generator writes ([`generated::check`]). Everything else is a panic. Dumps are in [`memory`].
+
+pub mod memory;
 
 use std::path::Path;
 
@@ -116,12 +118,17 @@ pub fn btf(bytes: &[u8]) {
 
 /// The flags of an input, as a kernel of that kind, and the input's parts.
 fn parts(bytes: &[u8]) -> Option<(Kernel, Vec<&[u8]>)> {
-    let (flags, mut rest) = bytes.split_first()?;
+    let (flags, rest) = bytes.split_first()?;
     let kernel = Kernel {
         big_endian: flags & BIG_ENDIAN != 0,
         pointer_size: if flags & NARROW != 0 { 4 } else { 8 },
         ..Kernel::default()
     };
+    Some((kernel, split(rest)))
+}
+
+/// What stands between separators.
+fn split(mut rest: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     while let Some(end) = rest
         .windows(SEPARATOR.len())
@@ -131,7 +138,7 @@ fn parts(bytes: &[u8]) -> Option<(Kernel, Vec<&[u8]>)> {
         rest = &rest[end + SEPARATOR.len()..];
     }
     parts.push(rest);
-    Some((kernel, parts))
+    parts
 }
 
 fn emit(model: &Model) {

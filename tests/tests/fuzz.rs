@@ -71,6 +71,18 @@ fn btf_is_read() {
     replay("btf", fuzz::btf, 1500);
 }
 
+#[test]
+fn dumps_are_opened() {
+    replay("dump_elf", fuzz::memory::dump, 3000);
+    replay("dump_kdump", fuzz::memory::dump, 3000);
+    replay("dump_flattened", fuzz::memory::dump, 3000);
+}
+
+#[test]
+fn page_tables_are_walked() {
+    replay("page_tables", fuzz::memory::page_tables, 3000);
+}
+
 /// Marsaglia's xorshift64: the same mutations in every run.
 struct Random(u64);
 

@@ -1,0 +1,4 @@
+//! Dumps that are ELF files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::memory::dump(bytes));

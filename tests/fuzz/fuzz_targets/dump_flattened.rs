@@ -1,0 +1,4 @@
+//! Flattened dumps, of both kinds.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::memory::dump(bytes));
