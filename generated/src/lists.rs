@@ -35,7 +35,7 @@ impl<'m> crate::list_head<'m> {
     /// The structs on the list that this is the head of. `member` is the accessor of the link:
     /// `init_task.tasks().entries(task_struct::tasks)`.
     #[inline]
-    pub fn entries<T: View<'m>, F: Fn(T) -> Self>(self, member: F) -> Entries<'m, T, Self, F> {
+    pub fn entries<T: View<'m>, F: Fn(T) -> Self>(self, member: F) -> Entries<'m, T, Self> {
         Entries::new(self.memory(), self.addr(), self.next().addr(), member)
     }
 
@@ -43,7 +43,7 @@ impl<'m> crate::list_head<'m> {
     pub fn entries_rev<T: View<'m>>(
         self,
         member: impl Fn(T) -> Self,
-    ) -> Entries<'m, T, Backwards<'m>, impl Fn(T) -> Backwards<'m>> {
+    ) -> Entries<'m, T, Backwards<'m>> {
         let last = self.prev().addr();
         Entries::new(self.memory(), self.addr(), last, move |entry| {
             Backwards(member(entry))
@@ -104,7 +104,7 @@ impl<'m> crate::hlist_head<'m> {
     pub fn entries<T: View<'m>, F: Fn(T) -> crate::hlist_node<'m>>(
         self,
         member: F,
-    ) -> Entries<'m, T, crate::hlist_node<'m>, F> {
+    ) -> Entries<'m, T, crate::hlist_node<'m>> {
         Entries::new(self.memory(), 0, self.first().addr(), member)
     }
 }
@@ -130,7 +130,7 @@ impl<'m> crate::hlist_nulls_head<'m> {
     pub fn entries<T: View<'m>, F: Fn(T) -> crate::hlist_nulls_node<'m>>(
         self,
         member: F,
-    ) -> Entries<'m, T, crate::hlist_nulls_node<'m>, F> {
+    ) -> Entries<'m, T, crate::hlist_nulls_node<'m>> {
         Entries::new(self.memory(), 0, self.first().addr(), member)
     }
 }
@@ -156,7 +156,7 @@ impl<'m> crate::hlist_bl_head<'m> {
     pub fn entries<T: View<'m>, F: Fn(T) -> crate::hlist_bl_node<'m>>(
         self,
         member: F,
-    ) -> Entries<'m, T, crate::hlist_bl_node<'m>, F> {
+    ) -> Entries<'m, T, crate::hlist_bl_node<'m>> {
         Entries::new(self.memory(), 0, self.first().addr() & !1, member)
     }
 }
@@ -182,7 +182,7 @@ impl<'m> crate::llist_head<'m> {
     pub fn entries<T: View<'m>, F: Fn(T) -> crate::llist_node<'m>>(
         self,
         member: F,
-    ) -> Entries<'m, T, crate::llist_node<'m>, F> {
+    ) -> Entries<'m, T, crate::llist_node<'m>> {
         Entries::new(self.memory(), 0, self.first().addr(), member)
     }
 }
@@ -197,7 +197,7 @@ impl<'m> crate::plist_head<'m> {
     pub fn entries<T: View<'m>>(
         self,
         member: impl Fn(T) -> crate::plist_node<'m>,
-    ) -> Entries<'m, T, crate::list_head<'m>, impl Fn(T) -> crate::list_head<'m>> {
+    ) -> Entries<'m, T, crate::list_head<'m>> {
         self.node_list()
             .entries(move |entry| member(entry).node_list())
     }

@@ -1,8 +1,27 @@
 //! Numbers from bytes of either order.
 
+/// The bytes as an array of their length. Panics if there are more or fewer, which callers rule out.
+///
+/// `copy_from_slice` would do the same by a function of its own, which is called at each load if the compiler doesn't feel like
+/// inlining it.
+#[inline(always)]
+pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    match <[u8; N]>::try_from(bytes) {
+        Ok(array) => array,
+        Err(_) => panic!("a number needs all of its bytes"),
+    }
+}
+
 /// An unsigned number of up to 8 bytes.
 #[inline]
 pub(crate) fn uint(bytes: &[u8], big_endian: bool) -> u64 {
+    match (bytes.len(), big_endian) {
+        (8, false) => return u64::from_le_bytes(array(bytes)),
+        (8, true) => return u64::from_be_bytes(array(bytes)),
+        (4, false) => return u32::from_le_bytes(array(bytes)).into(),
+        (4, true) => return u32::from_be_bytes(array(bytes)).into(),
+        _ => {}
+    }
     let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
     if big_endian {
         bytes.iter().fold(0, push)

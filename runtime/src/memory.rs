@@ -4,10 +4,10 @@ use std::path::Path;
 
 use elsa::sync::FrozenMap;
 
-use crate::dump::{Dump, OpenError};
+use crate::dump::{Dump, OpenError, Segment};
 use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo};
-use crate::locate::{self, Located};
+use crate::locate::{self, Linear, Located};
 use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
 use crate::paging::{self, Cache, PAGE};
 use crate::symbol::Sym;
@@ -24,6 +24,7 @@ pub struct Memory {
     dump: Dump,
     kernel: &'static KernelInfo,
     located: Located,
+    window: Window,
     /// Bytes of memory in the dump, which may have thousands of segments to be summed up.
     memory_size: u64,
     /// What the page tables said lately.
@@ -32,6 +33,40 @@ pub struct Memory {
     copies: FrozenMap<(u64, usize), Box<[u8]>>,
     /// Where sections of modules are, or why that can't be said, by the names of both.
     sections: FrozenMap<(&'static str, &'static str), Box<Result<u64, FaultKind>>>,
+}
+
+/// The part of the direct map that lies in the file in one piece: most reads hit it. An address in it takes one subtraction.
+#[derive(Clone, Copy)]
+struct Window {
+    /// The virtual address of its first byte.
+    start: u64,
+    /// Where it is in the file.
+    file: usize,
+    size: usize,
+}
+
+impl Window {
+    fn new(mapped: &Segment, direct: &Linear) -> Self {
+        // Both as physical addresses.
+        let start = mapped.start.max(direct.physical);
+        let end = mapped.start.saturating_add(mapped.in_file);
+        let end = end.min(direct.physical.saturating_add(direct.size));
+        let size = end.saturating_sub(start);
+        Window {
+            start: direct
+                .start
+                .wrapping_add(start.wrapping_sub(direct.physical)),
+            file: mapped.file.wrapping_add(start.wrapping_sub(mapped.start)) as usize,
+            size: size as usize,
+        }
+    }
+
+    #[inline]
+    fn bytes<'f>(&self, file: &'f [u8], address: u64, length: usize) -> Option<&'f [u8]> {
+        let window = file.get(self.file..)?.get(..self.size)?;
+        let skip = address.wrapping_sub(self.start) as usize;
+        window.get(skip..)?.get(..length)
+    }
 }
 
 impl Memory {
@@ -52,6 +87,7 @@ impl Memory {
         let located =
             locate::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
         let memory = Memory {
+            window: Window::new(&dump.mapped(), &located.direct),
             memory_size: dump.memory_size(),
             dump,
             kernel,
@@ -194,12 +230,7 @@ impl Memory {
     /// Bytes at a virtual address: borrowed from the dump where they are neighbours there, else from a copy.
     #[inline]
     pub fn bytes(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
-        let direct = address.wrapping_sub(self.located.direct.start);
-        if direct < self.located.direct.size
-            && let Ok(bytes) = self
-                .dump
-                .physical(direct.wrapping_add(self.located.direct.physical), length)
-        {
+        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
             return Ok(bytes);
         }
         self.bytes_elsewhere(address, length)
@@ -208,6 +239,14 @@ impl Memory {
     #[cold]
     fn bytes_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
         let fault = |kind| Fault { address, kind };
+        let direct = address.wrapping_sub(self.located.direct.start);
+        if direct < self.located.direct.size
+            && let Ok(bytes) = self
+                .dump
+                .physical(direct.wrapping_add(self.located.direct.physical), length)
+        {
+            return Ok(bytes);
+        }
         if address < PAGE {
             return Err(fault(FaultKind::Null));
         }

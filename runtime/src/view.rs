@@ -77,9 +77,7 @@ impl<'m, const N: usize> Raw<'m, N> {
 
     #[inline(always)]
     fn load<const L: usize>(self, o: usize) -> [u8; L] {
-        let mut out = [0; L];
-        out.copy_from_slice(&self.bytes[o..o + L]);
-        out
+        bits::array(&self.bytes[o..o + L])
     }
 
     loads! {
@@ -337,9 +335,7 @@ macro_rules! numbers {
 
             #[inline]
             fn decode(_: &'m Memory, _: u64, bytes: &'m [u8]) -> $ty {
-                let mut out = [0; size_of::<$ty>()];
-                out.copy_from_slice(bytes);
-                <$ty>::from_le_bytes(out)
+                <$ty>::from_le_bytes(bits::array(bytes))
             }
         }
 
@@ -349,9 +345,7 @@ macro_rules! numbers {
 
             #[inline]
             fn decode(_: &'m Memory, _: u64, bytes: &'m [u8]) -> $ty {
-                let mut out = [0; size_of::<$ty>()];
-                out.copy_from_slice(bytes);
-                <$ty>::from_be_bytes(out)
+                <$ty>::from_be_bytes(bits::array(bytes))
             }
         }
     )*};

@@ -23,9 +23,9 @@ pub trait Node<'m>: View<'m> {
 }
 
 /// The entries of a list.
-pub struct Entries<'m, T, N, F> {
+pub struct Entries<'m, T, N> {
     memory: &'m Memory,
-    member: F,
+    /// Of the node in an entry.
     offset: u64,
     /// Where a circular list ends; 0 for others.
     head: u64,
@@ -36,15 +36,13 @@ pub struct Entries<'m, T, N, F> {
     types: std::marker::PhantomData<fn() -> (T, N)>,
 }
 
-impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Entries<'m, T, N, F> {
+impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
     /// A walk from the node at `first` up to `head`.
     #[inline]
-    pub fn new(memory: &'m Memory, head: u64, first: u64, member: F) -> Self {
-        let offset = member(T::phantom(memory)).addr();
+    pub fn new(memory: &'m Memory, head: u64, first: u64, member: impl Fn(T) -> N) -> Self {
         Entries {
             memory,
-            member,
-            offset,
+            offset: member(T::phantom(memory)).addr(),
             head,
             current: first,
             cycle: CycleGuard::new(first),
@@ -54,7 +52,7 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Entries<'m, T, N, F> {
     }
 }
 
-impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N, F> {
+impl<'m, T: View<'m>, N: Node<'m>> Iterator for Entries<'m, T, N> {
     type Item = Result<T, Fault>;
 
     #[inline]
@@ -65,12 +63,8 @@ impl<'m, T: View<'m>, N: Node<'m>, F: Fn(T) -> N> Iterator for Entries<'m, T, N,
         }
         let address = self.memory.wrap(node.wrapping_sub(self.offset));
         let entry = T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
-        let next = match entry {
-            Ok(entry) => Ok((self.member)(entry).next_node()),
-            // The entry can't be read as a whole; its link perhaps can.
-            Err(_) => N::at(self.memory, node).map(N::next_node),
-        };
-        match next {
+        // Not by the entry: its link may be there where the rest isn't, and the CPU need not wait for the entry to go on.
+        match N::at(self.memory, node).map(N::next_node) {
             Ok(next) if next != self.head && !N::is_end(next) && self.cycle.step(next) => {
                 self.current = self.head;
                 self.fault = Some(Fault {
@@ -150,16 +144,17 @@ pub fn chain<'m, T: View<'m>>(
 /// Finds out that a walk goes round in circles, in constant space and one comparison a step (Brent's algorithm).
 struct CycleGuard {
     mark: u64,
-    steps: u64,
-    limit: u64,
+    /// Steps until the mark is set anew, and how many there were when it was set last.
+    left: u64,
+    interval: u64,
 }
 
 impl CycleGuard {
     fn new(start: u64) -> Self {
         CycleGuard {
             mark: start,
-            steps: 0,
-            limit: 1,
+            left: 1,
+            interval: 1,
         }
     }
 
@@ -169,10 +164,10 @@ impl CycleGuard {
         if address == self.mark {
             return true;
         }
-        self.steps += 1;
-        if self.steps == self.limit {
-            self.steps = 0;
-            self.limit *= 2;
+        self.left -= 1;
+        if self.left == 0 {
+            self.interval *= 2;
+            self.left = self.interval;
             self.mark = address;
         }
         false

@@ -285,6 +285,17 @@ impl Dump {
         self.main.start.saturating_add(self.main.size)
     }
 
+    /// Of a file that is mapped, the biggest run of physical memory that lies in it in one piece.
+    pub(crate) fn mapped(&self) -> Segment {
+        self.main
+    }
+
+    /// The file, if it is mapped.
+    #[inline]
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.map
+    }
+
     /// Bytes that the headers promise and the file, cut short, does not have.
     pub fn missing_bytes(&self) -> u64 {
         if let Some(paged) = &self.paged {
