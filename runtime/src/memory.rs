@@ -9,7 +9,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo};
 use crate::locate::{self, Linear, Located};
 use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
-use crate::paging::{self, Cache, PAGE};
+use crate::paging::{self, Cache, Mapping, PAGE};
 use crate::symbol::Sym;
 use crate::view::Target;
 
@@ -279,6 +279,45 @@ impl Memory {
         Ok(self
             .copies
             .insert((address, length), copy.into_boxed_slice()))
+    }
+
+    /// As many bytes from an address on as lie one behind the other in the dump, and `most` at most: for going through a large array
+    /// without looking up each element. There is at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// That of the first byte.
+    pub fn run(&self, address: u64, most: usize) -> Result<&[u8], Fault> {
+        let first = self.mapping(address)?;
+        let mut length = first.left;
+        while length < most as u64 {
+            match self.mapping(self.wrap(address.wrapping_add(length))) {
+                Ok(next) if next.physical == first.physical.wrapping_add(length) => {
+                    length = length.saturating_add(next.left);
+                }
+                _ => break,
+            }
+        }
+        let mut length = length.min(most.max(1) as u64);
+        loop {
+            // What is one piece of physical memory may be several in the dump.
+            match self.dump.physical(first.physical, length as usize) {
+                Ok(bytes) => return Ok(bytes),
+                Err(kind) if length == 1 => return Err(Fault { address, kind }),
+                Err(_) => length /= 2,
+            }
+        }
+    }
+
+    /// Where an address is, and how many bytes from there on are where they are by the same reason.
+    fn mapping(&self, address: u64) -> Result<Mapping, Fault> {
+        for linear in [&self.located.direct, &self.located.image] {
+            if let Some(physical) = linear.physical(address) {
+                let left = linear.size - address.wrapping_sub(linear.start);
+                return Ok(Mapping { physical, left });
+            }
+        }
+        paging::mapping(&self.dump, &self.located.page_table, address)
     }
 
     /// Whether a range of virtual memory is one range of physical memory.

@@ -157,6 +157,14 @@ impl StructInfo {
 
     /// The offset of the member of that name. In a constant expression, a name that is not there is a compile error.
     pub const fn offset_of(&self, name: &str) -> usize {
+        match self.find_offset(name) {
+            Some(offset) => offset,
+            None => panic!("the struct has no member of this name"),
+        }
+    }
+
+    /// The offset of the member of that name, if there is one.
+    pub const fn find_offset(&self, name: &str) -> Option<usize> {
         let (text, name) = (self.members.as_bytes(), name.as_bytes());
         let mut at = 0;
         while at < text.len() {
@@ -168,14 +176,14 @@ impl StructInfo {
                 matched += 1;
             }
             if matched == name.len() && at + matched < text.len() && text[at + matched] == b' ' {
-                return number(text, at + matched + 1);
+                return Some(number(text, at + matched + 1));
             }
             while at < text.len() && text[at] != b';' {
                 at += 1;
             }
             at += 1;
         }
-        panic!("the struct has no member of this name")
+        None
     }
 }
 

@@ -52,6 +52,14 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
     }
 }
 
+impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
+    /// Whether there are no more entries.
+    #[inline]
+    pub fn is_at_end(&self) -> bool {
+        (self.current == self.head || N::is_end(self.current)) && self.fault.is_none()
+    }
+}
+
 impl<'m, T: View<'m>, N: Node<'m>> Iterator for Entries<'m, T, N> {
     type Item = Result<T, Fault>;
 

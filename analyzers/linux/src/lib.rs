@@ -7,6 +7,7 @@
 pub mod app;
 pub mod counter;
 pub mod cpu;
+pub mod dentry;
 pub mod irq;
 pub mod mm;
 pub mod net;

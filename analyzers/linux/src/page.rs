@@ -2,7 +2,7 @@
 #![cfg(all(kernel_has = "page.flags", kernel_has = "sym:vmemmap_base"))]
 
 use kernel::{page, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::{Fault, FaultKind, Memory, Part, View as _};
 
 /// Where the array of all pages and the direct map are (arch/x86/include/asm/pgtable_64.h: `vmemmap`, `PAGE_OFFSET`).
 #[derive(Clone, Copy)]
@@ -37,6 +37,15 @@ impl<'m> Pages<'m> {
         page::at(self.memory, self.address(frame))
     }
 
+    /// All there are, each with its page frame number. Memory has holes, which are left out; what can't be read is a fault.
+    pub fn iter(self) -> AllPages<'m> {
+        AllPages {
+            pages: self,
+            frame: 0,
+            rest: &[],
+        }
+    }
+
     /// The address of the `struct page` of a page frame.
     pub fn address(self, frame: u64) -> u64 {
         self.vmemmap
@@ -65,6 +74,80 @@ impl<'m> Pages<'m> {
         let frame = self.frame(page)?;
         Ok(self.direct.wrapping_add(frame << 12))
     }
+}
+
+/// All pages, in the order of memory.
+pub struct AllPages<'m> {
+    pages: Pages<'m>,
+    /// Of the next one.
+    frame: u64,
+    /// The next ones, as far as they lie one behind the other in the dump.
+    rest: &'m [u8],
+}
+
+impl<'m> Iterator for AllPages<'m> {
+    type Item = (u64, Result<page<'m>, Fault>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.len() < page::SIZE {
+            // By value, so that this iterator can stay in registers.
+            let found = look_up(self.pages, self.frame);
+            (self.frame, self.rest) = (found.frame, found.run);
+            if let Some((frame, alone)) = found.alone {
+                return Some((frame, alone));
+            }
+        }
+        let frame = self.frame;
+        let (bytes, rest) = self.rest.split_at_checked(page::SIZE)?;
+        self.rest = rest;
+        self.frame += 1;
+        let part = Part {
+            memory: self.pages.memory,
+            address: self.pages.address(frame),
+            bytes: Some(bytes),
+        };
+        Some((frame, Ok(page::new(part))))
+    }
+}
+
+/// Pages from some frame on.
+struct Found<'m> {
+    /// One that lies in two pieces or can't be read, before the others.
+    alone: Option<(u64, Result<page<'m>, Fault>)>,
+    /// The frame of the first of the others.
+    frame: u64,
+    /// Their bytes. Empty at the end, or if there is one alone.
+    run: &'m [u8],
+}
+
+#[cold]
+fn look_up(pages: Pages<'_>, mut frame: u64) -> Found<'_> {
+    /// What one lookup finds at most: more would be read before it is needed.
+    const MOST: u64 = 1 << 16;
+    let mut found = Found {
+        alone: None,
+        frame,
+        run: &[],
+    };
+    while frame < pages.count {
+        let count = (pages.count - frame).min(MOST);
+        let most = count as usize * page::SIZE;
+        match pages.memory.run(pages.address(frame), most) {
+            Ok(run) if run.len() >= page::SIZE => {
+                found.run = run;
+                break;
+            }
+            Err(fault) if fault.kind == FaultKind::NotMapped => frame += 1,
+            Ok(_) | Err(_) => {
+                found.alone = Some((frame, pages.page(frame)));
+                frame += 1;
+                break;
+            }
+        }
+    }
+    found.frame = frame;
+    found
 }
 
 /// The names of the flags that are set, in the order of their bits: of bits with several names the first (`PG_owner_priv_1`

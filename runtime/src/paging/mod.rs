@@ -68,12 +68,39 @@ impl PageTable {
     };
 }
 
+/// What an address is mapped to, and how many bytes from there on are by the same entry of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub physical: u64,
+    pub left: u64,
+}
+
+impl Mapping {
+    /// A page of `1 << bits` bytes; of the page's physical address, lower bits don't count.
+    fn of(address: u64, page: u64, bits: u32) -> Self {
+        let offset = address & ((1 << bits) - 1);
+        Mapping {
+            physical: (page >> bits << bits) | offset,
+            left: (1 << bits) - offset,
+        }
+    }
+}
+
 /// The physical address of a virtual one. What comes out is right for all of the 4 KB that the address is in.
 ///
 /// # Errors
 ///
 /// `NotMapped` where the tables have nothing; where a table is not in the dump, the dump's fault.
 pub(crate) fn translate(dump: &Dump, table: &PageTable, address: u64) -> Result<u64, Fault> {
+    mapping(dump, table, address).map(|mapping| mapping.physical)
+}
+
+/// The same, with what else is right.
+pub(crate) fn mapping(dump: &Dump, table: &PageTable, address: u64) -> Result<Mapping, Fault> {
+    // Some walks don't say how large the page is.
+    let small = |physical: Result<u64, FaultKind>| {
+        physical.map(|physical| Mapping::of(address, physical, PAGE.trailing_zeros()))
+    };
     let root = table.root;
     let found = match table.format {
         Format::None => Err(FaultKind::NotMapped),
@@ -85,9 +112,15 @@ pub(crate) fn translate(dump: &Dump, table: &PageTable, address: u64) -> Result<
         Format::Arm64 {
             page_bits,
             address_bits,
-        } => arm64::translate(dump, root, page_bits, address_bits, address),
-        Format::S390 { table } => s390::translate(dump, root, table, address),
-        Format::RiscV { levels } => riscv::translate(dump, root, levels, address),
+        } => small(arm64::translate(
+            dump,
+            root,
+            page_bits,
+            address_bits,
+            address,
+        )),
+        Format::S390 { table } => small(s390::translate(dump, root, table, address)),
+        Format::RiscV { levels } => small(riscv::translate(dump, root, levels, address)),
     };
     found.map_err(|kind| Fault { address, kind })
 }

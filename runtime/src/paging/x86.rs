@@ -1,6 +1,6 @@
 //! x86 (Intel SDM volume 3, chapter 5): 4 and 5 levels of 64-bit entries, PAE's 3 levels, and 2 levels of 32-bit entries.
 
-use super::{entry, is_canonical};
+use super::{Mapping, entry, is_canonical};
 use crate::dump::Dump;
 use crate::fault::FaultKind;
 
@@ -20,7 +20,7 @@ pub(super) fn translate(
     levels: u32,
     encryption_mask: u64,
     address: u64,
-) -> Result<u64, FaultKind> {
+) -> Result<Mapping, FaultKind> {
     let is_pae = levels == 3;
     let reaches = if is_pae {
         address >> 32 == 0
@@ -45,8 +45,7 @@ pub(super) fn translate(
         let physical = value & ADDRESS & !encryption_mask;
         let large = entry & LARGE != 0 && (level == 1 || (level == 2 && !is_pae));
         if level == 0 || large {
-            let offset = (1 << shift) - 1;
-            return Ok((physical & !offset) | (address & offset));
+            return Ok(Mapping::of(address, physical, shift));
         }
         base = physical;
     }
@@ -54,7 +53,7 @@ pub(super) fn translate(
 }
 
 /// Tables of 32-bit entries, with pages of 4 KB and 4 MB.
-pub(super) fn translate_legacy(dump: &Dump, root: u64, address: u64) -> Result<u64, FaultKind> {
+pub(super) fn translate_legacy(dump: &Dump, root: u64, address: u64) -> Result<Mapping, FaultKind> {
     if address >> 32 != 0 {
         return Err(FaultKind::NotMapped);
     }
@@ -66,7 +65,7 @@ pub(super) fn translate_legacy(dump: &Dump, root: u64, address: u64) -> Result<u
     if directory & LARGE != 0 {
         // Bits 13 to 20 are bits 32 to 39 of the address (PSE-36).
         let high = (directory >> 13 & 0xff) << 32;
-        return Ok(high | directory & 0xffc0_0000 | address & 0x003f_ffff);
+        return Ok(Mapping::of(address, high | directory & 0xffc0_0000, 22));
     }
     let entry = entry(
         dump,
@@ -78,5 +77,5 @@ pub(super) fn translate_legacy(dump: &Dump, root: u64, address: u64) -> Result<u
     if entry & (PRESENT | PROTNONE) == 0 {
         return Err(FaultKind::NotMapped);
     }
-    Ok(entry & 0xffff_f000 | address & 0xfff)
+    Ok(Mapping::of(address, entry & 0xffff_f000, 12))
 }

@@ -295,33 +295,115 @@ impl<'l> Bench<'l> {
         self.race(job, vec![ours, crash, drgn])
     }
 
-    /// Walking all tasks in one process: by generated code, and by code with literal offsets.
-    pub fn walk(&self) -> anyhow::Result<JobReport> {
+    /// Walks within one process, without what it takes to start and to find the kernel: by generated code, by hand, by drgn, and by
+    /// crash where it has a command for it.
+    pub fn walk(&self) -> anyhow::Result<Vec<JobReport>> {
         eprintln!("{}: walk ...", self.kernel);
         let mut command = build::cargo(self.kernel);
         command
-            .args(["bench", "--package", "tests", "--bench", "walk", "--"])
+            .args(["bench", "--package", "tests", "--features", "lab"])
+            .args(["--bench", "walk", "--"])
             .arg(&self.machine.vmcore);
         let run = succeed(
             measure::run(&mut command, Output::Keep)?,
             "the benchmark of walks",
         )?;
-        let lines = run.stdout.lines().map(serde_json::from_str::<WalkLine>);
-        let mut rows = Vec::new();
-        for line in lines {
-            let line = line.with_context(|| format!("the benchmark printed {}", run.stdout))?;
-            rows.push(Row {
-                is_ours: line.is_ours,
-                is_part: false,
-                note: format!("a task; {} tasks", line.tasks),
-                ..Row::part(&line.name, &line.seconds_per_task)
-            });
+        let lines = walk_lines(&run.stdout)?;
+        let drgn = self.drgn_walks()?;
+        let mut reports = Vec::new();
+        for (job, title, crash_command) in WALKS {
+            let mut rows = Vec::new();
+            let of_job = |line: &&WalkLine| line.job == job;
+            for line in lines.iter().filter(of_job) {
+                rows.push(Row {
+                    is_ours: line.is_ours,
+                    is_part: false,
+                    note: format!("a {}; {} of them", line.thing, line.count),
+                    ..Row::part(&line.name, &per_thing(&line.seconds, line.count))
+                });
+            }
+            let ours = lines.iter().filter(of_job).find(|line| line.is_ours);
+            let ours = ours.with_context(|| format!("the benchmark has no job {job}"))?;
+            match &drgn {
+                Ok((label, lines)) => {
+                    for line in lines.iter().filter(of_job) {
+                        let same = (line.count, line.sum) == (ours.count, ours.sum);
+                        rows.push(Row {
+                            is_part: false,
+                            note: format!(
+                                "{} of them{}",
+                                line.count,
+                                if same { "" } else { "; finds something else" }
+                            ),
+                            ..Row::part(label, &per_thing(&line.seconds, line.count))
+                        });
+                    }
+                }
+                Err(how) => rows.push(Row::missing("drgn", how.clone())),
+            }
+            if let Some(command) = crash_command {
+                rows.push(self.crash_walk(command, ours.count)?);
+            }
+            reports.push(JobReport::new(self.kernel, title, rows));
         }
-        Ok(JobReport::new(
-            self.kernel,
-            "walk all tasks, read pid",
-            rows,
-        ))
+        Ok(reports)
+    }
+
+    /// The same walks by a script for drgn; or why there are none.
+    fn drgn_walks(&self) -> anyhow::Result<Result<(String, Vec<WalkLine>), String>> {
+        let tool = tools::drgn();
+        let python = match tool.program {
+            Ok(python) => python,
+            Err(how) => return Ok(Err(how)),
+        };
+        let mut command = Command::new(python);
+        command
+            .arg(paths::bench_scripts().join("walks.py"))
+            .args([&self.machine.vmlinux, &self.machine.vmcore]);
+        let run = measure::run(&mut command, Output::Keep)?;
+        if !run.status.success() {
+            let line = run.stderr.trim_end().lines().last().unwrap_or_default();
+            return Ok(Err(format!("fails: {line}")));
+        }
+        Ok(Ok((tool.label, walk_lines(&run.stdout)?)))
+    }
+
+    /// A command of crash, within one session: the time is taken before and after it, so that opening the dump doesn't count. Printing
+    /// does: crash has no other way to walk.
+    fn crash_walk(&self, command: &str, count: u64) -> anyhow::Result<Row> {
+        const TIMES: usize = 5;
+        let tool = tools::crash();
+        let program = match tool.program {
+            Ok(program) => program,
+            Err(how) => return Ok(Row::missing(&tool.label, how)),
+        };
+        let input = self.folder.join("walk.crash");
+        let output = self.folder.join("walk.out");
+        let clock = "!echo clock $(date +%s.%N)\n";
+        let once = format!("{clock}{command} > {}\n{clock}", output.display());
+        std::fs::write(&input, once.repeat(TIMES) + "exit\n")
+            .with_context(|| format!("can't write {}", input.display()))?;
+        let mut session = Command::new(program);
+        session.args(["-s", "-i"]).arg(&input);
+        session.args([&self.machine.vmlinux, &self.machine.vmcore]);
+        let run = measure::run(&mut session, Output::Keep)?;
+        let clocks: Vec<f64> = run
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("clock ")?.trim().parse().ok())
+            .collect();
+        let rows = std::fs::read_to_string(&output).map_or(0, |text| text.lines().count());
+        let label = format!("{}: {command}", tool.label);
+        if clocks.len() != 2 * TIMES || rows == 0 {
+            let line = complaint(&run).unwrap_or_else(|| run.status.to_string());
+            return Ok(Row::missing(&label, format!("fails: {line}")));
+        }
+        let seconds: Vec<f64> = clocks.chunks(2).map(|pair| pair[1] - pair[0]).collect();
+        Ok(Row {
+            is_part: false,
+            note: format!("with its output, {rows} lines"),
+            ..Row::part(&label, &per_thing(&seconds, count))
+        })
     }
 
     /// Builds the analyzers, so that only what follows is measured.
@@ -375,13 +457,42 @@ struct DrgnLine {
     walk_seconds: f64,
 }
 
-/// What the benchmark of walks (`tests/benches/walk.rs`) prints for each way to walk.
+/// The walks: the job's name, what it is, and crash's command for it.
+const WALKS: [(&str, &str, Option<&str>); 5] = [
+    ("tasks", "walk all tasks: pid", Some("ps")),
+    ("dentries", "walk all dentries: d_flags", None),
+    ("pages", "walk all struct page: flags", Some("kmem -p")),
+    (
+        "slab",
+        "walk the allocated objects of slab cache dentry: d_flags",
+        Some("kmem -S dentry"),
+    ),
+    ("vmalloc", "follow words through vmalloc space", None),
+];
+
+/// What the benchmark of walks (`tests/benches/walk`) and the script for drgn print for each way to walk.
 #[derive(Deserialize)]
 struct WalkLine {
+    job: String,
     name: String,
     is_ours: bool,
-    tasks: u64,
-    seconds_per_task: Vec<f64>,
+    count: u64,
+    sum: u64,
+    thing: String,
+    /// Of each walk.
+    seconds: Vec<f64>,
+}
+
+fn walk_lines(text: &str) -> anyhow::Result<Vec<WalkLine>> {
+    let lines = text.lines().map(serde_json::from_str);
+    lines
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("the benchmark printed {text}"))
+}
+
+fn per_thing(seconds: &[f64], count: u64) -> Vec<f64> {
+    let count = count.max(1) as f64;
+    seconds.iter().map(|walk| walk / count).collect()
 }
 
 impl<'c> Contestant<'c> {

@@ -55,7 +55,7 @@ pub enum Job {
     Ps,
     /// All network interfaces, beside crash and drgn
     Netdev,
-    /// Generated code beside code written by hand
+    /// Walks over tasks, dentries, pages, slab objects and vmalloc space, beside code written by hand, drgn and crash
     Walk,
 }
 
@@ -92,7 +92,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             report.add(bench.netdev()?);
         }
         if is_wanted(Job::Walk) {
-            report.add(bench.walk()?);
+            for walk in bench.walk()? {
+                report.add(walk);
+            }
         }
     }
     // What is left is empty, or was left by a run that was broken off.

@@ -21,9 +21,12 @@ pub fn bpftool() -> Tool {
     find("bpftool", "version", "bpftool")
 }
 
-/// crash.
+/// crash: that which `KSTRUCT_CRASH` names, as distributions have old ones.
 pub fn crash() -> Tool {
-    find("crash", "--version", "crash")
+    match std::env::var_os("KSTRUCT_CRASH") {
+        Some(path) => versioned("crash", path.into(), "--version"),
+        None => find("crash", "--version", "crash"),
+    }
 }
 
 /// A Python that has drgn: that which `KSTRUCT_DRGN_PYTHON` names, or `python3`, or the one that the program drgn uses.
@@ -66,6 +69,10 @@ fn find(name: &str, version: &str, package: &str) -> Tool {
             program: Err(format!("not installed: apt-get install {package}")),
         };
     };
+    versioned(name, path, version)
+}
+
+fn versioned(name: &str, path: PathBuf, version: &str) -> Tool {
     let text = Command::new(&path)
         .arg(version)
         .output()

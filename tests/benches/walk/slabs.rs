@@ -1,0 +1,132 @@
+//! All allocated objects of one slab cache, that of dentries: found page by page, as full slabs are on no list.
+
+use std::hint::black_box;
+
+use kernel::{dentry, kmem_cache, page, slab, sym};
+use kstruct::{Fault, FaultKind, Memory, View as _, offset_of};
+use linux::page::Pages;
+use linux::slab::Slabs;
+
+use crate::raw::{RawDump, u32_at, u64_at};
+use crate::{BY_HAND, GENERATED, Sum, Way};
+
+pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>, Fault> {
+    let cache = linux::slab::caches(memory)?
+        .find_map(|cache| match cache {
+            Ok(cache) => {
+                let name = cache.name().read().ok()?;
+                (name == "dentry").then_some(Ok(cache))
+            }
+            Err(fault) => Some(Err(fault)),
+        })
+        .ok_or(Fault {
+            address: 0,
+            kind: FaultKind::Null,
+        })??;
+    let cpus: Vec<u32> = linux::cpu::online(memory)?;
+    let vmemmap = memory.get(sym::vmemmap_base)?;
+    let count = Pages::of(memory)?.count();
+    let mut held = Vec::new();
+    for cpu in &cpus {
+        let own = cache.cpu_slab().on_cpu(*cpu)?.deref()?;
+        held.push((own.slab().addr(), own.freelist().addr()));
+    }
+    let known = Known {
+        vmemmap,
+        count,
+        cache: cache.addr(),
+        held,
+        size: cache.size().into(),
+        offset: cache.offset().into(),
+        random: cache.random(),
+        slab_flag: kernel::pageflags::INFO
+            .constants()
+            .find(|(name, _)| *name == "PG_slab")
+            .map(|(_, bit)| bit as u32),
+    };
+    Ok(vec![
+        Way {
+            name: GENERATED,
+            run: Box::new(move || generated(black_box(memory), cache, &cpus)),
+        },
+        Way {
+            name: BY_HAND,
+            run: Box::new(move || Ok(by_hand(black_box(raw), &known))),
+        },
+    ])
+}
+
+#[inline(never)]
+fn generated(memory: &Memory, cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
+    let mut sum = Sum::default();
+    for object in Slabs::of(memory)?.allocated(cache, cpus)? {
+        sum.add(dentry::at(memory, object?)?.d_flags().into());
+    }
+    Ok(sum)
+}
+
+struct Known {
+    vmemmap: u64,
+    count: u64,
+    cache: u64,
+    held: Vec<(u64, u64)>,
+    size: u64,
+    offset: u64,
+    random: u64,
+    slab_flag: Option<u32>,
+}
+
+const CACHE: usize = offset_of!(slab, slab_cache);
+const FREE: usize = offset_of!(slab, freelist);
+const COUNTERS: usize = offset_of!(slab, counters);
+const FLAGS: u64 = offset_of!(dentry, d_flags) as u64;
+/// 6.12 says in the page's type that it is a slab, 6.1 in its flags.
+const TYPE: usize = offset_of!(page, page_type);
+const PAGE_FLAGS: usize = offset_of!(page, flags);
+
+#[inline(never)]
+fn by_hand(dump: &RawDump<'_>, known: &Known) -> Sum {
+    let mut sum = Sum::default();
+    let together = (2 << 20) / page::SIZE as u64;
+    for first in (0..known.count).step_by(together as usize) {
+        let Some(start) = dump.translate(known.vmemmap + first * page::SIZE as u64) else {
+            continue;
+        };
+        let here = together.min(known.count - first) as usize;
+        let pages = dump.bytes(start, here * page::SIZE);
+        for (index, page) in pages.chunks_exact(page::SIZE).enumerate() {
+            if u64_at(page, CACHE) != known.cache || !is_slab(page, known.slab_flag) {
+                continue;
+            }
+            let frame = first + index as u64;
+            let slab = known.vmemmap + frame * page::SIZE as u64;
+            let base = dump.page_offset + frame * 4096;
+            let objects = u64::from(u32_at(page, COUNTERS) >> 16 & 0x7fff);
+            let held = known.held.iter().find(|(of, _)| *of == slab);
+            let mut free = [0_u64; 8];
+            for head in [u64_at(page, FREE), held.map_or(0, |(_, head)| *head)] {
+                let mut object = head;
+                while object != 0 {
+                    let number = (object - base) / known.size;
+                    free[number as usize / 64] |= 1 << (number % 64);
+                    let place = object + known.offset;
+                    object = dump.u64(place) ^ known.random ^ place.swap_bytes();
+                }
+            }
+            for number in 0..objects {
+                if free[number as usize / 64] >> (number % 64) & 1 == 0 {
+                    sum.add(dump.u32(base + number * known.size + FLAGS).into());
+                }
+            }
+        }
+    }
+    sum
+}
+
+#[inline(always)]
+fn is_slab(page: &[u8], flag: Option<u32>) -> bool {
+    match flag {
+        Some(bit) => u64_at(page, PAGE_FLAGS) >> bit & 1 != 0,
+        None => u32_at(page, TYPE) >> 24 == 0xf5,
+    }
+}
