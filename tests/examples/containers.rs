@@ -371,7 +371,7 @@ fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
 /// `vm_committed_as` in pages: exactly, and as the kernel's fast path sees it.
 fn committed(k: &Memory) -> Result<Value> {
     let counter = k.get(sym::vm_committed_as)?;
-    let exact = linux::cpu::counter_sum(counter, &linux::cpu::possible(k)?)?;
+    let exact = counter.sum(&linux::cpu::possible(k)?)?;
     Ok(json!({ "exact": exact, "approximate": counter.count() }))
 }
 

@@ -11,11 +11,14 @@ pub mod irq;
 pub mod mm;
 pub mod net;
 pub mod page;
+pub mod pipe;
 pub mod slab;
 pub mod symbols;
 pub mod task;
 pub mod time;
+pub mod timer;
 pub mod vma;
 pub mod vmalloc;
+pub mod wait;
 
 pub use app::{Faults, Report};
