@@ -7,11 +7,13 @@
 pub mod app;
 pub mod counter;
 pub mod cpu;
+pub mod file;
 pub mod irq;
 pub mod mm;
 pub mod net;
 pub mod page;
 pub mod pipe;
+pub mod serial;
 pub mod slab;
 pub mod symbols;
 pub mod task;

@@ -19,7 +19,7 @@ pub fn buffers(
         pipe_buffer::SIZE as u64,
         [pipe.tail(), pipe.head()],
     )?;
-    Ok(ring.entries())
+    Ok(ring.entries::<pipe_buffer<'_>>())
 }
 
 /// How many bytes are in a pipe.
