@@ -16,9 +16,12 @@
 )]
 
 mod anchors;
+mod counts;
 mod lists;
 mod loaded;
+mod rings;
 mod trees;
+mod waits;
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 

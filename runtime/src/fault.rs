@@ -35,8 +35,8 @@ pub enum FaultKind {
     Cycle,
     /// A link that `list_del` or the slab allocator left where there is nothing any more: the entry was freed.
     Poison,
-    /// Links of a tree that contradict each other: a child with another parent, a level that isn't where it must be, ranges out
-    /// of order. The address is the node's.
+    /// Parts of a container that contradict each other: a tree's child with another parent, a level that isn't where it must be,
+    /// ranges out of order, more in a ring than there is room for. The address is the node's or the array's.
     Inconsistent,
     /// No end of the string within the longest length that makes sense.
     Unterminated,
@@ -63,7 +63,7 @@ impl fmt::Display for FaultKind {
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",
             FaultKind::Poison => "poison: what was there has been removed",
-            FaultKind::Inconsistent => "the links of the tree contradict each other",
+            FaultKind::Inconsistent => "what it is made of contradicts itself",
             FaultKind::Unterminated => "unterminated string",
             FaultKind::NotLoaded(module) => return write!(f, "module {module} is not loaded"),
             FaultKind::OtherBuild(module) => {

@@ -13,6 +13,8 @@ const MOST_SYMBOLS: usize = 1 << 22;
 const LONGEST_NAME: usize = 513;
 /// Names of all symbols together: as many bytes as no kernel's list has.
 const LONGEST_LIST: usize = 1 << 28;
+/// How many symbols a marker stands for (`scripts/kallsyms.c`).
+const BLOCK: usize = 256;
 
 /// A kernel's symbols.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Kallsyms {
     by_address: Vec<u32>,
     /// Indices of `symbols` by name.
     by_name: Vec<u32>,
+    /// What could not be read.
+    faults: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +55,12 @@ pub struct KernelSymbol<'a> {
 impl Kallsyms {
     /// The dumped kernel's symbols. `None` if VMCOREINFO doesn't name the tables (before 6.0, or without `CONFIG_KALLSYMS`).
     ///
+    /// A name that can't be read, or is none, costs its block of 256 symbols, whose ends the kernel marks: each is a fault in
+    /// [`Kallsyms::faults`]. Where the marks are damaged too, all behind it is lost.
+    ///
     /// # Errors
     ///
-    /// Tables that can't be read or aren't sound.
+    /// Tables without which no name can be read: their sizes, the offsets, the tokens.
     pub fn read(memory: &Memory) -> Result<Option<Self>, Fault> {
         let info = memory.dump().vmcoreinfo();
         let place = |name: &str| info.hex(&format!("SYMBOL(kallsyms_{name})"));
@@ -86,36 +93,53 @@ impl Kallsyms {
             .bytes(index, 512)?
             .chunks_exact(2)
             .map(|start| token(memory, table.wrapping_add(number(start))))
-            .collect::<Result<Vec<_>, Fault>>()?;
+            .collect::<Vec<_>>();
+        if let Some(Err(fault)) = tokens.first()
+            && tokens.iter().all(Result::is_err)
+        {
+            return Err(*fault);
+        }
         // Where per-CPU symbols are absolute, all others have a negative offset; or else all offsets are unsigned.
         let has_absolute = offsets.iter().any(|offset| *offset < 0);
+        let mut found = Kallsyms::default();
+        let markers = markers(memory, count, names, table);
         let mut cursor = Cursor {
             memory,
             at: names,
             page: &[],
         };
-        let mut found = Kallsyms::default();
-        let mut name = Vec::new();
-        for offset in offsets {
-            let place = cursor.at;
-            read_name(&mut cursor, &tokens, &mut name)?;
-            let (address, is_absolute) = match (has_absolute, offset < 0) {
-                (true, false) => (u64::from(offset.unsigned_abs()), true),
-                (true, true) => {
-                    let distance = u64::from(offset.unsigned_abs()) - 1;
-                    (base.wrapping_add(distance), false)
+        for (number, block) in offsets.chunks(BLOCK).enumerate() {
+            let marker = |number: usize| Some(names.wrapping_add(*markers.as_ref()?.get(number)?));
+            if let Some(start) = marker(number)
+                && start != cursor.at
+            {
+                cursor.go(start);
+            }
+            let start = cursor.at;
+            match read_block(&mut cursor, &tokens, block.len(), marker(number + 1)) {
+                Ok(list) => {
+                    for (offset, name) in block.iter().zip(list) {
+                        let (address, is_absolute) = place_of(*offset, base, has_absolute);
+                        let Some((letter, name)) = name.split_first() else {
+                            continue;
+                        };
+                        if found.names.len() > LONGEST_LIST {
+                            return Err(Fault {
+                                address: start,
+                                kind: FaultKind::TooLarge,
+                            });
+                        }
+                        let text = String::from_utf8_lossy(name);
+                        found.push(memory.wrap(address), *letter, is_absolute, &text);
+                    }
                 }
-                (false, _) => (base.wrapping_add(u64::from(offset.cast_unsigned())), false),
-            };
-            if let Some((letter, name)) = name.split_first() {
-                if found.names.len() > LONGEST_LIST {
-                    return Err(Fault {
-                        address: place,
-                        kind: FaultKind::TooLarge,
-                    });
+                Err(fault) => {
+                    found.faults.push(fault);
+                    if marker(number + 1).is_none() {
+                        // Nobody knows where the next block begins.
+                        break;
+                    }
                 }
-                let text = String::from_utf8_lossy(name);
-                found.push(memory.wrap(address), *letter, is_absolute, &text);
             }
         }
         found.sort();
@@ -156,6 +180,11 @@ impl Kallsyms {
         }
     }
 
+    /// What could not be read: for each a block of symbols is missing, or the rest.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
     /// All symbols, in the kernel's order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = KernelSymbol<'_>> {
         (0..self.symbols.len() as u32).map(|index| self.get(index))
@@ -187,6 +216,83 @@ impl Kallsyms {
     }
 }
 
+/// The address of a symbol, or its value, and whether it is that.
+fn place_of(offset: i32, base: u64, has_absolute: bool) -> (u64, bool) {
+    match (has_absolute, offset < 0) {
+        (true, false) => (u64::from(offset.unsigned_abs()), true),
+        (true, true) => {
+            let distance = u64::from(offset.unsigned_abs()) - 1;
+            (base.wrapping_add(distance), false)
+        }
+        (false, _) => (base.wrapping_add(u64::from(offset.cast_unsigned())), false),
+    }
+}
+
+/// Where each block of names begins, counted from the first name (`kallsyms_markers`). VMCOREINFO doesn't say where that table
+/// is: it lies between the names and the tokens, in 6.2 and 6.3 with the order of names behind it. `None` if neither place has
+/// what can be one.
+fn markers(memory: &Memory, count: usize, names: u64, tokens: u64) -> Option<Vec<u64>> {
+    let blocks = count.div_ceil(BLOCK);
+    let align = |bytes: usize| (bytes as u64).next_multiple_of(8);
+    let size = align(blocks * 4);
+    // Three bytes for each symbol (`kallsyms_seqs_of_names`).
+    [size, size + align(count * 3)]
+        .into_iter()
+        .filter_map(|before| {
+            let place = tokens.checked_sub(before).filter(|place| *place > names)?;
+            let bytes = memory.bytes(place, blocks * 4).ok()?;
+            let list: Vec<u64> = bytes
+                .chunks_exact(4)
+                .map(|word| bits::uint(word, memory.kernel().big_endian))
+                .collect();
+            // A symbol has two bytes at least. One that is damaged makes no more than its neighbours worthless.
+            let in_order =
+                |pair: &&[u64]| pair[0] < pair[1] && pair[1] - pair[0] >= 2 * BLOCK as u64;
+            let sound = list.windows(2).filter(in_order).count();
+            let begins = list.first() == Some(&0) || blocks > 2;
+            let ends = list.last().is_some_and(|last| *last < place - names);
+            (begins && (ends || blocks > 2) && sound + 2 >= list.len().saturating_sub(1))
+                .then_some(list)
+        })
+        .next()
+}
+
+/// The names of a block, each with the letter of its type before it. If it is known where the block ends, it must end there.
+fn read_block(
+    cursor: &mut Cursor<'_>,
+    tokens: &[Result<Vec<u8>, Fault>],
+    count: usize,
+    end: Option<u64>,
+) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut names = Vec::new();
+    let mut name = Vec::new();
+    for _ in 0..count {
+        let place = cursor.at;
+        read_name(cursor, tokens, &mut name)?;
+        // Letters as of `nm`; names are what assemblers take, and Rust's and clang's have dots, dollars and more.
+        let is_name = match name.split_first() {
+            Some((letter, name)) => {
+                letter.is_ascii_alphabetic() && name.iter().all(u8::is_ascii_graphic)
+            }
+            None => false,
+        };
+        if !is_name {
+            return Err(Fault {
+                address: place,
+                kind: FaultKind::Inconsistent,
+            });
+        }
+        names.push(name.clone());
+    }
+    if end.is_some_and(|end| end != cursor.at) {
+        return Err(Fault {
+            address: cursor.at,
+            kind: FaultKind::Inconsistent,
+        });
+    }
+    Ok(names)
+}
+
 /// What a token stands for.
 fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
     let mut cursor = Cursor {
@@ -210,7 +316,11 @@ fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
 }
 
 /// The next name, with the letter of its type before it.
-fn read_name(cursor: &mut Cursor<'_>, tokens: &[Vec<u8>], name: &mut Vec<u8>) -> Result<(), Fault> {
+fn read_name(
+    cursor: &mut Cursor<'_>,
+    tokens: &[Result<Vec<u8>, Fault>],
+    name: &mut Vec<u8>,
+) -> Result<(), Fault> {
     let place = cursor.at;
     let mut length = usize::from(cursor.byte()?);
     // Since 6.1 a length may have two bytes. Before, none was so long.
@@ -219,8 +329,10 @@ fn read_name(cursor: &mut Cursor<'_>, tokens: &[Vec<u8>], name: &mut Vec<u8>) ->
     }
     name.clear();
     for _ in 0..length {
-        let token = tokens.get(usize::from(cursor.byte()?));
-        name.extend_from_slice(token.map_or(&[], Vec::as_slice));
+        // There are 256.
+        if let Some(token) = tokens.get(usize::from(cursor.byte()?)) {
+            name.extend_from_slice(token.as_ref().map_err(|fault| *fault)?);
+        }
         if name.len() > LONGEST_NAME {
             return Err(Fault {
                 address: place,
@@ -240,6 +352,11 @@ struct Cursor<'m> {
 }
 
 impl Cursor<'_> {
+    fn go(&mut self, address: u64) {
+        self.at = address;
+        self.page = &[];
+    }
+
     fn byte(&mut self) -> Result<u8, Fault> {
         if self.page.is_empty() {
             let left = 4096 - self.at % 4096;

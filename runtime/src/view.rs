@@ -469,6 +469,15 @@ impl<'m, T> Ptr<'m, T> {
         self.memory
     }
 
+    /// The pointer without its `bits` lowest bits, and what was in these: for pointers that carry a tag, such as RCU's and
+    /// `page.mapping`.
+    #[inline]
+    pub fn untagged(self, bits: u32) -> (Self, u64) {
+        let mask = 1u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1);
+        let pointer = Ptr::new(self.memory, self.address & !mask);
+        (pointer, self.address & mask)
+    }
+
     /// The pointer moved by a number of bytes, either way.
     #[inline]
     pub fn byte_add(self, bytes: i64) -> Self {

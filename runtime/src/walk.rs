@@ -2,12 +2,15 @@
 //!
 //! What a list is made of is said by an accessor: `head.entries(task_struct::tasks)`. Lists are here, the rest is in modules.
 
+pub mod free_list;
 pub mod maple;
 mod parallel;
 pub mod radix;
 pub mod rbtree;
+mod ring;
 
 pub use parallel::{par_index, par_walk, set_bits};
+pub use ring::Ring;
 
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;

@@ -132,6 +132,12 @@ impl Synthetic {
         self
     }
 
+    /// Adds lines to the text of the VMCOREINFO note.
+    pub fn add_vmcoreinfo(&mut self, lines: &str) -> &mut Self {
+        self.vmcoreinfo.push_str(lines);
+        self
+    }
+
     /// ELF's `e_machine`.
     pub fn machine(&mut self, machine: u16) -> &mut Self {
         self.machine = machine;

@@ -17,6 +17,13 @@ pub fn of_dump(core: &Path, kernel: &Kernel) -> anyhow::Result<Option<Symbols>> 
     let memory = Memory::open(core, kernel_info(kernel), false)?;
     let list = Kallsyms::read(&memory)
         .with_context(|| format!("{}: its list of symbols can't be read", core.display()))?;
+    // Bindings without some of the variables would be silently other bindings.
+    if let Some(fault) = list.as_ref().and_then(|list| list.faults().first()) {
+        anyhow::bail!(
+            "{}: its list of symbols is damaged: {fault}",
+            core.display()
+        );
+    }
     let moved = memory.kaslr_offset();
     Ok(list.map(|list| {
         let entries = list.iter().map(|symbol| {

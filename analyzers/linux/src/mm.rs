@@ -46,7 +46,7 @@ fn counter(mm: mm_struct<'_>, kind: usize, _: &[u32]) -> Result<i64, Fault> {
 fn counter(mm: mm_struct<'_>, kind: usize, cpus: &[u32]) -> Result<i64, Fault> {
     mm.rss_stat()
         .get(kind)
-        .map_or(Ok(0), |counter| crate::cpu::counter_sum(counter, cpus))
+        .map_or(Ok(0), |counter| counter.sum(cpus))
 }
 
 /// A process's memory by its own page tables.

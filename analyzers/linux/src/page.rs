@@ -1,8 +1,12 @@
 //! `struct page`: which page of memory it stands for, and its flags by name.
-#![cfg(all(kernel_has = "page.flags", kernel_has = "sym:vmemmap_base"))]
+#![cfg(all(
+    kernel_has = "page.flags",
+    kernel_has = "page.mapping",
+    kernel_has = "sym:vmemmap_base"
+))]
 
 use kernel::{page, sym};
-use kstruct::{Fault, FaultKind, Memory, Part, View as _};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 
 /// Where the array of all pages and the direct map are (arch/x86/include/asm/pgtable_64.h: `vmemmap`, `PAGE_OFFSET`).
 #[derive(Clone, Copy)]
@@ -102,7 +106,7 @@ impl<'m> Iterator for AllPages<'m> {
         let (bytes, rest) = self.rest.split_at_checked(page::SIZE)?;
         self.rest = rest;
         self.frame += 1;
-        let part = Part {
+        let part = kstruct::Part {
             memory: self.pages.memory,
             address: self.pages.address(frame),
             bytes: Some(bytes),
@@ -150,6 +154,57 @@ fn look_up(pages: Pages<'_>, mut frame: u64) -> Found<'_> {
     found
 }
 
+/// What a page is to the page or folio that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The first page of several, or of a folio.
+    Head,
+    /// A page behind the first one, whose address this is. Most of what is said of the folio is said there.
+    Tail(u64),
+    /// One page that stands for itself.
+    Single,
+}
+
+/// Whether a page is one of several that the kernel handles as one (`PageHead`, `PageTail`).
+#[cfg(all(kernel_has = "page.compound_head", kernel_has = "const:PG_head"))]
+pub fn part(page: page<'_>) -> Part {
+    // Bit 0 tags the pointer to the head.
+    let tagged: kstruct::Ptr<'_, page<'_>> = kstruct::Ptr::new(page.memory(), page.compound_head());
+    let (head, tag) = tagged.untagged(1);
+    match tag {
+        1 => Part::Tail(head.addr()),
+        _ if page.flags() >> kernel::constants::PG_head & 1 != 0 => Part::Head,
+        _ => Part::Single,
+    }
+}
+
+/// What `page.mapping` leads to, by the two lowest bits that tag it (include/linux/page-flags.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// Nothing.
+    None,
+    /// The pages of a file: its `struct address_space`.
+    File(u64),
+    /// Memory of a process (`PAGE_MAPPING_ANON`): its `struct anon_vma`.
+    Anonymous(u64),
+    /// Memory whose driver moves it by itself (`PAGE_MAPPING_MOVABLE`): its operations, or its `struct address_space`.
+    Movable(u64),
+    /// Memory of several processes that has the same in it (`PAGE_MAPPING_KSM`): its `struct ksm_stable_node`.
+    Ksm(u64),
+}
+
+/// Whom a page belongs to. Asked of the first page of a folio; not of slabs nor of pages that belong to the buddy allocator.
+pub fn mapping(page: page<'_>) -> Mapping {
+    let (pointer, tag) = page.mapping().untagged(2);
+    match (tag, pointer.addr()) {
+        (0, 0) => Mapping::None,
+        (0, address) => Mapping::File(address),
+        (1, address) => Mapping::Anonymous(address),
+        (2, address) => Mapping::Movable(address),
+        (_, address) => Mapping::Ksm(address),
+    }
+}
+
 /// The names of the flags that are set, in the order of their bits: of bits with several names the first (`PG_owner_priv_1`
 /// rather than `PG_checked`).
 ///
@@ -161,4 +216,44 @@ pub fn flag_names(flags: u64) -> Vec<&'static str> {
     kstruct::walk::set_bits([flags], 64)
         .filter_map(|bit| kernel::pageflags::INFO.name_of(i128::from(bit)))
         .collect()
+}
+
+/// A block of free pages: 2 to the power of `order` many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeBlock {
+    /// The first page frame.
+    pub frame: u64,
+    /// The block's size.
+    pub order: u32,
+}
+
+/// The blocks that the buddy allocator has, of all NUMA nodes and zones (mm/page_alloc.c). What each CPU holds back of them is
+/// not there. A fault stands where a list ends in one.
+#[cfg(all(
+    kernel_has = "sym:node_data",
+    kernel_has = "page.buddy_list",
+    kernel_has = "free_area.free_list"
+))]
+pub fn free_blocks(pages: Pages<'_>) -> Result<Vec<Result<FreeBlock, Fault>>, Fault> {
+    let mut found = Vec::new();
+    for node in pages.memory.get(sym::node_data)?.iter() {
+        let Some(node) = node.deref_or_null()? else {
+            continue;
+        };
+        for zone in node.node_zones().iter() {
+            for (order, area) in (0..).zip(zone.free_area().iter()) {
+                for list in area.free_list().iter() {
+                    // A zone without pages may never have been prepared.
+                    if list.next().is_null() {
+                        continue;
+                    }
+                    found.extend(list.entries(page::buddy_list).map(|page| {
+                        let frame = pages.frame(page?.addr())?;
+                        Ok(FreeBlock { frame, order })
+                    }));
+                }
+            }
+        }
+    }
+    Ok(found)
 }

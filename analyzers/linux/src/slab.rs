@@ -16,7 +16,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use kernel::{kmem_cache, slab, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::walk::free_list::{Disguise, Objects, free_objects};
+use kstruct::{Fault, Memory, View as _};
 
 use crate::page::Pages;
 
@@ -146,40 +147,27 @@ impl<'m> Slabs<'m> {
         let k = cache.memory();
         let first = self.pages.memory_of(slab.addr())?;
         let first = first.wrapping_add(u64::from(cache.red_left_pad()));
-        let (count, size) = (u64::from(slab.objects()), u64::from(cache.size()));
-        let mut free = HashSet::new();
-        for head in [slab.freelist().addr(), held.unwrap_or(0)] {
-            let mut object = head;
-            while object != 0 {
-                let offset = object.wrapping_sub(first);
-                let is_object = size != 0 && offset.is_multiple_of(size) && offset / size < count;
-                if !is_object || !free.insert(object) {
-                    return Err(Fault {
-                        address: object,
-                        kind: FaultKind::Inconsistent,
-                    });
-                }
-                let place = object.wrapping_add(u64::from(cache.offset()));
-                object = decode(cache, k.word(place)?, place);
-            }
-        }
-        Ok((first, free))
+        let objects = Objects {
+            first,
+            size: cache.size().into(),
+            count: slab.objects().into(),
+            link: cache.offset().into(),
+            disguise: disguise(cache),
+        };
+        let heads = [slab.freelist().addr(), held.unwrap_or(0)];
+        Ok((first, free_objects(k, objects, heads)?))
     }
 }
 
-/// The next free object by what stands at `place`: hardened kernels mix in a number and the place (`freelist_ptr_decode`).
+/// How links of free objects are disguised: hardened kernels mix in a number and the place (`freelist_ptr_decode`).
 #[cfg(kernel_has = "kmem_cache.random")]
-fn decode(cache: kmem_cache<'_>, word: u64, place: u64) -> u64 {
-    let swapped = match cache.memory().kernel().pointer_size {
-        4 => u64::from((place as u32).swap_bytes()),
-        _ => place.swap_bytes(),
-    };
-    word ^ cache.random() ^ swapped
+fn disguise(cache: kmem_cache<'_>) -> Disguise {
+    Disguise::Swapped(cache.random())
 }
 
 #[cfg(not(kernel_has = "kmem_cache.random"))]
-fn decode(_: kmem_cache<'_>, word: u64, _: u64) -> u64 {
-    word
+fn disguise(_: kmem_cache<'_>) -> Disguise {
+    Disguise::None
 }
 
 /// Whether a page is the first of a slab.

@@ -13,7 +13,8 @@ use linux::net::qdisc::Discipline;
 use linux::net::softnet::Softnet;
 use linux::net::stats::{Stats, Unknown};
 use linux::net::{self, Namespace};
-use linux::{Faults, Report, cpu, time};
+use linux::time::{Age, Clock};
+use linux::{Faults, Report, cpu};
 use serde::Serialize;
 
 /// Shows the network interfaces in a dump, in all network namespaces, and each CPU's packet queues.
@@ -110,39 +111,11 @@ struct Transmit {
     compressed: u64,
 }
 
-#[derive(Serialize)]
-struct Age {
-    jiffies: u64,
-    seconds: Option<f64>,
-}
-
-/// What all ages are reckoned from.
-#[derive(Clone, Copy)]
-struct Clock {
-    now: u64,
-    hz: Option<u64>,
-}
-
-impl Clock {
-    fn age(self, k: &Memory, then: u64) -> Age {
-        let jiffies = time::jiffies_since(k, self.now, then);
-        Age {
-            jiffies,
-            seconds: self
-                .hz
-                .filter(|hz| *hz != 0)
-                .map(|hz| jiffies as f64 / hz as f64),
-        }
-    }
-}
-
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Network> {
     let cpus = cpu::possible(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
-    let clock = Clock {
-        now: time::jiffies(k).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?,
-        hz: faults.check("HZ", time::hz(k)).flatten(),
-    };
+    let clock =
+        Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
     let mut interfaces = Vec::new();
     for namespace in net::namespaces(k, faults) {
         for device in namespace.devices() {

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -328,6 +330,47 @@ static void pid_namespace(void)
 	man("pidns init pid(outside)=%d errno=%d", pid, pid < 0 ? errno : 0);
 }
 
+static void waiter(void)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		name("lab-awaited");
+		forever();
+	}
+	man("waiter pid=%d waits for %d in wait4", getpid(), pid);
+	waitpid(pid, 0, 0);
+	man("ERR waiter returned");
+}
+
+// IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN, which not all headers have.
+enum { DEFERRED_WORK = 1 << 12 | 1 << 13, POLLS = 3 };
+
+// Polls that are done, whose results wait on a list until somebody asks for them, which nobody does.
+static void io_uring(void)
+{
+	struct io_uring_params parameters = {.flags = DEFERRED_WORK};
+	int ring = syscall(SYS_io_uring_setup, 8, &parameters), ends[2];
+	if (ring < 0 || pipe(ends)) {
+		man("io_uring pid=%d has no deferred work errno=%d", getpid(), errno);
+		return;
+	}
+	unsigned *array, size = parameters.sq_off.array + parameters.sq_entries * sizeof *array;
+	char *queue = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
+	struct io_uring_sqe *entries = mmap(0, parameters.sq_entries * sizeof *entries, PROT_READ | PROT_WRITE,
+	                                    MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQES);
+	array = (void *)(queue + parameters.sq_off.array);
+	for (int i = 0; i < POLLS; i++) {
+		entries[i] = (struct io_uring_sqe){.opcode = IORING_OP_POLL_ADD, .fd = ends[0], .user_data = 1000 + i};
+		entries[i].poll32_events = POLLIN;
+		array[i] = i;
+	}
+	*(volatile unsigned *)(queue + parameters.sq_off.tail) = POLLS;
+	int taken = syscall(SYS_io_uring_enter, ring, POLLS, 0, 0, 0, 0);
+	if (taken != POLLS || write(ends[1], "x", 1) != 1)
+		man("ERR io_uring took %d errno=%d", taken, errno);
+	man("io_uring pid=%d fd=%d user_data=1000..%d", getpid(), ring, 1000 + POLLS - 1);
+}
+
 void all_processes(void)
 {
 	spawn("lab-udp", udp_sockets);
@@ -341,6 +384,8 @@ void all_processes(void)
 	spawn("lab-tracer", tracer);
 	spawn("lab-rt", realtime);
 	spawn("lab-bigmem", big_memory);
+	spawn("lab-waiter", waiter);
+	spawn("lab-uring", io_uring);
 	spawn("lab-pidns", pid_namespace);
 	spawn("lab-vethcli", veth_client);
 	if (pipe(held_pipe))

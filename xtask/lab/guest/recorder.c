@@ -286,7 +286,7 @@ static void snapshot(void)
 		"uptime", "meminfo", "slabinfo", "buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "vmallocinfo", "stat", "loadavg",
 		"interrupts", "softirqs", "timer_list", "locks", "filesystems", "partitions", "swaps", "schedstat", "cpuinfo", "version",
 		"devices", "diskstats", "cgroups", "keys", "key-users", "crypto", "misc", "mounts", "modules", "iomem", "ioports", "cmdline",
-		"consoles", "execdomains", "fb", "sched_debug", 0};
+		"consoles", "execdomains", "fb", "sched_debug", "kpageflags", "kpagecount", 0};
 	char from[256], to[256];
 	struct dirent *entry;
 	while (waitpid(-1, 0, WNOHANG) > 0)
@@ -298,6 +298,7 @@ static void snapshot(void)
 		snprintf(to, sizeof to, "system/%s", system_files[i]);
 		add(from, to, 0);
 	}
+	add("/proc/tty/driver/serial", "system/serial", 0);
 	add("/sys/kernel/debug/sched/debug", "system/sched_debugfs", 0);
 	add("/sys/kernel/vmcoreinfo", "system/vmcoreinfo", 0);
 	int n = klogctl(3, room(), room_left() < (1 << 20) ? room_left() : 1 << 20);
@@ -421,6 +422,10 @@ void record(int count, char **names)
 	settings.c_cflag |= CLOCAL;
 	tcsetattr(trigger, TCSANOW, &settings);
 	fcntl(trigger, F_SETFL, 0);
+	// What is written while output is stopped stays in the line's ring.
+	static const char held[] = "LAB these bytes stay in the ring of ttyS1";
+	if (tcflow(trigger, TCOOFF) == 0 && write(trigger, held, sizeof held - 1) == sizeof held - 1)
+		man("serial pid=%d fd=%d held=%s", getpid(), trigger, held);
 
 	pin_kernel_threads();
 	begin(TOOLS);

@@ -1,6 +1,25 @@
 //! Walkers of containers over dumps that are built beside the assertion: sound ones of all shapes, and each damaged in a thousand
 //! ways, after which a walk must end, and say so where it could not go on.
 
+mod damage;
+#[allow(non_camel_case_types, reason = "names are the kernel's own")]
+mod views;
+
+// What crate `kernel` has by hand, against these structs.
+#[path = "../../../generated/src/counts.rs"]
+#[allow(dead_code, reason = "tested elsewhere")]
+mod counts;
+#[path = "../../../generated/src/lists.rs"]
+#[allow(dead_code, reason = "tested elsewhere")]
+mod lists;
+#[path = "../../../generated/src/rings.rs"]
+mod rings;
+#[path = "../../../generated/src/trees.rs"]
+#[allow(dead_code, reason = "tested elsewhere")]
+mod trees;
+#[path = "../../../generated/src/waits.rs"]
+mod waits;
+
 use std::collections::BTreeMap;
 
 use kstruct::table::StructInfo;
@@ -9,13 +28,15 @@ use kstruct::walk::rbtree::{Order, TreeEntries, TreeNode};
 use kstruct::walk::{Entries, Node, maple, radix};
 use kstruct::{Fault, FaultKind, Memory, View};
 use tests::Synthetic;
+use views::*;
 
 /// Where x86_64's direct map starts, and where things are put in it.
 const DIRECT: u64 = 0xffff_8880_0000_0000;
 const HEAP: u64 = DIRECT + 0x10_0000;
 /// Ways in which each container is damaged.
 const DAMAGES: u64 = 1000;
-/// No walk of these containers has so many entries: one that has goes on for ever.
+/// No walk of these containers has so many entries: one that has goes on for ever. What a walk may have goes by its heap,
+/// see [`damage`].
 const ENOUGH: usize = 100_000;
 
 /// Pseudo-random numbers (xorshift64*), the same in each run.
@@ -43,12 +64,40 @@ impl Heap {
         self.0.insert(address, value);
     }
 
+    /// The word at an address; 0 where none was set.
+    fn get(&self, address: u64) -> u64 {
+        self.0.get(&address).copied().unwrap_or(0)
+    }
+
     fn open(&self) -> Memory {
+        self.dump().open().expect("a dump that can be opened")
+    }
+
+    /// With more lines in VMCOREINFO.
+    fn open_with_note(&self, note: &str) -> Memory {
+        let mut dump = self.dump();
+        dump.add_vmcoreinfo(note);
+        dump.open().expect("a dump that can be opened")
+    }
+
+    /// Of a machine whose CPUs' areas are at the offsets that the table says.
+    fn open_with_cpus(&self, offsets: u64, count: u32) -> Memory {
+        let dump = self.dump();
+        let address = offsets;
+        let kernel = kstruct::KernelInfo {
+            per_cpu_offset: Some(kstruct::Words { address, count }),
+            ..*dump.kernel()
+        };
+        let kernel = Box::leak(Box::new(kernel));
+        Memory::open(dump.save().path(), kernel, false).expect("a dump that can be opened")
+    }
+
+    fn dump(&self) -> Synthetic {
         let mut dump = Synthetic::x86_64(4);
         for (address, value) in &self.0 {
             dump.put(address - DIRECT, &value.to_le_bytes());
         }
-        dump.open().expect("a dump that can be opened")
+        dump
     }
 
     /// One word becomes another: null, poison, a wild pointer, another word of the heap, or its own with a bit changed.
@@ -70,8 +119,9 @@ impl Heap {
     }
 }
 
-/// Damages a heap in many ways. Each walk must end; what is found must not be another list without a fault, apart from damages
-/// that no walk can see: `is_silent` counts those that changed the result and gave no fault.
+/// Damages a heap in many ways. Each walk must end within as many entries and faults as its words and Brent's algorithm can
+/// give. Returns how many damages were reported, and how many gave other entries and no fault: those that no walk can see, such
+/// as a link that leads to a later entry of the same list.
 fn damage<T: PartialEq>(
     name: &str,
     heap: &Heap,
@@ -81,9 +131,15 @@ fn damage<T: PartialEq>(
     let sound = walk(&heap.open());
     assert!(sound.iter().all(Result::is_ok), "{name}");
     let (mut faults, mut silent) = (0, 0);
+    let most = 4 * (sound.len() + heap.0.len()) + 64;
+    assert!(most < ENOUGH, "{name}");
     for number in 0..DAMAGES {
         let found = walk(&heap.damaged(&mut random).open());
-        assert!(found.len() < ENOUGH, "{name}: damage {number} does not end");
+        assert!(
+            found.len() < most,
+            "{name}: damage {number} gives {} entries",
+            found.len()
+        );
         if found.iter().any(Result::is_err) {
             faults += 1;
         } else if found != sound {

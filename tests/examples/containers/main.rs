@@ -2,11 +2,15 @@
 //! itself, and with what other containers of the same dump say.
 #![forbid(unsafe_code)]
 
+mod clocks;
+mod frames;
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
-    dentry, device_private, hrtimer, inode, kernfs_node, kmem_cache, kobject, mount,
-    subsys_private, super_block, sym, task_struct,
+    dentry, device_private, inode, kernfs_node, kmem_cache, kobject, mount, subsys_private,
+    super_block, sym, task_struct,
 };
 use kstruct::{Fault, Kallsyms, Memory, Ptr, View as _};
 use linux::page::Pages;
@@ -19,6 +23,7 @@ fn main() -> Result<()> {
     let core = std::env::args_os().nth(1).expect("the dump");
     let k = &Memory::open(core.as_ref(), &kernel::KERNEL, false).expect("the dump can be opened");
     let symbols = Kallsyms::read(k)?.expect("VMCOREINFO names the tables");
+    assert_eq!(symbols.faults(), []);
     let slabs = Slabs::of(k)?;
     let tasks = tasks(k)?;
     let report = json!({
@@ -34,7 +39,9 @@ fn main() -> Result<()> {
         "irqs": linux::irq::descriptors(k)?.map(|found| Ok(found?.0)).collect::<Result<Vec<_>>>()?,
         "page_cache": page_cache(k)?,
         "mount_ids": mount_ids(k, &slabs)?,
-        "timers": timers(k)?,
+        "clocks": clocks::report(k)?,
+        "waits": waits::report(k, &tasks)?,
+        "frames": frames::report(k, &slabs)?,
         "slabinfo": slabinfo(k, &slabs)?,
         "committed": committed(k)?,
         "page_flags": page_flags(k)?,
@@ -325,26 +332,6 @@ fn mount_ids(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
     Ok(json!({ "ida": ids, "mounts": mounts, "faults": faults }))
 }
 
-/// How many high-resolution timers there are; the cached first one must be the first of the walk, and they must be sorted.
-fn timers(k: &Memory) -> Result<Value> {
-    let mut timers = 0;
-    for cpu in linux::cpu::online(k)? {
-        for base in k.per_cpu(sym::hrtimer_bases, cpu)?.clock_base().iter() {
-            let tree = base.active().rb_root();
-            let list: Vec<hrtimer<'_>> = tree.entries(timer_node).collect::<Result<_>>()?;
-            let first = tree.leftmost(timer_node)?.map(|timer| timer.addr());
-            assert_eq!(first, list.first().map(|timer| timer.addr()));
-            assert!(list.is_sorted_by_key(|timer| timer.node().expires()));
-            timers += list.len();
-        }
-    }
-    Ok(json!(timers))
-}
-
-fn timer_node<'m>(timer: hrtimer<'m>) -> kernel::rb_node<'m> {
-    timer.node().node()
-}
-
 fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
     let mut found = BTreeMap::new();
     for cache in linux::slab::caches(k)? {
@@ -371,7 +358,7 @@ fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
 /// `vm_committed_as` in pages: exactly, and as the kernel's fast path sees it.
 fn committed(k: &Memory) -> Result<Value> {
     let counter = k.get(sym::vm_committed_as)?;
-    let exact = linux::cpu::counter_sum(counter, &linux::cpu::possible(k)?)?;
+    let exact = counter.sum(&linux::cpu::possible(k)?)?;
     Ok(json!({ "exact": exact, "approximate": counter.count() }))
 }
 
