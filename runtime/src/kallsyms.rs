@@ -55,7 +55,7 @@ impl Kallsyms {
     ///
     /// Tables that can't be read or aren't sound.
     pub fn read(memory: &Memory) -> Result<Option<Self>, Fault> {
-        let info = memory.dump().vmcoreinfo();
+        let info = memory.vmcoreinfo();
         let place = |name: &str| info.hex(&format!("SYMBOL(kallsyms_{name})"));
         let (Some(names), Some(count), Some(table), Some(index), Some(offsets), Some(base)) = (
             place("names"),

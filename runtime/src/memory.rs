@@ -1,13 +1,14 @@
 //! The dumped machine's memory by virtual address.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use elsa::sync::FrozenMap;
 
-use crate::dump::{Dump, OpenError};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo};
-use crate::locate::{self, Located};
+use crate::locate::{self, Hints, Located};
 use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
 use crate::paging::{self, Cache, PAGE};
 use crate::symbol::Sym;
@@ -24,6 +25,8 @@ pub struct Memory {
     dump: Dump,
     kernel: &'static KernelInfo,
     located: Located,
+    /// VMCOREINFO where the dump has no note of it: empty if memory has none either.
+    vmcoreinfo: OnceLock<VmcoreInfo>,
     /// Bytes of memory in the dump, which may have thousands of segments to be summed up.
     memory_size: u64,
     /// What the page tables said lately.
@@ -46,12 +49,34 @@ impl Memory {
         kernel: &'static KernelInfo,
         force: bool,
     ) -> Result<Self, OpenError> {
+        Self::of_dump_with(dump, kernel, &Hints::default(), force)
+    }
+
+    /// The same, with what somebody knows of where the kernel lies.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Contradiction`] if that isn't true of the dump.
+    pub fn of_dump_with(
+        dump: Dump,
+        kernel: &'static KernelInfo,
+        hints: &Hints,
+        force: bool,
+    ) -> Result<Self, OpenError> {
         if !force {
-            kernel::check_identity(&dump, kernel)?;
+            kernel::check_identity(&dump, dump.vmcoreinfo(), kernel)?;
         }
-        let located =
-            locate::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
+        let (located, found) = locate::locate(&dump, kernel, hints)
+            .map_err(|error| kernel::truncated_first(&dump, error))?;
+        let vmcoreinfo = OnceLock::new();
+        if let Some(found) = found {
+            if !force {
+                kernel::check_identity(&dump, &found, kernel)?;
+            }
+            let _ = vmcoreinfo.set(found);
+        }
         let memory = Memory {
+            vmcoreinfo,
             memory_size: dump.memory_size(),
             dump,
             kernel,
@@ -66,9 +91,32 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Gives back the memory that pages take which can't be borrowed from the file, and copies of what isn't in one piece. As no view
+    /// is alive when this is called, a program that makes several checks can do so between them.
+    ///
+    /// # Errors
+    ///
+    /// No address space for the dump's memory.
+    pub fn forget_pages(&mut self) -> std::io::Result<()> {
+        self.copies = FrozenMap::new();
+        self.dump.forget_pages()
+    }
+
     /// The dump under it.
     pub fn dump(&self) -> &Dump {
         &self.dump
+    }
+
+    /// What the kernel left for dump tools: from the dump's notes, or else from its memory, which is searched for it once. Empty if it
+    /// is in neither.
+    pub fn vmcoreinfo(&self) -> &VmcoreInfo {
+        let noted = self.dump.vmcoreinfo();
+        if !noted.is_empty() {
+            return noted;
+        }
+        self.vmcoreinfo.get_or_init(|| {
+            locate::vmcoreinfo_in_memory(&self.dump, self.kernel, &self.located).unwrap_or_default()
+        })
     }
 
     /// The kernel whose bindings the program was compiled with.
@@ -227,6 +275,7 @@ impl Memory {
         if let Some(copy) = self.copies.get(&(address, length)) {
             return Ok(copy);
         }
+        self.dump.take_memory(length as u64).map_err(fault)?;
         let mut copy = Vec::new();
         while copy.len() < length {
             let at = self.wrap(address.wrapping_add(copy.len() as u64));

@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod fuzz;
 pub mod generated;
+pub mod machine;
 mod synthetic;
 
 use std::path::{Path, PathBuf};

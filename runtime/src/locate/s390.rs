@@ -1,15 +1,19 @@
 //! s390x (arch/s390/kernel/setup.c): the kernel's addresses are physical ones, for all of memory. What lies behind it, modules among them, is in page tables.
 
-use super::{Linear, Located, banners, format_that_maps, no_kernel};
-use crate::dump::{Dump, OpenError};
+use super::{Hints, Linear, Located, banners, format_that_maps, no_kernel};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::kernel::KernelInfo;
 use crate::paging::{Format, PAGE, S390Top};
 
 /// A kernel is moved by multiples of its stacks' size (arch/s390/boot/kaslr.c), which is more than this.
 const STEP: u64 = PAGE;
 
-pub(super) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
-    let info = dump.vmcoreinfo();
+pub(super) fn locate(
+    dump: &Dump,
+    kernel: &KernelInfo,
+    info: &VmcoreInfo,
+    hints: &Hints,
+) -> Result<Located, OpenError> {
     if info.get("IDENTITYBASE").is_some() {
         return Err(no_kernel(
             dump,
@@ -32,7 +36,9 @@ pub(super) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenEr
     let (kaslr, page_table) = said
         .or_else(|| {
             banners(dump, kernel, banner % STEP, STEP)
-                .find_map(|found| tables(found.wrapping_sub(banner)))
+                .map(|found| found.wrapping_sub(banner))
+                .filter(|kaslr| hints.allow(*kaslr))
+                .find_map(tables)
         })
         .ok_or_else(|| no_kernel(dump, "the kernel's banner is not where its page tables are"))?;
     // The first page is the CPU's own, and where null pointers lead.
