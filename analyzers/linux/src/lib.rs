@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod irq;
 pub mod mm;
 pub mod net;
+pub mod options;
 pub mod page;
 pub mod slab;
 pub mod symbols;
