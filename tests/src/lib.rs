@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod fuzz;
 pub mod generated;
+pub mod images;
 pub mod machine;
 mod synthetic;
 

@@ -248,6 +248,23 @@ fn what_is_given_by_hand_must_be_true() {
     }
 }
 
+/// What VMCOREINFO in memory says counts as the dump's word.
+#[test]
+fn what_is_given_by_hand_must_fit_vmcoreinfo_in_memory() {
+    for (hints, words) in [
+        (kaslr(0x200_0000), "--kaslr"),
+        (physical_base(PAGE), "--phys-base"),
+    ] {
+        let mut machine = x86_64();
+        machine.put(0x800_0000, x86_64_text().as_bytes());
+        let error = refused(machine.open_lime(&hints));
+        assert!(
+            error.contains("contradicts") && error.contains(words),
+            "{error}"
+        );
+    }
+}
+
 /// Two kernels with the same banner: a kdump kernel, which crashed as well, beside the one that it was to dump.
 #[test]
 fn what_is_given_by_hand_chooses_between_two_kernels() {

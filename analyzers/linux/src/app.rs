@@ -125,6 +125,11 @@ where
                     " ({core} is truncated: at least {missing} bytes are missing)"
                 ));
             }
+            if let Some((limit, 1..)) = memory.dump().memory_limit() {
+                message.push_str(&format!(
+                    " (the memory limit of {limit} bytes was reached: --memory-limit)"
+                ));
+            }
             return fail(&message);
         }
     };

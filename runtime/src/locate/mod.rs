@@ -105,14 +105,17 @@ pub(crate) fn locate(
         ));
     }
     let info = if noted.is_empty() { given } else { noted };
-    let error = match by_info(dump, kernel, info, hints) {
+    let mut error = match by_info(dump, kernel, info, hints) {
         Ok(located) => return checked(dump, located, hints).map(|located| (located, None)),
         Err(error) => error,
     };
-    if info.is_empty()
-        && let Some((located, info)) = by_scan(dump, kernel, hints, |_| true)
-    {
-        return Ok((located, Some(info)));
+    if info.is_empty() {
+        for (located, info) in by_scan(dump, kernel) {
+            match checked(dump, located, hints) {
+                Ok(located) => return Ok((located, Some(info))),
+                Err(contradiction) => error = contradiction,
+            }
+        }
     }
     Err(error)
 }
@@ -123,26 +126,19 @@ pub(crate) fn vmcoreinfo_in_memory(
     kernel: &KernelInfo,
     located: &Located,
 ) -> Option<VmcoreInfo> {
-    let is_the_same =
-        |other: &Located| (other.kaslr, other.page_table) == (located.kaslr, located.page_table);
-    by_scan(dump, kernel, &Hints::default(), is_the_same).map(|(_, info)| info)
+    let place = |located: &Located| (located.kaslr, located.page_table);
+    by_scan(dump, kernel)
+        .find(|(other, _)| place(other) == place(located))
+        .map(|(_, info)| info)
 }
 
-/// By the first text in memory whose every claim is true.
-fn by_scan(
-    dump: &Dump,
-    kernel: &KernelInfo,
-    hints: &Hints,
-    wanted: impl Fn(&Located) -> bool,
-) -> Option<(Located, VmcoreInfo)> {
+/// By the texts in memory that say nothing but what is true.
+fn by_scan(dump: &Dump, kernel: &KernelInfo) -> impl Iterator<Item = (Located, VmcoreInfo)> {
     scan::vmcoreinfos(dump)
         .filter(|info| info.get("OSRELEASE") == Some(kernel.release))
-        .find_map(|info| {
-            let located = by_info(dump, kernel, &info, hints).ok()?;
-            let is_it = hints.allow(located.kaslr)
-                && wanted(&located)
-                && confirms(dump, kernel, &info, &located);
-            is_it.then_some((located, info))
+        .filter_map(|info| {
+            let located = by_info(dump, kernel, &info, &Hints::default()).ok()?;
+            confirms(dump, kernel, &info, &located).then_some((located, info))
         })
 }
 
