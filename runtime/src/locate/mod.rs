@@ -10,7 +10,7 @@ mod s390;
 mod scan;
 mod x86;
 
-use crate::dump::{Dump, OpenError, VmcoreInfo};
+use crate::dump::{Dump, OpenError, VmcoreInfo, Window};
 use crate::kernel::KernelInfo;
 use crate::paging::{Format, PageTable, translate};
 
@@ -255,12 +255,13 @@ fn banners<'d>(
     step: u64,
 ) -> impl Iterator<Item = u64> + 'd {
     let banner = kernel.banner.as_bytes();
+    let mut window = Window::new(dump);
     let end = dump.memory_end().min(MOST_MEMORY);
     let places = end.saturating_sub(first).div_ceil(step).min(MOST_PLACES);
     (0..places)
         .take_while(move |_| !banner.is_empty())
         .map(move |place| first + place * step)
-        .filter(move |at| dump.physical(*at, banner.len()) == Ok(banner))
+        .filter(move |at| window.bytes(*at, banner.len()) == banner)
 }
 
 /// Whether page tables map an address to where it must be.
