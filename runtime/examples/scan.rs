@@ -4,7 +4,7 @@
 //! the decompressor takes without the store. Pages that share their bytes with the one before (zeros) are not done again.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kstruct::Dump;
 
@@ -21,37 +21,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
     let is_alone = args.next().is_some();
     let begin = Instant::now();
-    let (counts, begin) = if is_alone {
+    let (counts, took) = if is_alone {
         let bytes = std::fs::read(&path)?;
         let pages = descriptors(&bytes).ok_or("not a compressed dump of x86_64")?;
         println!("read in {:?}", begin.elapsed());
-        let begin = Instant::now();
-        (
-            by_threads(threads, |thread| {
-                decompress(&bytes, &pages, thread, threads)
-            }),
-            begin,
-        )
+        by_threads(threads, |thread| {
+            decompress(&bytes, &pages, thread, threads)
+        })
     } else {
         let dump = Dump::open(Path::new(&path))?;
         println!("opened in {:?}", begin.elapsed());
         let runs = dump.runs();
-        let begin = Instant::now();
-        (
-            by_threads(threads, |thread| scan(&dump, &runs, thread, threads)),
-            begin,
-        )
+        by_threads(threads, |thread| scan(&dump, &runs, thread, threads))
     };
     let (read, faults, sum) = counts;
-    println!(
-        "{read} pages, {faults} faults, sum {sum}: {:?} by {threads} threads",
-        begin.elapsed()
-    );
+    println!("{read} pages, {faults} faults, sum {sum}: {took:?} by {threads} threads");
     Ok(())
 }
 
-fn by_threads(threads: u64, work: impl Fn(u64) -> Counts + Sync) -> Counts {
-    std::thread::scope(|scope| {
+fn by_threads(threads: u64, work: impl Fn(u64) -> Counts + Sync) -> (Counts, Duration) {
+    let begin = Instant::now();
+    let counts = std::thread::scope(|scope| {
         let work = &work;
         let handles: Vec<_> = (0..threads)
             .map(|thread| scope.spawn(move || work(thread)))
@@ -60,7 +50,8 @@ fn by_threads(threads: u64, work: impl Fn(u64) -> Counts + Sync) -> Counts {
             .into_iter()
             .map(|handle| handle.join().unwrap_or_default());
         results.fold((0, 0, 0), |(a, b, c), (d, e, f)| (a + d, b + e, c + f))
-    })
+    });
+    (counts, begin.elapsed())
 }
 
 fn scan(dump: &Dump, runs: &[(u64, u64)], thread: u64, threads: u64) -> Counts {
