@@ -2,7 +2,7 @@
 
 use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::fault::FaultKind;
-use crate::locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
+use crate::locate::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64};
 use crate::memory::Memory;
 use crate::module::FindSection;
 use crate::symbol::Functions;
@@ -99,6 +99,7 @@ fn describe(release: &str, machine: u16) -> String {
         EM_386 => "i386".to_owned(),
         EM_X86_64 => "x86_64".to_owned(),
         EM_AARCH64 => "arm64".to_owned(),
+        EM_PPC64 => "powerpc64".to_owned(),
         EM_S390 => "s390x".to_owned(),
         EM_RISCV => "riscv".to_owned(),
         other => format!("machine {other}"),

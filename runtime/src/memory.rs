@@ -134,10 +134,12 @@ impl Memory {
         self.located.page_table.format.levels()
     }
 
-    /// Bytes in the kernel's smallest page: 4096, or on arm64 what it was configured for.
+    /// Bytes in the kernel's smallest page: 4096, or on arm64 and powerpc64 what it was configured for.
     pub fn page_size(&self) -> u64 {
         match self.located.page_table.format {
-            paging::Format::Arm64 { page_bits, .. } => 1 << page_bits,
+            paging::Format::Arm64 { page_bits, .. } | paging::Format::Radix { page_bits } => {
+                1 << page_bits
+            }
             _ => PAGE,
         }
     }

@@ -5,6 +5,7 @@
 //! to it. What that doesn't find, the text of VMCOREINFO in memory may (`scan.rs`), or the page tables that a CPU was using.
 
 mod arm64;
+mod ppc64;
 mod riscv;
 mod s390;
 mod scan;
@@ -16,6 +17,8 @@ use crate::paging::{Format, PageTable, translate};
 
 /// ELF's `e_machine` of i386.
 pub const EM_386: u16 = 3;
+/// ELF's `e_machine` of powerpc64.
+pub const EM_PPC64: u16 = 21;
 /// ELF's `e_machine` of s390x.
 pub const EM_S390: u16 = 22;
 /// ELF's `e_machine` of x86_64.
@@ -153,6 +156,7 @@ fn by_info(
         EM_X86_64 => x86::locate_x86_64(dump, kernel, info, hints),
         EM_386 => Ok(x86::locate_i386(dump, kernel, info, hints)),
         EM_AARCH64 => arm64::locate(dump, kernel, info),
+        EM_PPC64 => ppc64::locate(dump, kernel, info, hints),
         EM_S390 => s390::locate(dump, kernel, info, hints),
         EM_RISCV if kernel.pointer_size == 8 => riscv::locate(dump, kernel, info),
         other => Err(no_kernel(

@@ -5,6 +5,7 @@
 
 mod arm64;
 mod cache;
+mod ppc64;
 mod riscv;
 mod s390;
 mod x86;
@@ -32,6 +33,8 @@ pub(crate) enum Format {
     S390 { table: s390::Top },
     /// RISC-V: Sv39, Sv48 and Sv57 by their levels.
     RiscV { levels: u32 },
+    /// Radix tables of powerpc64: bits of an offset in a page (12 or 16).
+    Radix { page_bits: u32 },
 }
 
 pub(crate) use s390::Top as S390Top;
@@ -48,6 +51,7 @@ impl Format {
                 address_bits,
             } => arm64::levels(page_bits, address_bits),
             Format::S390 { table } => table.levels(),
+            Format::Radix { .. } => ppc64::LEVELS,
         }
     }
 }
@@ -88,6 +92,7 @@ pub(crate) fn translate(dump: &Dump, table: &PageTable, address: u64) -> Result<
         } => arm64::translate(dump, root, page_bits, address_bits, address),
         Format::S390 { table } => s390::translate(dump, root, table, address),
         Format::RiscV { levels } => riscv::translate(dump, root, levels, address),
+        Format::Radix { .. } => ppc64::translate(dump, root, address),
     };
     found.map_err(|kind| Fault { address, kind })
 }
