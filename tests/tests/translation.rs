@@ -455,7 +455,7 @@ fn tables_of_noise_end_in_an_address_or_a_fault() {
         || arm64(12, 48, 48),
         || arm64(16, 52, 52),
         || ppc64(16, 0),
-        s390_uncoupled,
+        || s390_uncoupled(0),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for machine in machines {
@@ -497,12 +497,12 @@ fn tables_of_noise_end_in_an_address_or_a_fault() {
     }
 }
 
-/// An s390x machine since 6.10: memory is mapped from 1 TB on, the image, linked at 0, at 3 TB and in physical memory at 2 MB.
-fn s390_uncoupled() -> Machine {
+/// An s390x machine since 6.10: memory is mapped from 1 TB on, the image at 3 TB and in physical memory at 2 MB.
+fn s390_uncoupled(linked: u64) -> Machine {
     let mut machine = Machine::new(EM_S390);
     machine.info.banner = BANNER;
-    machine.info.banner_address = Some(0x10_0100);
-    machine.info.page_table = Some(0x20_0000);
+    machine.info.banner_address = Some(linked + 0x10_0100);
+    machine.info.page_table = Some(linked + 0x20_0000);
     machine.put(0x30_0100, BANNER.as_bytes());
     let image = 3u64 << 40;
     machine.vmcoreinfo = format!(
@@ -522,18 +522,21 @@ fn s390_uncoupled() -> Machine {
 
 #[test]
 fn s390_since_6_10_is_mapped_in_two_places() {
-    let memory = s390_uncoupled().opened();
-    assert_eq!(memory.kaslr_offset(), 3 << 40);
-    assert_eq!(memory.bytes((3 << 40) + 0x40_0000, 5), Ok(&b"image"[..]));
-    assert_eq!(memory.bytes((1 << 40) + 0x70_0000, 6), Ok(&b"memory"[..]));
-    let kind = memory.bytes(0x70_0000, 6).map_err(|fault| fault.kind);
-    assert_eq!(kind, Err(FaultKind::NotMapped));
+    for linked in [0, 0x3ff_e000_0000] {
+        let memory = s390_uncoupled(linked).opened();
+        let image = memory.relocated(linked + 0x40_0000);
+        assert_eq!(image, (3 << 40) + 0x40_0000);
+        assert_eq!(memory.bytes(image, 5), Ok(&b"image"[..]));
+        assert_eq!(memory.bytes((1 << 40) + 0x70_0000, 6), Ok(&b"memory"[..]));
+        let kind = memory.bytes(0x70_0000, 6).map_err(|fault| fault.kind);
+        assert_eq!(kind, Err(FaultKind::NotMapped));
+    }
     for (from, to) in [
         ("KERNELOFFPHYS=2", "KERNELOFFPHYS=3"),
         ("KERNELOFFSET=3", "KERNELOFFSET=2"),
         ("KERNELOFFPHYS=", "OTHER="),
     ] {
-        let mut machine = s390_uncoupled();
+        let mut machine = s390_uncoupled(0);
         assert!(machine.vmcoreinfo.contains(from));
         machine.vmcoreinfo = machine.vmcoreinfo.replace(from, to);
         assert!(matches!(machine.open(), Err(OpenError::NoKernel { .. })));

@@ -58,8 +58,12 @@ fn identity_map(dump: &Dump, start: u64) -> Linear {
     }
 }
 
-/// A kernel whose image and memory are mapped apart from each other: it was linked at 0, and `KERNELOFFSET` is where that is in virtual
-/// memory, `KERNELOFFPHYS` where in physical memory.
+/// As much room an image has (`KERNEL_IMAGE_SIZE`), and what the address that it was linked for is a multiple of: 0 at first, then
+/// `CONFIG_KERNEL_IMAGE_BASE`.
+const IMAGE_SIZE: u64 = 512 << 20;
+
+/// A kernel whose image and memory are mapped apart from each other: `KERNELOFFSET` is where the image is in virtual memory, and not how far
+/// it was moved, `KERNELOFFPHYS` where it is in physical memory.
 fn uncoupled(
     dump: &Dump,
     info: &VmcoreInfo,
@@ -71,7 +75,9 @@ fn uncoupled(
         let what = || format!("VMCOREINFO has IDENTITYBASE and no {name}");
         info.hex(name).ok_or_else(|| no_kernel(dump, what()))
     };
-    let (kaslr, physical) = (needed("KERNELOFFSET")?, needed("KERNELOFFPHYS")?);
+    let linked = banner / IMAGE_SIZE * IMAGE_SIZE;
+    let kaslr = needed("KERNELOFFSET")?.wrapping_sub(linked);
+    let physical = needed("KERNELOFFPHYS")?.wrapping_sub(linked);
     let page_table = format_that_maps(
         dump,
         physical.wrapping_add(top),
@@ -81,7 +87,7 @@ fn uncoupled(
     );
     Ok(Located {
         kaslr,
-        linked_from: 0,
+        linked_from: linked,
         direct: identity_map(dump, identity),
         image: Linear::NONE,
         page_table: page_table.ok_or_else(|| {
