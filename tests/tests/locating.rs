@@ -133,6 +133,25 @@ fn copies_of_vmcoreinfo_that_are_not_true_are_passed_over() {
     assert_eq!(memory.vmcoreinfo().get("KERNELOFFSET"), Some("4000000"));
 }
 
+/// Memory full of beginnings: each could be as long as a page, and all together as long as nobody has memory for.
+#[test]
+fn memory_full_of_beginnings_is_searched_soon() {
+    let mut machine = encrypted();
+    let line = "OSRELEASE=6.1.0-test\na=\nb=\nc=\nd=\ne=\nf=\ng=\n";
+    machine.put(0x100_0000, line.repeat((2 << 20) / line.len()).as_bytes());
+    let many: String = (0..1000)
+        .map(|index| format!("{line}h={index}\n"))
+        .collect();
+    machine.put(0x140_0000, many.as_bytes());
+    let begin = std::time::Instant::now();
+    let error = refused(machine.open_lime(&Hints::default()));
+    assert!(
+        error.contains("banner is not where its page tables are"),
+        "{error}"
+    );
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20));
+}
+
 /// An arm64 machine with 4 levels, memory from 1 GB on; its image is mapped by 2 MB, and its tables as a part of it.
 fn arm64() -> (Machine, String) {
     let mut machine = Machine::new(EM_AARCH64);

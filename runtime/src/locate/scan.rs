@@ -14,8 +14,8 @@ const START: &[u8] = b"OSRELEASE=";
 const LONGEST: u64 = 1 << 16;
 /// Texts with fewer lines are something else: a script that prints one.
 const FEWEST_LINES: usize = 8;
-/// More different texts than this are not tried.
-const MOST_TEXTS: usize = 1000;
+/// More different texts than this are not tried: each may cost a search for the banner.
+const MOST_TEXTS: usize = 64;
 /// As much is searched at a time.
 const STEP: u64 = 1 << 20;
 
@@ -39,10 +39,17 @@ pub(super) fn vmcoreinfos(dump: &Dump) -> impl Iterator<Item = VmcoreInfo> {
 /// The texts that begin in one step of a run, of which so much is left.
 fn texts(window: &mut Window<'_>, start: u64, rest: u64) -> Vec<Vec<u8>> {
     let bytes = window.bytes(start, (STEP + LONGEST).min(rest) as usize);
-    memmem::find_iter(bytes, START)
-        .take_while(|at| (*at as u64) < STEP)
-        .filter_map(|at| text(&bytes[at..bytes.len().min(at + LONGEST as usize)]))
-        .collect()
+    let places: Vec<usize> = memmem::find_iter(bytes, START).collect();
+    let mut found = Vec::new();
+    for (index, at) in places.iter().enumerate() {
+        if *at as u64 >= STEP {
+            break;
+        }
+        // Where the next one begins, this one is at its end: so all of them are no longer than the memory that they lie in.
+        let next = places.get(index + 1).copied().unwrap_or(bytes.len());
+        found.extend(text(&bytes[*at..next.min(at + LONGEST as usize)]));
+    }
+    found
 }
 
 /// The text at the start of some bytes: lines of `KEY=value` in ASCII.
