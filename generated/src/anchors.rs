@@ -24,12 +24,22 @@ pub static KERNEL: KernelInfo = KernelInfo {
 
 #[cfg(kernel_has = "sym:init_top_pgt")]
 const PAGE_TABLE: Option<u64> = Some(sym::init_top_pgt.linked_address());
+// x86_64 before 4.13.
 #[cfg(all(
     not(kernel_has = "sym:init_top_pgt"),
+    kernel_has = "sym:init_level4_pgt"
+))]
+const PAGE_TABLE: Option<u64> = Some(sym::init_level4_pgt.linked_address());
+#[cfg(all(
+    not(any(kernel_has = "sym:init_top_pgt", kernel_has = "sym:init_level4_pgt")),
     kernel_has = "sym:swapper_pg_dir"
 ))]
 const PAGE_TABLE: Option<u64> = Some(sym::swapper_pg_dir.linked_address());
-#[cfg(not(any(kernel_has = "sym:init_top_pgt", kernel_has = "sym:swapper_pg_dir")))]
+#[cfg(not(any(
+    kernel_has = "sym:init_top_pgt",
+    kernel_has = "sym:init_level4_pgt",
+    kernel_has = "sym:swapper_pg_dir"
+)))]
 const PAGE_TABLE: Option<u64> = None;
 
 #[cfg(kernel_has = "sym:page_offset_base")]

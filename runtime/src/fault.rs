@@ -27,6 +27,8 @@ pub enum FaultKind {
     Damaged,
     /// The dump's headers promise it, but the file ends before.
     Truncated,
+    /// It can be read, but not within the memory that may be used ([`Dump::set_memory_limit`](crate::Dump::set_memory_limit)).
+    MemoryLimit,
     /// More bytes than the machine has.
     TooLarge,
     /// An index or a CPU number beyond what there is.
@@ -59,6 +61,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Excluded => "excluded from the dump",
             FaultKind::Damaged => "the page is damaged in the dump file",
             FaultKind::Truncated => "the dump file is truncated",
+            FaultKind::MemoryLimit => "the memory limit is reached",
             FaultKind::TooLarge => "more bytes than the machine has",
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",

@@ -62,7 +62,7 @@ impl Kallsyms {
     ///
     /// Tables without which no name can be read: their sizes, the offsets, the tokens.
     pub fn read(memory: &Memory) -> Result<Option<Self>, Fault> {
-        let info = memory.dump().vmcoreinfo();
+        let info = memory.vmcoreinfo();
         let place = |name: &str| info.hex(&format!("SYMBOL(kallsyms_{name})"));
         let (Some(names), Some(count), Some(table), Some(index), Some(offsets), Some(base)) = (
             place("names"),

@@ -1,7 +1,8 @@
 //! Which kernel a program was compiled for, and whether a dump is of that kernel.
 
-use crate::dump::{Dump, OpenError};
-use crate::locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
+use crate::fault::FaultKind;
+use crate::locate::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64};
 use crate::memory::Memory;
 use crate::module::FindSection;
 use crate::symbol::Functions;
@@ -23,7 +24,7 @@ pub struct KernelInfo {
     pub big_endian: bool,
     /// `linux_banner`.
     pub banner_address: Option<u64>,
-    /// The top of the kernel's page tables: `init_top_pgt`, `swapper_pg_dir`.
+    /// The top of the kernel's page tables: `init_top_pgt`, `init_level4_pgt`, `swapper_pg_dir`.
     pub page_table: Option<u64>,
     /// `page_offset_base`: where the direct map starts, for kernels that move it.
     pub page_offset_base: Option<u64>,
@@ -44,8 +45,12 @@ pub struct Words {
     pub count: u32,
 }
 
-/// Refuses a dump whose VMCOREINFO names another kernel.
-pub(crate) fn check_identity(dump: &Dump, kernel: &KernelInfo) -> Result<(), OpenError> {
+/// Refuses a dump whose machine is another, or whose VMCOREINFO names another kernel.
+pub(crate) fn check_identity(
+    dump: &Dump,
+    info: &VmcoreInfo,
+    kernel: &KernelInfo,
+) -> Result<(), OpenError> {
     let expected = || {
         let mut name = describe(kernel.release, kernel.machine);
         if !kernel.build_id.is_empty() {
@@ -60,10 +65,10 @@ pub(crate) fn check_identity(dump: &Dump, kernel: &KernelInfo) -> Result<(), Ope
             expected: expected(),
         })
     };
-    let info = dump.vmcoreinfo();
     let release = info.get("OSRELEASE");
     let build_id = info.get("BUILD-ID");
-    if dump.machine() != kernel.machine {
+    // An image of memory doesn't say what machine it is of; what is found in it must.
+    if dump.machine() != kernel.machine && dump.machine() != EM_NONE {
         let release = release.map(str::to_owned).or_else(|| dump.release());
         return other(describe(
             release.as_deref().unwrap_or("unknown"),
@@ -85,11 +90,16 @@ pub(crate) fn check_identity(dump: &Dump, kernel: &KernelInfo) -> Result<(), Ope
     Ok(())
 }
 
+/// ELF's `e_machine` where nothing is known.
+const EM_NONE: u16 = 0;
+
 fn describe(release: &str, machine: u16) -> String {
     let machine = match machine {
+        EM_NONE => return release.to_owned(),
         EM_386 => "i386".to_owned(),
         EM_X86_64 => "x86_64".to_owned(),
         EM_AARCH64 => "arm64".to_owned(),
+        EM_PPC64 => "powerpc64".to_owned(),
         EM_S390 => "s390x".to_owned(),
         EM_RISCV => "riscv".to_owned(),
         other => format!("machine {other}"),
@@ -107,6 +117,13 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
     let path = || memory.dump().path().to_owned();
     match memory.bytes(memory.relocated(address), expected.len()) {
         Ok(found) if found == expected => Ok(()),
+        Err(fault) if fault.kind == FaultKind::MemoryLimit => Err(truncated_first(
+            memory.dump(),
+            OpenError::NoKernel {
+                path: path(),
+                what: fault.to_string(),
+            },
+        )),
         _ if memory.dump().missing_bytes() > 0 => Err(OpenError::NoKernel {
             path: path(),
             what: format!(
@@ -122,14 +139,28 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
             }),
             _ => Err(OpenError::NoKernel {
                 path: path(),
-                what: format!("there is no linux_banner at {address:#x}"),
+                what: format!(
+                    "there is no linux_banner at {:#x}, with the kernel moved by {:#x}",
+                    memory.relocated(address),
+                    memory.kaslr_offset()
+                ),
             }),
         },
     }
 }
 
-/// What can't be found in a file that was cut short is missing for that reason.
+/// What can't be found in a file that was cut short is missing for that reason, and what could not be read for want of memory for
+/// that one.
 pub(crate) fn truncated_first(dump: &Dump, error: OpenError) -> OpenError {
+    if matches!(error, OpenError::Contradiction { .. }) {
+        return error;
+    }
+    if let Some((limit, 1..)) = dump.memory_limit() {
+        return OpenError::NoKernel {
+            path: dump.path().to_owned(),
+            what: format!("the memory limit of {limit} bytes was reached before"),
+        };
+    }
     match dump.missing_bytes() {
         0 => error,
         missing => OpenError::NoKernel {

@@ -22,11 +22,11 @@ mod user;
 pub mod view;
 pub mod walk;
 
-pub use dump::{Dump, OpenError};
+pub use dump::{Dump, OpenError, VmcoreInfo};
 pub use fault::{Fault, FaultKind};
 pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{KernelInfo, Words};
-pub use locate::{EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64};
+pub use locate::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, Hints};
 pub use memory::Memory;
 pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCpuSymbol, Symbol};
 pub use refcount::Refcount;

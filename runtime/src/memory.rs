@@ -1,13 +1,14 @@
 //! The dumped machine's memory by virtual address.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use elsa::sync::FrozenMap;
 
-use crate::dump::{Dump, OpenError, Segment};
+use crate::dump::{Dump, OpenError, Segment, VmcoreInfo};
 use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo};
-use crate::locate::{self, Linear, Located};
+use crate::locate::{self, Hints, Linear, Located};
 use crate::module::{Module, ModuleName, PerCpuSymbol, Symbol};
 use crate::paging::{self, Cache, Mapping, PAGE};
 use crate::symbol::Sym;
@@ -24,7 +25,9 @@ pub struct Memory {
     dump: Dump,
     kernel: &'static KernelInfo,
     located: Located,
-    window: Window,
+    window: DirectWindow,
+    /// VMCOREINFO where the dump has no note of it: empty if memory has none either.
+    vmcoreinfo: OnceLock<VmcoreInfo>,
     /// Bytes of memory in the dump, which may have thousands of segments to be summed up.
     memory_size: u64,
     /// What the page tables said lately.
@@ -37,7 +40,7 @@ pub struct Memory {
 
 /// The part of the direct map that lies in the file in one piece: most reads hit it. An address in it takes one subtraction.
 #[derive(Clone, Copy)]
-struct Window {
+struct DirectWindow {
     /// The virtual address of its first byte.
     start: u64,
     /// Where it is in the file.
@@ -45,14 +48,14 @@ struct Window {
     size: usize,
 }
 
-impl Window {
+impl DirectWindow {
     fn new(mapped: &Segment, direct: &Linear) -> Self {
         // Both as physical addresses.
         let start = mapped.start.max(direct.physical);
         let end = mapped.start.saturating_add(mapped.in_file);
         let end = end.min(direct.physical.saturating_add(direct.size));
         let size = end.saturating_sub(start);
-        Window {
+        DirectWindow {
             start: direct
                 .start
                 .wrapping_add(start.wrapping_sub(direct.physical)),
@@ -81,13 +84,35 @@ impl Memory {
         kernel: &'static KernelInfo,
         force: bool,
     ) -> Result<Self, OpenError> {
+        Self::of_dump_with(dump, kernel, &Hints::default(), force)
+    }
+
+    /// The same, with what somebody knows of where the kernel lies.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Contradiction`] if that isn't true of the dump.
+    pub fn of_dump_with(
+        dump: Dump,
+        kernel: &'static KernelInfo,
+        hints: &Hints,
+        force: bool,
+    ) -> Result<Self, OpenError> {
         if !force {
-            kernel::check_identity(&dump, kernel)?;
+            kernel::check_identity(&dump, dump.vmcoreinfo(), kernel)?;
         }
-        let located =
-            locate::locate(&dump, kernel).map_err(|error| kernel::truncated_first(&dump, error))?;
+        let (located, found) = locate::locate(&dump, kernel, hints)
+            .map_err(|error| kernel::truncated_first(&dump, error))?;
+        let vmcoreinfo = OnceLock::new();
+        if let Some(found) = found {
+            if !force {
+                kernel::check_identity(&dump, &found, kernel)?;
+            }
+            let _ = vmcoreinfo.set(found);
+        }
         let memory = Memory {
-            window: Window::new(&dump.mapped(), &located.direct),
+            window: DirectWindow::new(&dump.mapped(), &located.direct),
+            vmcoreinfo,
             memory_size: dump.memory_size(),
             dump,
             kernel,
@@ -102,9 +127,32 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Gives back the memory that pages take which can't be borrowed from the file, and copies of what isn't in one piece. As no view
+    /// is alive when this is called, a program that makes several checks can do so between them.
+    ///
+    /// # Errors
+    ///
+    /// No address space for the dump's memory.
+    pub fn forget_pages(&mut self) -> std::io::Result<()> {
+        self.copies = FrozenMap::new();
+        self.dump.forget_pages()
+    }
+
     /// The dump under it.
     pub fn dump(&self) -> &Dump {
         &self.dump
+    }
+
+    /// What the kernel left for dump tools: from the dump's notes, or else from its memory, which is searched for it once. Empty if it
+    /// is in neither.
+    pub fn vmcoreinfo(&self) -> &VmcoreInfo {
+        let noted = self.dump.vmcoreinfo();
+        if !noted.is_empty() {
+            return noted;
+        }
+        self.vmcoreinfo.get_or_init(|| {
+            locate::vmcoreinfo_in_memory(&self.dump, self.kernel, &self.located).unwrap_or_default()
+        })
     }
 
     /// The kernel whose bindings the program was compiled with.
@@ -122,10 +170,12 @@ impl Memory {
         self.located.page_table.format.levels()
     }
 
-    /// Bytes in the kernel's smallest page: 4096, or on arm64 what it was configured for.
+    /// Bytes in the kernel's smallest page: 4096, or on arm64 and powerpc64 what it was configured for.
     pub fn page_size(&self) -> u64 {
         match self.located.page_table.format {
-            paging::Format::Arm64 { page_bits, .. } => 1 << page_bits,
+            paging::Format::Arm64 { page_bits, .. } | paging::Format::Radix { page_bits } => {
+                1 << page_bits
+            }
             _ => PAGE,
         }
     }
@@ -266,6 +316,7 @@ impl Memory {
         if let Some(copy) = self.copies.get(&(address, length)) {
             return Ok(copy);
         }
+        self.dump.take_memory(length as u64).map_err(fault)?;
         let mut copy = Vec::new();
         while copy.len() < length {
             let at = self.wrap(address.wrapping_add(copy.len() as u64));

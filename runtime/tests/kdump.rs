@@ -341,3 +341,35 @@ fn truncated_dumps_say_what_they_lack() {
             .is_incomplete()
     );
 }
+
+/// What is refused stays refused, and is not what the page is; what was read stays.
+#[test]
+fn no_more_pages_are_made_than_there_is_memory_for() {
+    let files = Files::new();
+    for flat in [false, true] {
+        let mut bytes = X86_64.bytes();
+        if flat {
+            bytes = flattened(&bytes, 1000);
+        }
+        let mut dump = files.open(&bytes).expect("it opens");
+        dump.set_memory_limit(2 * BLOCK as u64 + 100);
+        let read = |dump: &Dump, frame: u64| {
+            let found = dump.physical(frame * BLOCK as u64, BLOCK);
+            found.map(|bytes| assert_eq!(bytes, page(frame)))
+        };
+        for _ in 0..2 {
+            assert_eq!(read(&dump, 9), Ok(()));
+            assert_eq!(read(&dump, 1), Ok(()));
+            assert_eq!(read(&dump, 2), Err(FaultKind::MemoryLimit));
+            assert_eq!(read(&dump, 3), Err(FaultKind::Excluded));
+            assert_eq!(dump.memory_limit(), Some((8292, 1)));
+        }
+        // The banner is looked for in pages that are not kept.
+        assert_eq!(dump.scan_banner(), None);
+        dump.forget_pages().expect("there is room");
+        assert_eq!(dump.memory_limit(), Some((8292, 0)));
+        assert_eq!(read(&dump, 2), Ok(()));
+        assert_eq!(read(&dump, 1), Ok(()));
+        assert_eq!(read(&dump, 9), Err(FaultKind::MemoryLimit));
+    }
+}

@@ -4,6 +4,8 @@
 pub mod compare;
 pub mod fuzz;
 pub mod generated;
+pub mod images;
+pub mod machine;
 mod synthetic;
 
 use std::path::{Path, PathBuf};

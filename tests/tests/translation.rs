@@ -1,128 +1,11 @@
 //! Page tables of all architectures, and where their kernels are found, over dumps that are built beside the assertion.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-
 use kstruct::{
-    EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64, FaultKind, Functions, KernelInfo, Memory,
-    OpenError, UserSpace,
+    EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, FaultKind, OpenError, UserSpace,
 };
+use tests::machine::{BANNER, Machine};
 
 const PAGE: u64 = 4096;
-const BANNER: &str = "Linux version 6.1.0-test (a@b) (cc) #1 SMP";
-
-/// Physical memory and what a kernel says of itself.
-struct Machine {
-    info: KernelInfo,
-    pages: BTreeMap<u64, Vec<u8>>,
-    vmcoreinfo: String,
-}
-
-impl Machine {
-    fn new(machine: u16) -> Self {
-        Machine {
-            info: KernelInfo {
-                release: "6.1.0-test",
-                build_id: "",
-                banner: "",
-                machine,
-                pointer_size: if machine == EM_386 { 4 } else { 8 },
-                big_endian: machine == EM_S390,
-                banner_address: None,
-                page_table: None,
-                page_offset_base: None,
-                per_cpu_offset: None,
-                module_section: None,
-                functions: Functions(""),
-            },
-            pages: BTreeMap::new(),
-            vmcoreinfo: String::new(),
-        }
-    }
-
-    fn put(&mut self, physical: u64, bytes: &[u8]) -> &mut Self {
-        for (at, byte) in (physical..).zip(bytes) {
-            let page = self.pages.entry(at & !(PAGE - 1));
-            page.or_insert_with(|| vec![0; PAGE as usize])[(at % PAGE) as usize] = *byte;
-        }
-        self
-    }
-
-    /// An entry of a table: 4 bytes on i386 without PAE.
-    fn entry(&mut self, table: u64, index: u64, value: u64) -> &mut Self {
-        let bytes = if self.info.big_endian {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        };
-        self.put(table + index * 8, &bytes)
-    }
-
-    fn entry32(&mut self, table: u64, index: u64, value: u32) -> &mut Self {
-        self.put(table + index * 4, &value.to_le_bytes())
-    }
-
-    /// An ELF64 core of the machine's byte order, as QEMU writes it for 32-bit machines too.
-    fn bytes(&self) -> Vec<u8> {
-        let big = self.info.big_endian;
-        let number = |out: &mut Vec<u8>, value: u64, length: usize| {
-            let (little, bytes) = (value.to_le_bytes(), value.to_be_bytes());
-            out.extend_from_slice(if big {
-                &bytes[8 - length..]
-            } else {
-                &little[..length]
-            });
-        };
-        let mut note = Vec::new();
-        if !self.vmcoreinfo.is_empty() {
-            for word in [11, self.vmcoreinfo.len() as u64, 0] {
-                number(&mut note, word, 4);
-            }
-            note.extend_from_slice(b"VMCOREINFO\0\0");
-            note.extend_from_slice(self.vmcoreinfo.as_bytes());
-            note.resize(note.len().next_multiple_of(4), 0);
-        }
-        let count = self.pages.len() as u64 + 1;
-        let mut out = vec![0x7f, b'E', b'L', b'F', 2, 1 + u8::from(big), 1];
-        out.resize(16, 0);
-        number(&mut out, 4, 2);
-        number(&mut out, self.info.machine.into(), 2);
-        number(&mut out, 1, 4);
-        for value in [0, 64, 0] {
-            number(&mut out, value, 8);
-        }
-        number(&mut out, 0, 4);
-        for value in [64, 56, count, 0, 0, 0] {
-            number(&mut out, value, 2);
-        }
-        let mut file = 64 + 56 * count;
-        let mut program = |kind: u64, physical: u64, size: u64| {
-            number(&mut out, kind, 4);
-            number(&mut out, 0, 4);
-            for value in [file, 0, physical, size, size, 0] {
-                number(&mut out, value, 8);
-            }
-            file += size;
-        };
-        program(4, 0, note.len() as u64);
-        for physical in self.pages.keys() {
-            program(1, *physical, PAGE);
-        }
-        out.extend(note);
-        self.pages.values().for_each(|page| out.extend(page));
-        out
-    }
-
-    fn open(self) -> Result<Memory, OpenError> {
-        let mut file = tempfile::NamedTempFile::new().expect("there is room");
-        file.write_all(&self.bytes()).expect("it can be written");
-        Memory::open(file.path(), Box::leak(Box::new(self.info)), false)
-    }
-
-    fn opened(self) -> Memory {
-        self.open().unwrap_or_else(|error| panic!("{error}"))
-    }
-}
 
 /// An arm64 machine whose tables begin at 1 GB and 64 KB, with what VMCOREINFO says of it.
 fn arm64(page_bits: u32, configured: u32, actual: u32) -> Machine {
@@ -565,12 +448,14 @@ impl Random {
 
 #[test]
 fn tables_of_noise_end_in_an_address_or_a_fault() {
-    let machines: [fn() -> Machine; 5] = [
+    let machines: [fn() -> Machine; 7] = [
         || x86_64(5),
         || i386(0xc000_0000),
         s390,
         || arm64(12, 48, 48),
         || arm64(16, 52, 52),
+        || ppc64(16, 0),
+        || s390_uncoupled(0),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for machine in machines {
@@ -610,4 +495,146 @@ fn tables_of_noise_end_in_an_address_or_a_fault() {
             }
         }
     }
+}
+
+/// An s390x machine since 6.10: memory is mapped from 1 TB on, the image at 3 TB and in physical memory at 2 MB.
+fn s390_uncoupled(linked: u64) -> Machine {
+    let mut machine = Machine::new(EM_S390);
+    machine.info.banner = BANNER;
+    machine.info.banner_address = Some(linked + 0x10_0100);
+    machine.info.page_table = Some(linked + 0x20_0000);
+    machine.put(0x30_0100, BANNER.as_bytes());
+    let image = 3u64 << 40;
+    machine.vmcoreinfo = format!(
+        "OSRELEASE=6.1.0-test\nIDENTITYBASE={:x}\nKERNELOFFSET={image:x}\nKERNELOFFPHYS=200000\n",
+        1u64 << 40
+    );
+    // A region's third table, 2 GB to an entry, and a segment table.
+    machine.entry(0x40_0000, 0, 0x20);
+    machine.entry(0x40_0000, image >> 31 & 0x7ff, 0x50_0000 | 7 | 1 << 2);
+    for segment in 0..8 {
+        let physical = (segment << 20) + 0x20_0000;
+        machine.entry(0x50_0000, segment, physical | 0x400);
+    }
+    machine.put(0x60_0000, b"image").put(0x70_0000, b"memory");
+    machine
+}
+
+#[test]
+fn s390_since_6_10_is_mapped_in_two_places() {
+    for linked in [0, 0x3ff_e000_0000] {
+        let memory = s390_uncoupled(linked).opened();
+        let image = memory.relocated(linked + 0x40_0000);
+        assert_eq!(image, (3 << 40) + 0x40_0000);
+        assert_eq!(memory.bytes(image, 5), Ok(&b"image"[..]));
+        assert_eq!(memory.bytes((1 << 40) + 0x70_0000, 6), Ok(&b"memory"[..]));
+        let kind = memory.bytes(0x70_0000, 6).map_err(|fault| fault.kind);
+        assert_eq!(kind, Err(FaultKind::NotMapped));
+    }
+    for (from, to) in [
+        ("KERNELOFFPHYS=2", "KERNELOFFPHYS=3"),
+        ("KERNELOFFSET=3", "KERNELOFFSET=2"),
+        ("KERNELOFFPHYS=", "OTHER="),
+    ] {
+        let mut machine = s390_uncoupled(0);
+        assert!(machine.vmcoreinfo.contains(from));
+        machine.vmcoreinfo = machine.vmcoreinfo.replace(from, to);
+        assert!(matches!(machine.open(), Err(OpenError::NoKernel { .. })));
+    }
+}
+
+/// A powerpc64 machine with pages of 4 or 64 KB, its kernel moved as a kdump kernel is. Entries are big-endian whatever the kernel is.
+fn ppc64(page_bits: u32, moved: u64) -> Machine {
+    let mut machine = Machine::new(EM_PPC64);
+    machine.info.banner = BANNER;
+    machine.info.banner_address = Some(PPC64 + 0x20_0100);
+    machine.info.page_table = Some(PPC64 + 0x30_0000);
+    machine.vmcoreinfo = format!("OSRELEASE=6.1.0-test\nPAGESIZE={}\n", 1 << page_bits);
+    machine.put(0x20_0100 + moved, BANNER.as_bytes());
+    let top = 0x30_0000 + moved;
+    // The direct map by 1 GB: the level below the top.
+    radix(&mut machine, top, 0, 0x50_0000, 9);
+    radix_leaf(&mut machine, 0x50_0000, 0, 0);
+    // vmalloc space, down to pages.
+    let page = 0x77_0000 >> page_bits << page_bits;
+    radix(&mut machine, top, 1 << 12, 0x51_0000, 9);
+    radix(&mut machine, 0x51_0000, 0, 0x52_0000, 9);
+    radix(
+        &mut machine,
+        0x52_0000,
+        1,
+        0x53_0000,
+        if page_bits == 16 { 5 } else { 9 },
+    );
+    radix_leaf(&mut machine, 0x53_0000, 2, page);
+    radix_leaf(&mut machine, 0x52_0000, 3, 0x80_0000);
+    machine.put(page + 0xf00, b"page").put(0x81_2345, b"large");
+    machine
+}
+
+const PPC64: u64 = 0xc000_0000_0000_0000;
+
+fn radix(machine: &mut Machine, table: u64, index: u64, next: u64, bits: u64) {
+    let value = 1 << 63 | next | bits;
+    machine.put(next, &[0; 8]);
+    machine.put(table + index * 8, &value.to_be_bytes());
+}
+
+fn radix_leaf(machine: &mut Machine, table: u64, index: u64, physical: u64) {
+    let value = 3u64 << 62 | physical | 0x18e;
+    machine.put(table + index * 8, &value.to_be_bytes());
+}
+
+#[test]
+fn powerpc64_is_walked_with_both_page_sizes() {
+    for page_bits in [12, 16] {
+        for (moved, symbol) in [(0, false), (0x200_0000, false), (0x200_0000, true)] {
+            let mut machine = ppc64(page_bits, moved);
+            if symbol {
+                let top = PPC64 + 0x30_0000 + moved;
+                machine.vmcoreinfo += &format!("SYMBOL(swapper_pg_dir)={top:x}\n");
+            }
+            machine.put(0x312_3456, b"direct");
+            let memory = machine.opened();
+            assert_eq!(memory.kaslr_offset(), moved);
+            assert_eq!(memory.page_size(), 1 << page_bits);
+            assert_eq!(memory.paging_levels(), 4);
+            assert_eq!(memory.bytes(PPC64 + 0x312_3456, 6), Ok(&b"direct"[..]));
+            assert_eq!(memory.walk_page_tables(PPC64 + 0x312_3456), Ok(0x312_3456));
+            // 2 MB is what one entry of the third level maps, in both.
+            let vmalloc = 0xc008_0000_0000_0000u64;
+            let page = vmalloc + (1 << 21) + (2 << page_bits);
+            assert_eq!(memory.bytes(page + 0xf00, 4), Ok(&b"page"[..]));
+            assert_eq!(
+                memory.bytes(vmalloc + (3 << 21) + 0x1_2345, 5),
+                Ok(&b"large"[..])
+            );
+            for nothing in [
+                vmalloc,
+                page + (1 << page_bits),
+                0xc018_0000_0000_0000,
+                0xc080_0000_0000_0000,
+                0xd000_0000_0000_0000,
+                0x8000_0000_0000_0000,
+            ] {
+                let kind = memory.physical_address(nothing).map_err(|fault| fault.kind);
+                assert_eq!(kind, Err(FaultKind::NotMapped), "{nothing:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn powerpc64_without_radix_tables_is_refused_by_name() {
+    let mut machine = ppc64(16, 0);
+    machine.vmcoreinfo += "NUMBER(RADIX_MMU)=0\n";
+    let error = machine.open().err().expect("it is hashed").to_string();
+    assert!(error.contains("hash translation"), "{error}");
+    let mut machine = ppc64(16, 0);
+    machine.put(0x30_0000, &[0; 8]);
+    let error = machine.open().err().expect("nothing is mapped").to_string();
+    assert!(error.contains("hash translation"), "{error}");
+    let mut machine = ppc64(16, 0);
+    machine.vmcoreinfo = "OSRELEASE=6.1.0-test\nPAGESIZE=5\n".into();
+    assert!(matches!(machine.open(), Err(OpenError::NoKernel { .. })));
 }

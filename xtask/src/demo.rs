@@ -81,7 +81,13 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     let machines = match &args.machines {
         Some(names) => lab::ensure_others("6.1", names)?,
         None => {
-            tests.extend(["lab_modules", "lab_containers", "formats", "btf"]);
+            tests.extend([
+                "lab_modules",
+                "lab_containers",
+                "formats",
+                "lab_images",
+                "btf",
+            ]);
             vec![lab::ensure("6.1", 4)?, lab::ensure("6.12", 5)?]
         }
     };

@@ -77,7 +77,9 @@ fn kernel_info(model: &Model) -> &'static KernelInfo {
         pointer_size: kernel.pointer_size,
         big_endian: kernel.big_endian,
         banner_address: kernel.banner_address,
-        page_table: address(model, "init_top_pgt").or_else(|| address(model, "swapper_pg_dir")),
+        page_table: ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"]
+            .iter()
+            .find_map(|name| address(model, name)),
         page_offset_base: address(model, "page_offset_base"),
         per_cpu_offset: None,
         module_section: None,

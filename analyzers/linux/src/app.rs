@@ -1,25 +1,23 @@
 //! The frame of an analyzer: options, opening the dump, output, exit status.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use kstruct::{Dump, Fault, Memory};
+use kstruct::{Fault, Memory};
 use serde::Serialize;
+
+use crate::options::Source;
 
 /// Options that every analyzer has.
 #[derive(clap::Args)]
 pub struct Common {
-    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE)
-    #[arg(long, value_name = "DUMP", required = true)]
-    pub core: Vec<PathBuf>,
+    /// Where the dump is, and how it is opened
+    #[command(flatten)]
+    pub source: Source,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Analyze the dump even if it is of another kernel than this program was built for
-    #[arg(long)]
-    pub force: bool,
 }
 
 /// What to print.
@@ -111,11 +109,9 @@ where
 {
     let args = A::parse();
     let common = args.as_ref();
-    let opened = Dump::open_parts(&common.core)
-        .and_then(|dump| Memory::of_dump(dump, &kernel::KERNEL, common.force));
-    let memory = match opened {
+    let memory = match common.source.open() {
         Ok(memory) => memory,
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => return fail(&format!("{error:#}")),
     };
     let mut faults = Faults::default();
     let report = match analyze(&memory, &args, &mut faults) {
@@ -127,6 +123,11 @@ where
                 let core = memory.dump().path().display();
                 message.push_str(&format!(
                     " ({core} is truncated: at least {missing} bytes are missing)"
+                ));
+            }
+            if let Some((limit, 1..)) = memory.dump().memory_limit() {
+                message.push_str(&format!(
+                    " (the memory limit of {limit} bytes was reached: --memory-limit)"
                 ));
             }
             return fail(&message);
@@ -167,6 +168,11 @@ where
         eprintln!(
             "warning: {} is marked as incomplete: makedumpfile could not write all of it",
             memory.dump().path().display()
+        );
+    }
+    if let Some((limit, refused @ 1..)) = memory.dump().memory_limit() {
+        eprintln!(
+            "warning: the memory limit of {limit} bytes was reached, and {refused} reads were refused (--memory-limit)"
         );
     }
     if faults.count == 0 {

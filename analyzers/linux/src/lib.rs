@@ -12,6 +12,7 @@ pub mod file;
 pub mod irq;
 pub mod mm;
 pub mod net;
+pub mod options;
 pub mod page;
 pub mod pipe;
 pub mod serial;

@@ -4,6 +4,7 @@
 
 use super::extents::{Extents, Piece};
 use super::file::File;
+use super::notes::{self, Cpu};
 use super::{Error, Segment, VmcoreInfo};
 
 /// What the headers say.
@@ -11,6 +12,7 @@ pub(super) struct Parsed {
     pub segments: Vec<Segment>,
     pub machine: u16,
     pub vmcoreinfo: VmcoreInfo,
+    pub cpus: Vec<Cpu>,
 }
 
 const ET_CORE: u64 = 4;
@@ -29,8 +31,10 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
     if !file.starts_with(b"\x7fELF") {
         let what = if file.starts_with(b"DISKDUMP") {
             "it is a diskdump file, a format of kernels before 2.6.13 that is not supported"
+        } else if file.starts_with(super::lime::AVML) {
+            "it is an AVML image with compressed ranges, which is not supported; `avml-convert` makes a LiME image of it"
         } else {
-            "it is not an ELF file, nor a kdump (makedumpfile) file"
+            "it is not an ELF file, nor a kdump (makedumpfile) file, nor a LiME image. A raw image of memory is named with the physical address of its first byte: FILE@0"
         };
         return Err(Error::Other(what.into()));
     }
@@ -75,6 +79,7 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
     let mut without_address = 0;
     let mut virtual_only = 0;
     let mut vmcoreinfo = VmcoreInfo::default();
+    let mut cpus = Vec::new();
     for index in 0..count {
         let program = index
             .checked_mul(entry_size)
@@ -91,11 +96,17 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
                     size: program.memory_size,
                     file: program.offset,
                     in_file: program.file_size.min(program.memory_size),
+                    map: 0,
                 });
             }
-            PT_NOTE if vmcoreinfo.is_empty() => {
+            PT_NOTE => {
                 let (offset, size) = (program.offset, program.file_size);
-                if let Some(text) = note(file, reader.big, offset, size, b"VMCOREINFO") {
+                if cpus.is_empty() && !reader.big {
+                    cpus = notes::cpus(file, offset, size);
+                }
+                if vmcoreinfo.is_empty()
+                    && let Some(text) = note(file, reader.big, offset, size, b"VMCOREINFO")
+                {
                     vmcoreinfo = VmcoreInfo::parse(&text);
                 }
             }
@@ -120,12 +131,13 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
         segments,
         machine,
         vmcoreinfo,
+        cpus,
     })
 }
 
 /// What is said of physical memory, each byte once. The kernel's text, and with paging nearly everything, is in several
 /// segments with the same contents: that which has most of its bytes in the file counts.
-fn without_overlap(segments: &[Segment], file_size: u64) -> Vec<Segment> {
+pub(super) fn without_overlap(segments: &[Segment], file_size: u64) -> Vec<Segment> {
     // In place of an offset: not in the file.
     const LEFT_OUT: u64 = u64::MAX;
     let there = |segment: &Segment| {
@@ -170,12 +182,13 @@ fn without_overlap(segments: &[Segment], file_size: u64) -> Vec<Segment> {
             size: piece.length,
             file: piece.file,
             in_file: if left_out { 0 } else { piece.length },
+            map: 0,
         });
     }
     merged
 }
 
-/// The contents of the first note of that name. Notes are aligned to 4 bytes.
+/// The contents of the first note of that name.
 pub(super) fn note(
     file: &File,
     big: bool,
@@ -183,6 +196,21 @@ pub(super) fn note(
     size: u64,
     wanted: &[u8],
 ) -> Option<Vec<u8>> {
+    each_note(file, big, offset, size, |name, contents, size| {
+        let found = (name == wanted).then(|| file.bytes(contents, size));
+        found.map(|bytes| bytes.map(|bytes| bytes.into_owned()))
+    })?
+}
+
+/// Shows each note's name, where its contents are, and how many bytes they have, until something is made of one. Notes are aligned
+/// to 4 bytes.
+pub(super) fn each_note<T>(
+    file: &File,
+    big: bool,
+    offset: u64,
+    size: u64,
+    mut look: impl FnMut(&[u8], u64, u64) -> Option<T>,
+) -> Option<T> {
     let uint = |at: u64| {
         let mut bytes = [0; 4];
         file.read(at, &mut bytes)?;
@@ -197,8 +225,8 @@ pub(super) fn note(
         let name_at = at.checked_add(12)?;
         let contents = name_at.checked_add(aligned(name_size))?;
         let name = file.bytes(name_at, name_size)?;
-        if name.strip_suffix(b"\0").unwrap_or(&name) == wanted {
-            return file.bytes(contents, size).map(|bytes| bytes.into_owned());
+        if let Some(made) = look(name.strip_suffix(b"\0").unwrap_or(&name), contents, size) {
+            return Some(made);
         }
         at = contents.checked_add(aligned(size))?;
     }

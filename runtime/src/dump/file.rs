@@ -5,7 +5,7 @@
 //! README, "flattened format"; all numbers are big-endian). An index puts them in order, nothing is rewritten.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -14,7 +14,9 @@ use super::extents::{Extents, Piece, find};
 
 const FLAT_SIGNATURE: &[u8] = b"makedumpfile\0";
 /// Bytes before the first chunk.
-const FLAT_HEADER: usize = 4096;
+const FLAT_HEADER: u64 = 4096;
+/// A chunk's offset and size.
+const CHUNK_HEADER: u64 = 16;
 
 pub(super) struct File {
     map: Mmap,
@@ -27,7 +29,7 @@ pub(super) struct File {
 
 impl File {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let map = crate::map::map(path)?;
+        let (mut file, map) = crate::map::map(path)?;
         if !map.starts_with(FLAT_SIGNATURE) {
             return Ok(File {
                 length: map.len() as u64,
@@ -36,7 +38,7 @@ impl File {
                 cut_short: false,
             });
         }
-        let (pieces, complete) = index(&map);
+        let (pieces, complete) = index(&mut file, map.len() as u64);
         Ok(File {
             length: pieces.last().map_or(0, |last| last.start + last.length),
             map,
@@ -128,27 +130,34 @@ impl File {
 }
 
 /// Where the chunks belong, and whether the mark of the end was there. What is written twice counts as written last.
-fn index(file: &[u8]) -> (Vec<Piece>, bool) {
-    let number = |at: usize| {
-        let bytes: [u8; 8] = file.get(at..at.checked_add(8)?)?.try_into().ok()?;
-        Some(i64::from_be_bytes(bytes))
+///
+/// The headers are read, and not looked at in the map: they lie tens of kilobytes apart, and to map a page for each takes twice
+/// as long.
+fn index(file: &mut (impl Read + Seek), length: u64) -> (Vec<Piece>, bool) {
+    let mut header = |at: u64| {
+        let mut bytes = [0; CHUNK_HEADER as usize];
+        file.seek(SeekFrom::Start(at)).ok()?;
+        file.read_exact(&mut bytes).ok()?;
+        let (offset, size) = bytes.split_at(8);
+        let number = |bytes: &[u8]| crate::bits::uint(bytes, true).cast_signed();
+        Some((number(offset), number(size)))
     };
     let mut chunks = Vec::new();
     let mut complete = false;
     let mut at = FLAT_HEADER;
-    while let (Some(offset), Some(size)) = (number(at), number(at + 8)) {
+    while let Some((offset, size)) = header(at) {
         // -1 is the mark of the end; whatever else is negative belongs to no file.
-        let (Ok(start), Ok(size)) = (u64::try_from(offset), usize::try_from(size)) else {
+        let (Ok(start), Ok(size)) = (u64::try_from(offset), u64::try_from(size)) else {
             complete = offset == -1;
             break;
         };
-        let data = at + 16;
-        let there = size.min(file.len() - data);
+        let data = at + CHUNK_HEADER;
+        let there = size.min(length.saturating_sub(data));
         if there > 0 {
             chunks.push(Piece {
                 start,
-                length: there as u64,
-                file: data as u64,
+                length: there,
+                file: data,
             });
         }
         if there < size {

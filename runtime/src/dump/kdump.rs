@@ -7,6 +7,7 @@
 
 use super::file::File;
 use super::machines;
+use super::notes::{self, Cpu};
 use super::{Error, VmcoreInfo};
 
 pub(super) const SIGNATURE: &[u8] = b"KDUMP   ";
@@ -35,6 +36,7 @@ pub(super) struct Header {
     pub part: Option<(u64, u64)>,
     pub incomplete: bool,
     pub vmcoreinfo: VmcoreInfo,
+    pub cpus: Vec<Cpu>,
     /// Names, times and sizes: the same in all parts of a dump.
     pub identity: Vec<u8>,
 }
@@ -115,6 +117,10 @@ pub(super) fn parse(file: &File) -> Result<Header, Error> {
         part: sub.part,
         incomplete: main.status & INCOMPLETE != 0,
         vmcoreinfo,
+        cpus: match sub.notes {
+            Some((offset, size)) if !big => notes::cpus(file, offset, size),
+            _ => Vec::new(),
+        },
         identity,
     })
 }

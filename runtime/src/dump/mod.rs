@@ -1,23 +1,31 @@
 //! Memory dumps: which physical memory a file holds, and what it says of the kernel.
 
 mod bitmap;
+mod budget;
 mod decompress;
 mod elf;
 mod extents;
 mod file;
 mod kdump;
+mod lime;
 mod machines;
+mod notes;
 mod paged;
+mod raw;
 #[allow(unsafe_code, reason = "pages are written while others are borrowed")]
 mod store;
 mod vmcoreinfo;
+mod window;
 
 use std::path::{Path, PathBuf};
 
+use budget::Budget;
 use extents::{Extents, Piece};
 use file::File;
+pub(crate) use notes::Cpu;
 use paged::Paged;
 pub use vmcoreinfo::VmcoreInfo;
+pub(crate) use window::Window;
 
 use crate::fault::FaultKind;
 
@@ -91,6 +99,14 @@ pub enum OpenError {
         /// The program's kernel.
         expected: String,
     },
+    /// What was said of the dump by hand is not true of it.
+    #[error("{}: an option contradicts the dump: {what}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What was said, and what is.
+        what: String,
+    },
     /// The kernel could not be found in the dump's memory.
     #[error("{}: can't find the kernel in the dump: {what}", path.display())]
     NoKernel {
@@ -119,17 +135,25 @@ enum Error {
 /// needed first, and are then borrowed from where they were put.
 pub struct Dump {
     path: PathBuf,
-    /// An ELF file; of other formats nothing.
+    /// An ELF file or an image; of other formats nothing.
     map: memmap2::Mmap,
-    /// Of an ELF file: sorted by address, without overlap.
+    /// Raw images may be in several files: those after the first.
+    more_maps: Vec<memmap2::Mmap>,
+    /// Of what is mapped: sorted by address, without overlap.
     segments: Vec<Segment>,
-    /// The part of the biggest segment that is in the file: most reads hit it.
+    /// The part of the first file's biggest segment that is in the file: most reads hit it.
     main: Segment,
-    /// Of any other file: its pages.
+    /// Bytes that are missing besides those of segments.
+    missing: u64,
+    /// Of what can't be mapped: its pages.
     paged: Option<Box<Paged>>,
     machine: u16,
     vmcoreinfo: VmcoreInfo,
+    /// CPUs of x86, as far as notes speak of them.
+    cpus: Vec<Cpu>,
     incomplete: bool,
+    /// What may be used for what is not mapped.
+    budget: Budget,
 }
 
 /// A run of physical memory and where it lies in the file.
@@ -143,18 +167,26 @@ pub(crate) struct Segment {
     pub file: u64,
     /// Bytes of it that the headers say are in the file; the rest was left out.
     pub in_file: u64,
+    /// Which file it is in.
+    pub map: usize,
 }
 
 impl Dump {
-    /// Opens a dump. Nothing but its headers and bitmaps is read.
+    /// Opens a dump. Nothing but its headers and bitmaps is read. A raw image is named with the physical address of its first byte,
+    /// in hexadecimal: `FILE@ADDRESS`.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         Self::open_parts(&[path])
     }
 
-    /// Opens a dump that may be split: all files that `makedumpfile --split` wrote, in any order.
+    /// Opens a dump that may be split: all files that `makedumpfile --split` wrote, in any order, or all raw images of a
+    /// machine's memory (`FILE@ADDRESS`).
     pub fn open_parts(paths: &[impl AsRef<Path>]) -> Result<Self, OpenError> {
+        let names: Vec<raw::Name> = paths
+            .iter()
+            .map(|path| raw::Name::parse(path.as_ref()))
+            .collect();
         let path = |index: usize| {
-            let path = paths.get(index).map(|path| path.as_ref().to_owned());
+            let path = names.get(index).map(|name| name.file.clone());
             path.unwrap_or_default()
         };
         let in_file = |index: usize, error: Error| match error {
@@ -200,6 +232,28 @@ impl Dump {
             ),
             error => in_file(index, error),
         };
+        let mut dump = Dump {
+            path: path(0),
+            map: crate::map::nothing()
+                .map_err(Error::NoRoom)
+                .map_err(|error| in_file(0, error))?,
+            more_maps: Vec::new(),
+            segments: Vec::new(),
+            main: Segment::default(),
+            missing: 0,
+            paged: None,
+            machine: 0,
+            vmcoreinfo: VmcoreInfo::default(),
+            cpus: Vec::new(),
+            incomplete: false,
+            budget: Budget::new(None),
+        };
+        if names.iter().any(raw::Name::is_raw) {
+            let segments = raw::segments(&names, &files);
+            let segments = segments.map_err(|(index, error)| in_file(index, error))?;
+            dump.set_mapped(segments, files);
+            return Ok(dump);
+        }
         let mut headers = Vec::new();
         for (index, file) in files.iter().enumerate() {
             if file.starts_with(kdump::SIGNATURE) {
@@ -210,37 +264,50 @@ impl Dump {
             }
         }
         let error = |error| in_file(0, error);
-        let mut dump = Dump {
-            path: path(0),
-            map: crate::map::nothing()
-                .map_err(Error::NoRoom)
-                .map_err(error)?,
-            segments: Vec::new(),
-            main: Segment::default(),
-            paged: None,
-            machine: 0,
-            vmcoreinfo: VmcoreInfo::default(),
-            incomplete: headers.iter().any(|header| header.incomplete),
-        };
-        if headers.is_empty() {
+        dump.incomplete = headers.iter().any(|header| header.incomplete);
+        if headers.is_empty() && lime::is_lime(&files[0]) {
+            let parsed = lime::parse(&files[0]).map_err(error)?;
+            dump.missing = parsed.missing;
+            dump.set_mapped(parsed.segments, files);
+        } else if headers.is_empty() {
             let parsed = elf::parse(&files[0]).map_err(error)?;
             (dump.machine, dump.vmcoreinfo) = (parsed.machine, parsed.vmcoreinfo);
-            let file = files.swap_remove(0);
-            if file.is_flat() {
+            dump.cpus = parsed.cpus;
+            if files[0].is_flat() {
+                let file = files.swap_remove(0);
                 let paged = Paged::flat(file, FlatSegments::new(parsed.segments));
                 dump.paged = Some(Box::new(paged.map_err(error)?));
             } else {
-                dump.main = main_segment(&parsed.segments, file.len());
-                dump.segments = parsed.segments;
-                dump.map = file.into_map();
+                dump.set_mapped(parsed.segments, files);
             }
         } else {
             let paged = Paged::kdump(files, &headers).map_err(error)?;
             dump.paged = Some(Box::new(paged));
             let first = headers.swap_remove(0);
             (dump.machine, dump.vmcoreinfo) = (first.machine, first.vmcoreinfo);
+            dump.cpus = first.cpus;
         }
         Ok(dump)
+    }
+
+    /// Takes over files that are read through maps, and what is where in them.
+    fn set_mapped(&mut self, mut segments: Vec<Segment>, files: Vec<File>) {
+        segments.sort_by_key(|segment| segment.start);
+        let mut maps = files.into_iter().map(File::into_map);
+        if let Some(first) = maps.next() {
+            self.map = first;
+        }
+        self.more_maps = maps.collect();
+        self.main = main_segment(&segments, self.map.len() as u64);
+        self.segments = segments;
+    }
+
+    /// The file that a segment is in.
+    fn map_of(&self, segment: &Segment) -> &[u8] {
+        match segment.map {
+            0 => &self.map,
+            more => &self.more_maps[more - 1],
+        }
     }
 
     /// Where the file is.
@@ -248,12 +315,18 @@ impl Dump {
         &self.path
     }
 
-    /// ELF's `e_machine`.
+    /// ELF's `e_machine`; 0 (`EM_NONE`) of an image, which doesn't say.
     pub fn machine(&self) -> u16 {
         self.machine
     }
 
-    /// What the kernel left for dump tools; empty where it left nothing.
+    /// What notes say of x86's CPUs.
+    pub(crate) fn cpus(&self) -> &[Cpu] {
+        &self.cpus
+    }
+
+    /// What the kernel left for dump tools in the file's notes; empty where there is nothing. It may still be in memory:
+    /// [`Memory::vmcoreinfo`](crate::Memory::vmcoreinfo).
     pub fn vmcoreinfo(&self) -> &VmcoreInfo {
         &self.vmcoreinfo
     }
@@ -301,20 +374,52 @@ impl Dump {
         if let Some(paged) = &self.paged {
             return paged.missing_bytes();
         }
-        let length = self.map.len() as u64;
         let missing = |segment: &Segment| {
             let end = segment.file.saturating_add(segment.in_file);
+            let length = self.map_of(segment).len() as u64;
             end.saturating_sub(length).min(segment.in_file)
         };
         self.segments
             .iter()
             .map(missing)
-            .fold(0, u64::saturating_add)
+            .fold(self.missing, u64::saturating_add)
     }
 
     /// Whether the program that wrote the dump marked it as incomplete: it ran out of room.
     pub fn is_incomplete(&self) -> bool {
         self.incomplete
+    }
+
+    /// Lets no more than so many bytes of memory be used for pages that can't be borrowed from the file, because they are compressed
+    /// or the file is flattened, and for copies of what isn't in one piece. A page that would be more can't be read:
+    /// [`FaultKind::MemoryLimit`]. What is borrowed from a mapped file doesn't count: the system takes it back when it needs it.
+    ///
+    /// What was read before doesn't count either.
+    pub fn set_memory_limit(&mut self, bytes: u64) {
+        self.budget = Budget::new(Some(bytes));
+    }
+
+    /// The limit, and how many times it stood in the way.
+    pub fn memory_limit(&self) -> Option<(u64, u64)> {
+        Some((self.budget.limit()?, self.budget.refused()))
+    }
+
+    /// Counts memory that is used for a copy.
+    pub(crate) fn take_memory(&self, bytes: u64) -> Result<(), FaultKind> {
+        self.budget.take(bytes)
+    }
+
+    /// Gives back all memory that pages take which can't be borrowed from the file. They are made again when they are needed again.
+    ///
+    /// # Errors
+    ///
+    /// No address space for them.
+    pub fn forget_pages(&mut self) -> std::io::Result<()> {
+        if let Some(paged) = &mut self.paged {
+            paged.clear()?;
+        }
+        self.budget = Budget::new(self.budget.limit());
+        Ok(())
     }
 
     /// Runs of physical memory that are in the dump: address and bytes, without overlap. What an ELF file that was cut short
@@ -323,8 +428,8 @@ impl Dump {
         match &self.paged {
             Some(paged) => paged.runs(),
             None => {
-                let length = self.map.len() as u64;
                 let run = |segment: &Segment| {
+                    let length = self.map_of(segment).len() as u64;
                     let there = length.saturating_sub(segment.file);
                     (segment.start, segment.in_file.min(there))
                 };
@@ -333,12 +438,27 @@ impl Dump {
         }
     }
 
+    /// The same, of which those that are neighbours in memory are one, although they may be apart in the file.
+    pub(crate) fn joined_runs(&self) -> Vec<(u64, u64)> {
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for (start, size) in self.runs() {
+            match joined.last_mut() {
+                Some((first, length)) if first.checked_add(*length) == Some(start) => {
+                    *length = length.saturating_add(size);
+                }
+                _ => joined.push((start, size)),
+            }
+        }
+        joined
+    }
+
     /// Physical memory as the dump holds it. The whole range must lie in one segment of an ELF file, or in pages without a
     /// gap.
     ///
     /// # Errors
     ///
-    /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`].
+    /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`],
+    /// [`FaultKind::MemoryLimit`].
     #[inline]
     pub fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         let skip = address.wrapping_sub(self.main.start);
@@ -354,13 +474,13 @@ impl Dump {
     #[cold]
     fn physical_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         if let Some(paged) = &self.paged {
-            return paged.physical(address, length);
+            return paged.physical(address, length, &self.budget);
         }
         let segment = segment_of(&self.segments, address, length)?;
         // Saturation leads past the end of any file.
         let start = segment.file.saturating_add(address - segment.start);
         let start = usize::try_from(start).unwrap_or(usize::MAX);
-        self.map
+        self.map_of(segment)
             .get(start..start.saturating_add(length))
             .ok_or(FaultKind::Truncated)
     }
@@ -373,12 +493,11 @@ impl Dump {
         // As much at a time, and so much more that a banner which begins in it ends in it.
         const STEP: u64 = 1 << 16;
         const LONGEST: u64 = 512;
-        for (start, size) in self.runs() {
+        let mut window = Window::new(self);
+        for (start, size) in self.joined_runs() {
             for skip in (0..size).step_by(STEP as usize) {
                 let length = (STEP + LONGEST).min(size - skip);
-                let Ok(bytes) = self.physical(start + skip, length as usize) else {
-                    continue;
-                };
+                let bytes = window.bytes(start + skip, length as usize);
                 let banner = finder
                     .find_iter(bytes)
                     .find_map(|at| banner(&bytes[at..bytes.len().min(at + LONGEST as usize)]));
@@ -410,14 +529,15 @@ fn banner(text: &[u8]) -> Option<String> {
     looks_like_it.then(|| String::from_utf8_lossy(line).into_owned())
 }
 
-/// The part of the biggest segment that is in the file.
+/// The part of the first file's biggest segment that is in the file.
 fn main_segment(segments: &[Segment], file_size: u64) -> Segment {
     let in_file = |segment: &Segment| Segment {
         in_file: segment.in_file.min(file_size.saturating_sub(segment.file)),
         ..*segment
     };
-    let segments = segments.iter().map(in_file);
+    let segments = segments.iter().filter(|segment| segment.map == 0);
     segments
+        .map(in_file)
         .max_by_key(|segment| segment.in_file)
         .unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bitmap::{Bitmap, Ranks, Survey};
+use super::budget::Budget;
 use super::decompress::Decoder;
 use super::extents::{Piece, find};
 use super::file::File;
@@ -206,8 +207,44 @@ impl Paged {
         }
     }
 
-    /// Physical memory, made on the spot if it wasn't before.
-    pub fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
+    /// Forgets all pages that were made.
+    pub fn clear(&mut self) -> std::io::Result<()> {
+        self.store.clear()
+    }
+
+    /// Copies memory within one page, if it can be read, into zeros. What has to be made for that is not kept.
+    pub fn peek(&self, address: u64, scratch: &mut Scratch, into: &mut [u8]) {
+        if let Some(bytes) = self.store.ready(address, into.len()) {
+            into.copy_from_slice(bytes);
+            return;
+        }
+        let start = address >> self.shift << self.shift;
+        let skip = (address - start) as usize;
+        let mut page = vec![0; 1 << self.shift];
+        let made =
+            match &self.source {
+                Source::Kdump(kdump) => kdump
+                    .check(&self.files[0], address >> self.shift)
+                    .and_then(|()| {
+                        let frame = address >> self.shift;
+                        kdump.fill(&self.files, frame, scratch, &mut page, |_| Ok(()))
+                    }),
+                Source::Flat(flat) => flat
+                    .check(address, into.len())
+                    .and_then(|()| flat.fill(&self.files[0], start, &mut page)),
+            };
+        if let (Ok(()), Some(bytes)) = (made, page.get(skip..skip + into.len())) {
+            into.copy_from_slice(bytes);
+        }
+    }
+
+    /// Physical memory, made on the spot if it wasn't before, as far as there is memory left for it.
+    pub fn physical(
+        &self,
+        address: u64,
+        length: usize,
+        budget: &Budget,
+    ) -> Result<&[u8], FaultKind> {
         if let Source::Flat(flat) = &self.source {
             flat.check(address, length)?;
         }
@@ -231,10 +268,22 @@ impl Paged {
             let at = frame << self.shift;
             self.store.fill(at, |scratch, page| match &self.source {
                 Source::Kdump(kdump) => {
-                    let expect = |write| self.store.expect(at, write);
+                    let expect = |write: bool| {
+                        if write {
+                            budget.take(1 << self.shift)?;
+                        }
+                        // Pages that may never be needed don't count, so none are had in advance where it matters.
+                        if !write || budget.limit().is_none() {
+                            self.store.expect(at, write);
+                        }
+                        Ok(())
+                    };
                     kdump.fill(&self.files, frame, scratch, page, expect)
                 }
-                Source::Flat(flat) => flat.fill(&self.files[0], at, page),
+                Source::Flat(flat) => {
+                    budget.take(1 << self.shift)?;
+                    flat.fill(&self.files[0], at, page)
+                }
             })?;
         }
         self.store
@@ -288,7 +337,7 @@ impl Kdump {
         frame: u64,
         scratch: &mut Scratch,
         page: &mut [u8],
-        expect: impl Fn(bool),
+        expect: impl Fn(bool) -> Result<(), FaultKind>,
     ) -> Result<(), FaultKind> {
         let after = self.parts.partition_point(|part| part.start <= frame);
         let part = after.checked_sub(1).map(|index| &self.parts[index]);
@@ -309,7 +358,7 @@ impl Kdump {
         // A page of zeros is what there is already. One file's place of it may be something else in another.
         let shared = self.parts.len() == 1;
         if shared && descriptor.offset == self.zeros.load(Ordering::Relaxed) {
-            expect(false);
+            expect(false)?;
             return Ok(());
         }
         let size = descriptor.size as usize;
@@ -329,7 +378,7 @@ impl Kdump {
             }
             return Ok(());
         }
-        expect(true);
+        expect(true)?;
         decoder
             .decode(descriptor.flags, input, page)
             .ok_or(FaultKind::Damaged)

@@ -25,6 +25,8 @@ const READY: u8 = 2;
 /// It could not be made, and never will be.
 const DAMAGED: u8 = 3;
 const TRUNCATED: u8 = 4;
+/// There is no memory left that may be used for it.
+const REFUSED: u8 = 5;
 
 /// The pages. `S` is what filling one needs besides, such as a decompressor's tables; there are a few of them.
 pub(super) struct PageStore<S> {
@@ -39,6 +41,13 @@ pub(super) struct PageStore<S> {
 }
 
 impl<S: Default> PageStore<S> {
+    /// Forgets all pages; they are made again when they are needed again.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.reservation = Reservation::new(self.states.len() * (CHUNK << self.shift))?;
+        self.states.fill_with(OnceLock::new);
+        Ok(())
+    }
+
     /// How many pages [`PageStore::new`] asks for at a time.
     pub const CHUNK: u64 = CHUNK as u64;
 
@@ -112,6 +121,7 @@ impl<S: Default> PageStore<S> {
             EMPTY => {}
             READY => return Ok(()),
             TRUNCATED => return Err(FaultKind::Truncated),
+            REFUSED => return Err(FaultKind::MemoryLimit),
             // With the lock in hand, a page that is being filled is one whose filling panicked.
             _ => return Err(FaultKind::Damaged),
         }
@@ -127,6 +137,7 @@ impl<S: Default> PageStore<S> {
         let after = match result {
             Ok(()) => READY,
             Err(FaultKind::Truncated) => TRUNCATED,
+            Err(FaultKind::MemoryLimit) => REFUSED,
             Err(_) => DAMAGED,
         };
         state.store(after, Ordering::Release);
@@ -346,12 +357,13 @@ mod tests {
     #[test]
     fn a_fault_is_kept() {
         let store = PageStore::<()>::new(SHIFT, [true].into_iter()).expect("there is room");
-        for kind in [FaultKind::Damaged, FaultKind::Truncated] {
-            let address = if kind == FaultKind::Damaged {
-                0
-            } else {
-                PAGE as u64
-            };
+        let kinds = [
+            FaultKind::Damaged,
+            FaultKind::Truncated,
+            FaultKind::MemoryLimit,
+        ];
+        for (page, kind) in kinds.into_iter().enumerate() {
+            let address = (page * PAGE) as u64;
             let first = store.fill(address, |(), bytes| {
                 bytes.fill(9);
                 Err(kind)
@@ -360,6 +372,23 @@ mod tests {
             let again = store.fill(address, |(), _| panic!("it was tried before"));
             assert_eq!(again, Err(kind));
             assert_eq!(store.ready(address, 1), None);
+        }
+    }
+
+    /// What is forgotten is zeros again, and is filled again.
+    #[test]
+    fn what_is_cleared_is_made_again() {
+        let mut store = PageStore::<()>::new(SHIFT, [true].into_iter()).expect("there is room");
+        for value in [7, 8] {
+            let fill = store.fill(0, |(), bytes| {
+                assert!(bytes.iter().all(|byte| *byte == 0));
+                bytes.fill(value);
+                Ok(())
+            });
+            assert_eq!(fill, Ok(()));
+            assert_eq!(store.ready(5, 1), Some(&[value][..]));
+            store.clear().expect("there is room");
+            assert_eq!(store.ready(5, 1), None);
         }
     }
 

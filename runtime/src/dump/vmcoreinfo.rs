@@ -7,8 +7,8 @@ pub struct VmcoreInfo {
 }
 
 impl VmcoreInfo {
-    /// Reads the note's text. Lines without `=` are passed over.
-    pub(crate) fn parse(text: &[u8]) -> Self {
+    /// Reads the text that the note has, up to a NUL. Lines without `=` are passed over.
+    pub fn parse(text: &[u8]) -> Self {
         let end = text
             .iter()
             .position(|byte| *byte == 0)

@@ -1,22 +1,28 @@
 //! arm64 (Documentation/arm64/memory.rst): the linear map is at one end of the kernel's half of the address space, the image somewhere
 //! in the rest. The image is read by the page tables: what is behind it is not known, and may be anything.
 
-use super::{Linear, Located, maps, no_kernel, number};
-use crate::dump::{Dump, OpenError};
+use super::{Linear, Located, maps, no_kernel, no_vmcoreinfo, number};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::kernel::KernelInfo;
 use crate::paging::{Format, PageTable};
 
 /// The lowest address at which an image was ever linked: the upper half of the smallest address space (36 bits).
 const LINKED_FROM: u64 = !0 << 52;
 
-pub(super) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
-    let info = dump.vmcoreinfo();
+pub(super) fn locate(
+    dump: &Dump,
+    kernel: &KernelInfo,
+    info: &VmcoreInfo,
+) -> Result<Located, OpenError> {
+    if info.is_empty() {
+        return Err(no_vmcoreinfo(dump, "an arm64"));
+    }
     let needed = |name: &str| {
         number(info, name).ok_or_else(|| {
             no_kernel(
                 dump,
                 format!(
-                    "VMCOREINFO has no NUMBER({name}), which says where an arm64 kernel was loaded; under QEMU, add `-device vmcoreinfo`"
+                    "VMCOREINFO has no NUMBER({name}), which says where an arm64 kernel was loaded"
                 ),
             )
         })

@@ -1,15 +1,21 @@
 //! riscv64 (Documentation/riscv/vm-layout.rst): the direct map begins where VMCOREINFO says, the image is by the page tables.
 
-use super::{Linear, Located, no_kernel, number};
-use crate::dump::{Dump, OpenError};
+use super::{Linear, Located, no_kernel, no_vmcoreinfo, number};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::kernel::KernelInfo;
 use crate::paging::{Format, PageTable};
 
 /// No kernel was ever linked below the direct map of the smallest address space, which is in the upper half.
 const LINKED_FROM: u64 = 1 << 63;
 
-pub(super) fn locate(dump: &Dump, kernel: &KernelInfo) -> Result<Located, OpenError> {
-    let info = dump.vmcoreinfo();
+pub(super) fn locate(
+    dump: &Dump,
+    kernel: &KernelInfo,
+    info: &VmcoreInfo,
+) -> Result<Located, OpenError> {
+    if info.is_empty() {
+        return Err(no_vmcoreinfo(dump, "a riscv64"));
+    }
     let needed = |name: &str| {
         number(info, name).ok_or_else(|| {
             no_kernel(

@@ -5,6 +5,7 @@
 
 mod arm64;
 mod cache;
+mod ppc64;
 mod riscv;
 mod s390;
 mod x86;
@@ -32,6 +33,8 @@ pub(crate) enum Format {
     S390 { table: s390::Top },
     /// RISC-V: Sv39, Sv48 and Sv57 by their levels.
     RiscV { levels: u32 },
+    /// Radix tables of powerpc64: bits of an offset in a page (12 or 16).
+    Radix { page_bits: u32 },
 }
 
 pub(crate) use s390::Top as S390Top;
@@ -48,6 +51,7 @@ impl Format {
                 address_bits,
             } => arm64::levels(page_bits, address_bits),
             Format::S390 { table } => table.levels(),
+            Format::Radix { .. } => ppc64::LEVELS,
         }
     }
 }
@@ -121,6 +125,7 @@ pub(crate) fn mapping(dump: &Dump, table: &PageTable, address: u64) -> Result<Ma
         )),
         Format::S390 { table } => small(s390::translate(dump, root, table, address)),
         Format::RiscV { levels } => small(riscv::translate(dump, root, levels, address)),
+        Format::Radix { .. } => small(ppc64::translate(dump, root, address)),
     };
     found.map_err(|kind| Fault { address, kind })
 }
