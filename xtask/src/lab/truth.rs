@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::guest::{REGIONS, Region, open_region};
+use super::how::How;
 use super::programs;
 
 /// One row of `tasks.json`: a thread as `/proc/PID/task/TID/stat` and `status` show it.
@@ -47,7 +48,7 @@ impl Task {
 }
 
 /// What must not differ between before and after the dump, and what does.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Stability {
     /// By name of what is compared, the differences; every list must be empty.
     pub strict: BTreeMap<String, Vec<String>>,
@@ -75,8 +76,13 @@ impl Stability {
 }
 
 /// Unpacks the recorder's disk into `truth` and `truth-after` and adds the tables that are derived from them.
-pub fn unpack(disk: &Path, folder: &Path) -> Result<()> {
+pub fn unpack(disk: &Path, folder: &Path, how: How) -> Result<()> {
+    let is_there =
+        |region| how.records_again() || matches!(region, Region::Tools | Region::Snapshot);
     for (offset, region) in REGIONS {
+        if !is_there(region) {
+            continue;
+        }
         let into = folder.join(match region {
             Region::Tools | Region::Snapshot => "truth",
             Region::ToolsAfter | Region::SnapshotAfter => "truth-after",
@@ -93,17 +99,33 @@ pub fn unpack(disk: &Path, folder: &Path) -> Result<()> {
     }
     for name in ["truth", "truth-after"] {
         let into = folder.join(name);
+        if !into.is_dir() {
+            continue;
+        }
         write_json(&into.join("tasks.json"), &tasks(&into)?)?;
     }
     Ok(())
 }
 
 /// Lists, for whoever compares a dump with the truth, what can't be the same, and why.
-pub fn write_exceptions(truth: &Path) -> Result<()> {
+pub fn write_exceptions(truth: &Path, how: How) -> Result<()> {
     let tasks = tasks(truth)?;
+    let (state, reason) = match how {
+        How::Stop => (
+            "S",
+            "PID 1 is the recorder: it runs while it reads its own state, and sleeps in read() of /dev/ttyS1 when the machine is stopped",
+        ),
+        How::Panic => (
+            "R",
+            "PID 1 is the recorder: it runs while it reads its own state, and when it writes to /proc/sysrq-trigger",
+        ),
+        How::Live => (
+            "S",
+            "PID 1 is the recorder: it runs while it reads its own state, and sleeps in waitpid() while the analyzers run",
+        ),
+    };
     let mut exceptions = vec![json!({
-        "tid": 1, "field": "state", "truth": "R", "dump": "S",
-        "reason": "PID 1 is the recorder: it runs while it reads its own state, and sleeps in read() of /dev/ttyS1 when the machine is stopped",
+        "tid": 1, "field": "state", "truth": "R", "dump": state, "reason": reason,
     })];
     for task in tasks.iter().filter(|task| task.comm == "lab-spin") {
         exceptions.push(json!({
