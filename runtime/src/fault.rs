@@ -27,6 +27,8 @@ pub enum FaultKind {
     Damaged,
     /// The dump's headers promise it, but the file ends before.
     Truncated,
+    /// The running kernel has that memory, but doesn't let it be read.
+    Unreadable,
     /// More bytes than the machine has.
     TooLarge,
     /// An index or a CPU number beyond what there is.
@@ -59,6 +61,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Excluded => "excluded from the dump",
             FaultKind::Damaged => "the page is damaged in the dump file",
             FaultKind::Truncated => "the dump file is truncated",
+            FaultKind::Unreadable => "the running kernel does not let it be read",
             FaultKind::TooLarge => "more bytes than the machine has",
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",

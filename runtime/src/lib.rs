@@ -21,7 +21,7 @@ mod user;
 pub mod view;
 pub mod walk;
 
-pub use dump::{Dump, OpenError};
+pub use dump::{Dump, KCORE, OpenError};
 pub use fault::{Fault, FaultKind};
 pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{KernelInfo, Words};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// Maps a regular file for reading.
-pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
+/// Maps a regular file for reading; the second error is of one that can be opened and not be mapped.
+pub(crate) fn map(path: &Path) -> io::Result<io::Result<Mmap>> {
     // To open a pipe is to wait for its other end.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -15,7 +15,7 @@ pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
     // SAFETY: the map is read-only and private to this process, and no reference into it is mutable. A file that another
     // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
-    unsafe { Mmap::map(&file) }
+    Ok(unsafe { Mmap::map(&file) })
 }
 
 /// A map of no file, for a dump that is not read through one.

@@ -11,8 +11,9 @@ use serde::Serialize;
 /// Options that every analyzer has.
 #[derive(clap::Args)]
 pub struct Common {
-    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE)
-    #[arg(long, value_name = "DUMP", required = true)]
+    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE). Without one, the running
+    /// kernel is analyzed
+    #[arg(long, value_name = "DUMP", default_value = kstruct::KCORE)]
     pub core: Vec<PathBuf>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -175,6 +176,9 @@ where
     eprintln!("{} things could not be read:", faults.count);
     for fault in faults.kept.iter().take(10) {
         eprintln!("  {}: {}: {}", fault.what, fault.address, fault.why);
+    }
+    if memory.dump().is_live() {
+        eprintln!("  (this kernel is running: what changed while it was read may be among them)");
     }
     if faults.count > 10 {
         eprintln!("  ... (--format json has up to {KEPT})");

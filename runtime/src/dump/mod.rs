@@ -5,6 +5,7 @@ mod decompress;
 mod elf;
 mod extents;
 mod file;
+mod kcore;
 mod kdump;
 mod machines;
 mod paged;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use extents::{Extents, Piece};
 use file::File;
+pub use kcore::KCORE;
 use paged::Paged;
 pub use vmcoreinfo::VmcoreInfo;
 
@@ -26,7 +28,7 @@ use crate::fault::FaultKind;
 #[non_exhaustive]
 pub enum OpenError {
     /// The file can't be opened or mapped.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), kcore::advice(path, error))]
     Io {
         /// The file.
         path: PathBuf,
@@ -130,6 +132,7 @@ pub struct Dump {
     machine: u16,
     vmcoreinfo: VmcoreInfo,
     incomplete: bool,
+    live: bool,
 }
 
 /// A run of physical memory and where it lies in the file.
@@ -220,13 +223,15 @@ impl Dump {
             paged: None,
             machine: 0,
             vmcoreinfo: VmcoreInfo::default(),
+            live: false,
             incomplete: headers.iter().any(|header| header.incomplete),
         };
         if headers.is_empty() {
             let parsed = elf::parse(&files[0]).map_err(error)?;
             (dump.machine, dump.vmcoreinfo) = (parsed.machine, parsed.vmcoreinfo);
             let file = files.swap_remove(0);
-            if file.is_flat() {
+            if file.is_flat() || file.is_live() {
+                dump.live = file.is_live();
                 let paged = Paged::flat(file, FlatSegments::new(parsed.segments));
                 dump.paged = Some(Box::new(paged.map_err(error)?));
             } else {
@@ -306,6 +311,11 @@ impl Dump {
         self.incomplete
     }
 
+    /// Whether it is no dump but the memory of the running kernel ([`KCORE`]): each page is as it was when it was read first.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     /// Runs of physical memory that are in the dump: address and bytes, without overlap. What an ELF file that was cut short
     /// lacks is not in them.
     pub fn runs(&self) -> Vec<(u64, u64)> {
@@ -327,7 +337,8 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`].
+    /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`], and of the running
+    /// kernel [`FaultKind::Unreadable`].
     #[inline]
     pub fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         let skip = address.wrapping_sub(self.main.start);
@@ -426,7 +437,7 @@ fn segment_of(segments: &[Segment], address: u64, length: usize) -> Result<&Segm
     Ok(segment)
 }
 
-/// The segments of an ELF file that can't be mapped.
+/// The segments of an ELF file that can't be mapped, or whose map is not in order.
 struct FlatSegments {
     /// Sorted by address, without overlap.
     segments: Vec<Segment>,

@@ -25,6 +25,7 @@ const READY: u8 = 2;
 /// It could not be made, and never will be.
 const DAMAGED: u8 = 3;
 const TRUNCATED: u8 = 4;
+const UNREADABLE: u8 = 5;
 
 /// The pages. `S` is what filling one needs besides, such as a decompressor's tables; there are a few of them.
 pub(super) struct PageStore<S> {
@@ -112,6 +113,7 @@ impl<S: Default> PageStore<S> {
             EMPTY => {}
             READY => return Ok(()),
             TRUNCATED => return Err(FaultKind::Truncated),
+            UNREADABLE => return Err(FaultKind::Unreadable),
             // With the lock in hand, a page that is being filled is one whose filling panicked.
             _ => return Err(FaultKind::Damaged),
         }
@@ -127,6 +129,7 @@ impl<S: Default> PageStore<S> {
         let after = match result {
             Ok(()) => READY,
             Err(FaultKind::Truncated) => TRUNCATED,
+            Err(FaultKind::Unreadable) => UNREADABLE,
             Err(_) => DAMAGED,
         };
         state.store(after, Ordering::Release);
@@ -346,12 +349,13 @@ mod tests {
     #[test]
     fn a_fault_is_kept() {
         let store = PageStore::<()>::new(SHIFT, [true].into_iter()).expect("there is room");
-        for kind in [FaultKind::Damaged, FaultKind::Truncated] {
-            let address = if kind == FaultKind::Damaged {
-                0
-            } else {
-                PAGE as u64
-            };
+        let kinds = [
+            FaultKind::Damaged,
+            FaultKind::Truncated,
+            FaultKind::Unreadable,
+        ];
+        for (page, kind) in kinds.into_iter().enumerate() {
+            let address = (page * PAGE) as u64;
             let first = store.fill(address, |(), bytes| {
                 bytes.fill(9);
                 Err(kind)
