@@ -396,7 +396,7 @@ fn boot(
     }
     truth::write_exceptions(&folder.join("truth"), how)?;
     let stability = if how.records_again() {
-        truth::compare(folder)?
+        truth::compare(folder, how)?
     } else {
         truth::Stability::default()
     };
