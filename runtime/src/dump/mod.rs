@@ -205,7 +205,8 @@ impl Dump {
         };
         let mut headers = Vec::new();
         for (index, file) in files.iter().enumerate() {
-            if file.starts_with(kdump::SIGNATURE) {
+            // A compressed dump's bitmaps are borrowed from the map.
+            if !file.is_live() && file.starts_with(kdump::SIGNATURE) {
                 headers.push(kdump::parse(file).map_err(|error| in_file(index, error))?);
             } else if files.len() > 1 {
                 let what = "several files were given, and it is no part of a split dump (makedumpfile --split)";
