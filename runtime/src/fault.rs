@@ -29,6 +29,8 @@ pub enum FaultKind {
     Truncated,
     /// It can be read, but not within the memory that may be used ([`Dump::set_memory_limit`](crate::Dump::set_memory_limit)).
     MemoryLimit,
+    /// The running kernel has that memory, but doesn't let it be read.
+    Unreadable,
     /// More bytes than the machine has.
     TooLarge,
     /// An index or a CPU number beyond what there is.
@@ -62,6 +64,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Damaged => "the page is damaged in the dump file",
             FaultKind::Truncated => "the dump file is truncated",
             FaultKind::MemoryLimit => "the memory limit is reached",
+            FaultKind::Unreadable => "the running kernel does not let it be read",
             FaultKind::TooLarge => "more bytes than the machine has",
             FaultKind::OutOfRange => "index out of range",
             FaultKind::Cycle => "the list does not end",

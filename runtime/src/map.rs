@@ -6,8 +6,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// Maps a regular file for reading, which is given back open.
-pub(crate) fn map(path: &Path) -> io::Result<(File, Mmap)> {
+/// Opens a regular file and maps it for reading; the second error is of one that can be opened and not be mapped.
+pub(crate) fn map(path: &Path) -> io::Result<(File, io::Result<Mmap>)> {
     // To open a pipe is to wait for its other end.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -15,7 +15,7 @@ pub(crate) fn map(path: &Path) -> io::Result<(File, Mmap)> {
     let file = File::open(path)?;
     // SAFETY: the map is read-only and private to this process, and no reference into it is mutable. A file that another
     // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
-    let map = unsafe { Mmap::map(&file) }?;
+    let map = unsafe { Mmap::map(&file) };
     Ok((file, map))
 }
 

@@ -179,6 +179,19 @@ pub fn analyze(analyzer: &str, core: &Path, options: &[&str]) -> serde_json::Val
     report
 }
 
+/// The folders of the lab's machines that became one of these: `stop`, `panic`, `live`.
+pub fn lab_machines(how: &[&str]) -> Vec<PathBuf> {
+    let list =
+        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
+    let became = |folder: &PathBuf| {
+        let lab = read_json(&folder.join("lab.json"));
+        how.contains(&lab["how"].as_str().unwrap_or("stop"))
+    };
+    let mut machines: Vec<PathBuf> = list.split(':').map(PathBuf::from).collect();
+    machines.retain(became);
+    machines
+}
+
 /// The elements of a JSON array; fails if it is none.
 pub fn array(value: &serde_json::Value) -> &Vec<serde_json::Value> {
     value

@@ -369,10 +369,9 @@ fn compare_kernel(folder: &Path) -> Vec<String> {
 #[cfg(feature = "lab")]
 #[test]
 fn analyzers_from_btf_and_a_dump_say_what_those_from_dwarf_say() {
-    let machines =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
+    let machines = tests::lab_machines(&["stop"]);
     // What BTF knows of addresses comes from VMCOREINFO's kallsyms symbols, which are there since 6.0.
-    let folder = machines.split(':').next_back().expect("a machine");
+    let folder = machines.last().expect("a machine");
     let lab = tests::read_json(&Path::new(folder).join("lab.json"));
     let lab_root = Path::new(folder).join("../..");
     let package = lab_root

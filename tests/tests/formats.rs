@@ -1,96 +1,180 @@
-//! One dump of a real kernel in every format that makedumpfile writes: the analyzers must print the same, byte for byte.
+//! Dumps of one moment of a real kernel in every format, by whoever writes it: the analyzers must print the same, byte for byte.
 //!
-//! `cargo xtask test --lab` runs it. makedumpfile converts; what this Debian's is not built to write (zstd, snappy), and
-//! files that are split evenly, are made here from what it wrote.
+//! `cargo xtask test --lab` runs it. The kernel panicked: its crash kernel copied /proc/vmcore, then QEMU dumped the same memory in its own
+//! formats, and makedumpfile converts the copy here. What this Debian's is not built to write (zstd, snappy), and files that
+//! are split evenly, are made from what it wrote. A file is gone once it was compared.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use kstruct::{Dump, FaultKind};
-use tests::{read_json, root, run_soon, shown, text, xtask};
+use tests::{array, lab_machines, read_json, root, run_soon, shown, text, xtask};
 
 const ZLIB: u32 = 1;
 const SNAPPY: u32 = 4;
 const ZSTD: u32 = 0x20;
 const BLOCK: usize = 4096;
 
-/// A machine of the lab with its dump in many formats, made once.
-struct Formats {
+/// A kernel that panicked, with the analyzers for it.
+struct Crash {
     release: String,
+    machine: PathBuf,
     vmcore: PathBuf,
+    /// Where dumps are made.
     folder: PathBuf,
 }
 
-static FORMATS: LazyLock<Formats> = LazyLock::new(|| {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    let machine = Path::new(list.split(':').next_back().expect("there is one"));
-    let release = text(&read_json(&machine.join("lab.json"))["release"]);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("formats-{release}"));
-    fs::create_dir_all(&folder).expect("it can be made");
-    let formats = Formats {
-        release,
-        vmcore: machine.join("vmcore"),
-        folder,
+/// The oldest and the newest of the lab.
+static CRASHES: LazyLock<[Crash; 2]> = LazyLock::new(|| {
+    let mut machines = lab_machines(&["panic"]);
+    machines.sort_by_key(|machine| read_json(&machine.join("lab.json"))["levels"].as_u64());
+    let [older, .., newer] = &machines[..] else {
+        panic!("there are two kernels that panicked, not {machines:?}");
     };
-    formats.convert();
-    let output = xtask(&["build", "--kernel", &formats.release, "ps", "netdev"]);
-    assert!(output.status.success(), "{}", shown(&output));
-    formats
+    [older, newer].map(|machine| Crash::new(machine))
 });
 
-impl Formats {
+/// How a dump comes to be.
+enum Origin {
+    /// QEMU wrote it.
+    Qemu(&'static str),
+    /// makedumpfile writes it, of /proc/vmcore, with these options.
+    Makedumpfile(&'static [&'static str]),
+    /// The same into a pipe.
+    Flattened(&'static [&'static str]),
+    /// makedumpfile -R puts a flattened file of QEMU in order.
+    Rearranged(&'static str),
+    /// makedumpfile --split, into so many files.
+    Split(usize),
+    /// Made of makedumpfile's file with zlib.
+    Recompressed(u32),
+    /// The same, in three parts.
+    Parts,
+}
+use Origin::{Flattened, Makedumpfile, Parts, Qemu, Rearranged, Recompressed, Split};
+
+const COMPRESSED: (&str, Origin) = ("zlib", Makedumpfile(&["-c", "-d0"]));
+
+/// What leaves nothing out.
+const WHOLE: [(&str, Origin); 15] = [
+    ("qemu-elf", Qemu("qemu-elf")),
+    ("qemu-elf-paging", Qemu("qemu-elf-paging")),
+    ("qemu-kdump-zlib", Qemu("qemu-kdump-zlib")),
+    ("qemu-rearranged", Rearranged("qemu-kdump-zlib")),
+    COMPRESSED,
+    ("lzo", Makedumpfile(&["-l", "-d0"])),
+    ("raw", Makedumpfile(&["-d0"])),
+    ("elf-0", Makedumpfile(&["-E", "-d0"])),
+    ("flat-zlib", Flattened(&["-F", "-c", "-d0"])),
+    ("flat-raw", Flattened(&["-F", "-d0"])),
+    ("flat-elf", Flattened(&["-F", "-E", "-d0"])),
+    ("split", Split(3)),
+    ("zstd", Recompressed(ZSTD)),
+    ("snappy", Recompressed(SNAPPY)),
+    ("parts", Parts),
+];
+
+/// What leaves out pages of zeros, of the cache, of processes, and those that are free.
+const FILTERED: [(&str, Origin); 4] = [
+    ("zlib-31", Makedumpfile(&["-c", "-d31"])),
+    ("lzo-31", Makedumpfile(&["-l", "-d31"])),
+    ("elf-31", Makedumpfile(&["-E", "-d31"])),
+    ("flat-31", Flattened(&["-F", "-c", "-d31"])),
+];
+
+impl Crash {
+    fn new(machine: &Path) -> Self {
+        let release = text(&read_json(&machine.join("lab.json"))["release"]);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("formats-{release}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("it can be made");
+        let output = xtask(&["build", "--kernel", &release, "ps", "netdev"]);
+        assert!(output.status.success(), "{}", shown(&output));
+        let crash = Crash {
+            release,
+            machine: machine.into(),
+            vmcore: machine.join("vmcore"),
+            folder,
+        };
+        // What others are made of, or damaged.
+        for (name, origin) in [&COMPRESSED, &FILTERED[0], &("parts", Parts)] {
+            crash.make(name, origin);
+        }
+        crash
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn convert(&self) {
-        let standard = self.path("standard.elf");
-        standard_layout(&self.vmcore, &standard);
-        for (name, options) in [
-            ("zlib", &["-c", "-d0"][..]),
-            ("lzo", &["-l", "-d0"]),
-            ("raw", &["-d0"]),
-            ("zlib-31", &["-c", "-d31"]),
-            ("elf-0", &["-E", "-d0"]),
-            ("elf-31", &["-E", "-d31"]),
-        ] {
-            let target = self.path(name);
-            let _ = fs::remove_file(&target);
-            let output = Command::new("makedumpfile")
-                .args(options)
-                .args([&standard, &target])
-                .output()
-                .expect("makedumpfile runs");
+    /// Makes a dump; says which files it is.
+    fn make(&self, name: &str, origin: &Origin) -> Vec<PathBuf> {
+        let target = self.path(name);
+        let run = |command: &mut Command| {
+            let output = command.output().expect("makedumpfile runs");
             assert!(output.status.success(), "{name}: {}", shown(&output));
+        };
+        let mut makedumpfile = Command::new("makedumpfile");
+        match origin {
+            Qemu(file) => return vec![self.machine.join(file)],
+            Makedumpfile(_) if target.is_file() => {}
+            Makedumpfile(options) => run(makedumpfile.args(*options).args([&self.vmcore, &target])),
+            Flattened(options) => {
+                let pipe = fs::File::create(&target).expect("it can be made");
+                let status = makedumpfile
+                    .args(*options)
+                    .arg(&self.vmcore)
+                    .stdout(pipe)
+                    .stderr(Stdio::null())
+                    .status();
+                assert!(status.expect("makedumpfile runs").success(), "{name}");
+            }
+            Rearranged(file) => {
+                let pipe = fs::File::open(self.machine.join(file)).expect("QEMU wrote it");
+                run(makedumpfile.arg("-R").arg(&target).stdin(pipe));
+            }
+            Split(count) => {
+                let parts: Vec<_> = (0..*count)
+                    .map(|part| self.path(&format!("{name}-{part}")))
+                    .collect();
+                run(makedumpfile
+                    .args(["--split", "-c", "-d0"])
+                    .arg(&self.vmcore)
+                    .args(&parts));
+                return parts;
+            }
+            Recompressed(flag) => {
+                let zlib = Kdump::read(&self.path("zlib"));
+                zlib.write(*flag, 0..zlib.frames, None, &target);
+            }
+            Parts => {
+                let parts = ["part-2", "part-0", "part-1"].map(|part| self.path(part));
+                if !parts[0].is_file() {
+                    let zlib = Kdump::read(&self.path("zlib"));
+                    let cuts = [0, zlib.frames / 9 + 1, zlib.frames / 5, zlib.frames];
+                    for part in 0..3 {
+                        let range = cuts[part]..cuts[part + 1];
+                        let target = self.path(&format!("part-{part}"));
+                        zlib.write(ZLIB, range.clone(), Some(range), &target);
+                    }
+                }
+                return parts.into();
+            }
         }
-        for (name, options) in [
-            ("flat-zlib", &["-F", "-c", "-d0"][..]),
-            ("flat-elf", &["-F", "-E", "-d0"]),
-        ] {
-            let target = fs::File::create(self.path(name)).expect("it can be made");
-            let status = Command::new("makedumpfile")
-                .args(options)
-                .arg(&standard)
-                .stdout(target)
-                .stderr(Stdio::null())
-                .status()
-                .expect("makedumpfile runs");
-            assert!(status.success(), "{name}");
-        }
-        let zlib = Kdump::read(&self.path("zlib"));
-        zlib.write(ZSTD, 0..zlib.frames, None, &self.path("zstd"));
-        zlib.write(SNAPPY, 0..zlib.frames, None, &self.path("snappy"));
-        let cuts = [0, zlib.frames / 9 + 1, zlib.frames / 5, zlib.frames];
-        for part in 0..3 {
-            let range = cuts[part]..cuts[part + 1];
-            let target = self.path(&format!("part-{part}"));
-            zlib.write(ZLIB, range.clone(), Some(range), &target);
+        vec![target]
+    }
+
+    /// Removes a dump that no other test needs.
+    fn remove(&self, name: &str, files: &[PathBuf]) {
+        if ![COMPRESSED.0, FILTERED[0].0, "parts"].contains(&name) {
+            for file in files.iter().filter(|file| file.starts_with(&self.folder)) {
+                fs::remove_file(file).expect("it was made here");
+            }
         }
     }
 
@@ -107,69 +191,152 @@ impl Formats {
         args.extend(options);
         run_soon(&program, &args, Duration::from_secs(60))
     }
+
+    /// What the analyzers say of /proc/vmcore.
+    fn expected(&self) -> Vec<Vec<u8>> {
+        let report = |(analyzer, options): &(&str, &[&str])| {
+            let output = self.run(analyzer, std::slice::from_ref(&self.vmcore), options);
+            assert!(output.status.success(), "{}", shown(&output));
+            assert!(output.stdout.len() > 5000, "{}", shown(&output));
+            output.stdout
+        };
+        REPORTS.iter().map(report).collect()
+    }
 }
 
-const REPORTS: [(&str, &[&str]); 4] = [
+const REPORTS: [(&str, &[&str]); 5] = [
     ("ps", &["-T"]),
     ("ps", &["-T", "--format", "json"]),
+    ("ps", &["--args", "--format", "json"]),
     ("netdev", &[]),
     ("netdev", &["--format", "json"]),
 ];
 
 #[test]
-fn every_format_prints_the_same() {
-    let formats = &*FORMATS;
-    let expected: Vec<Vec<u8>> = REPORTS
-        .iter()
-        .map(|(analyzer, options)| {
-            let output = formats.run(analyzer, std::slice::from_ref(&formats.vmcore), options);
-            assert!(output.status.success(), "{}", shown(&output));
-            assert!(output.stdout.len() > 5000, "{}", shown(&output));
-            output.stdout
-        })
-        .collect();
-    let one = |name: &str| vec![formats.path(name)];
-    let mut cases: Vec<(&str, Vec<PathBuf>)> = [
-        "standard.elf",
-        "elf-0",
-        "elf-31",
-        "zlib",
-        "lzo",
-        "raw",
-        "zstd",
-        "snappy",
-        "flat-zlib",
-        "flat-elf",
-    ]
-    .map(|name| (name, one(name)))
-    .into();
-    let parts = ["part-2", "part-0", "part-1"].map(|name| formats.path(name));
-    cases.push(("split", parts.into()));
-    for (name, files) in &cases {
+fn every_format_of_the_older_kernel_prints_the_same() {
+    every_format_prints_the_same(&CRASHES[0]);
+}
+
+#[test]
+fn every_format_of_the_newer_kernel_prints_the_same() {
+    every_format_prints_the_same(&CRASHES[1]);
+}
+
+fn every_format_prints_the_same(crash: &Crash) {
+    let expected = crash.expected();
+    for (name, origin) in &WHOLE {
+        let files = crash.make(name, origin);
         for ((analyzer, options), expected) in REPORTS.iter().zip(&expected) {
-            let output = formats.run(analyzer, files, options);
+            let output = crash.run(analyzer, &files, options);
             assert!(output.status.success(), "{name}: {}", shown(&output));
             assert!(
                 output.stdout == *expected,
                 "{name}: {analyzer} {options:?} differs"
             );
         }
+        crash.remove(name, &files);
     }
-    println!("{} formats, {} reports each", cases.len(), REPORTS.len());
+    println!(
+        "{}: {} formats and /proc/vmcore, {} reports each",
+        crash.release,
+        WHOLE.len(),
+        REPORTS.len()
+    );
 }
 
-/// makedumpfile leaves out pages that 6.12 needs: every difference must come with the word that a page was left out.
+/// What a filter left out may be missing, and nothing else: each report says what, and the rest of it is the same. For 6.12,
+/// which is newer than this makedumpfile, that is more than it meant to leave out.
 #[test]
 fn what_was_left_out_is_reported_as_that() {
-    let formats = &*FORMATS;
-    let whole = Dump::open(&formats.vmcore).expect("it opens");
-    let filtered = Dump::open(&formats.path("zlib-31")).expect("it opens");
-    let (mut same, mut excluded) = (0, 0);
-    for (start, size) in Dump::open(&formats.path("zlib")).expect("it opens").runs() {
+    for crash in &*CRASHES {
+        let expected = crash.expected();
+        for (name, origin) in &FILTERED {
+            let files = crash.make(name, origin);
+            let (mut same, mut faults) = (0, 0);
+            for ((analyzer, options), expected) in REPORTS.iter().zip(&expected) {
+                let output = crash.run(analyzer, &files, options);
+                if output.status.success() {
+                    assert!(output.stdout == *expected, "{name}: {analyzer} {options:?}");
+                    same += 1;
+                    continue;
+                }
+                assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+                let errors = String::from_utf8_lossy(&output.stderr);
+                let mut lines = errors.lines();
+                let first = lines.next().unwrap_or_default();
+                assert!(first.ends_with("could not be read:"), "{errors}");
+                for line in lines.filter(|line| !line.starts_with("  ... (")) {
+                    assert!(line.ends_with("excluded from the dump"), "{line}");
+                    faults += 1;
+                }
+            }
+            assert!(same == REPORTS.len() || faults > 0);
+            println!(
+                "{} {name}: {same} of {} reports are the same, the others say what is excluded",
+                crash.release,
+                REPORTS.len()
+            );
+            crash.remove(name, &files);
+        }
+    }
+}
+
+/// The older kernel is one that makedumpfile knows: nothing that the analyzers read of the kernel itself is left out, and of
+/// processes' memory what is left out is named.
+#[test]
+fn of_a_kernel_that_makedumpfile_knows_only_user_pages_are_missed() {
+    let crash = &CRASHES[0];
+    let filtered = [crash.path(FILTERED[0].0)];
+    for ((analyzer, options), expected) in REPORTS.iter().zip(crash.expected()) {
+        let output = crash.run(analyzer, &filtered, options);
+        if !options.contains(&"--args") {
+            assert!(output.status.success(), "{}", shown(&output));
+            assert!(output.stdout == expected, "{analyzer} {options:?} differs");
+            continue;
+        }
+        let json = |bytes: &[u8]| -> serde_json::Value {
+            serde_json::from_slice(bytes).expect("the analyzer prints JSON")
+        };
+        let (mut found, mut whole) = (json(&output.stdout), json(&expected));
+        let faults = array(&found["faults"]).len();
+        assert!(faults > 20, "{}", found["faults"]);
+        for fault in array(&found["faults"]) {
+            assert_eq!(fault["why"], "excluded from the dump");
+        }
+        // Without arguments and faults they are the same.
+        for report in [&mut found, &mut whole] {
+            for name in ["faults", "fault_count"] {
+                report[name].take();
+            }
+            for task in report["tasks"].as_array_mut().expect("tasks") {
+                task["args"].take();
+            }
+        }
+        assert_eq!(found, whole);
+    }
+}
+
+/// Page by page, against /proc/vmcore: what a filtered dump has is the same, and the rest is excluded.
+#[test]
+fn every_page_is_the_same_or_excluded() {
+    let crash = &CRASHES[1];
+    let open = |path: &Path| Dump::open(path).expect("it opens");
+    let (whole, filtered) = (open(&crash.vmcore), open(&crash.path(FILTERED[0].0)));
+    let unfiltered = open(&crash.path(COMPRESSED.0));
+    let qemu = open(&crash.machine.join("qemu-kdump-zlib"));
+    let (mut same, mut excluded, mut moved) = (0, 0, 0);
+    for (start, size) in whole.runs() {
         for address in (start..start + size).step_by(BLOCK) {
+            let page = whole.physical(address, BLOCK).expect("it is in its runs");
+            assert_eq!(
+                unfiltered.physical(address, BLOCK),
+                Ok(page),
+                "{address:#x}"
+            );
+            moved += usize::from(qemu.physical(address, BLOCK) != Ok(page));
             match filtered.physical(address, BLOCK) {
-                Ok(page) => {
-                    assert_eq!(whole.physical(address, BLOCK), Ok(page), "{address:#x}");
+                Ok(found) => {
+                    assert_eq!(found, page, "{address:#x}");
                     same += 1;
                 }
                 Err(kind) => {
@@ -180,20 +347,16 @@ fn what_was_left_out_is_reported_as_that() {
         }
     }
     assert!(same > 1000 && excluded > 1000, "{same}, {excluded}");
-    println!("{same} pages are the same, {excluded} are excluded");
-    let output = formats.run("ps", &[formats.path("zlib-31")], &["--format", "json"]);
-    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let faults = report["faults"].as_array().expect("faults");
-    assert!(!faults.is_empty());
-    for fault in faults {
-        assert_eq!(fault["why"], "excluded from the dump");
-    }
+    println!(
+        "{same} pages are the same, {excluded} are excluded; QEMU saw {moved} others a moment later"
+    );
+    // The crash kernel has not touched the memory of the one that panicked.
+    assert_eq!(moved, 0);
 }
 
 #[test]
 fn a_missing_part_is_named() {
-    let formats = &*FORMATS;
+    let formats = &CRASHES[1];
     let part = |number: u32| formats.path(&format!("part-{number}"));
     let cases: [(&[PathBuf], &str); 4] = [
         (&[part(0), part(2)], "a part of this dump is missing"),
@@ -218,7 +381,7 @@ fn a_missing_part_is_named() {
 /// 300 files with some bytes changed: whatever they say, there is an answer soon, and a page that can't be read is a fault.
 #[test]
 fn damaged_dumps_give_faults() {
-    let formats = &*FORMATS;
+    let formats = &CRASHES[1];
     let good = fs::read(formats.path("zlib-31")).expect("it can be read");
     let kdump = Kdump::read(&formats.path("zlib-31"));
     let (bitmaps, descriptors) = (kdump.bitmaps, kdump.descriptors);
@@ -298,39 +461,6 @@ fn damaged_dumps_give_faults() {
     );
     assert!(counts["hit"] > 30, "{counts:?}");
     assert!(begin.elapsed() < Duration::from_secs(300));
-}
-
-/// Rewrites QEMU's ELF file, whose program headers follow a section header, as makedumpfile wants it.
-fn standard_layout(from: &Path, to: &Path) {
-    let source = fs::read(from).expect("the lab has it");
-    let uint = |at: usize, size: usize| {
-        let mut bytes = [0; 8];
-        bytes[..size].copy_from_slice(&source[at..at + size]);
-        u64::from_le_bytes(bytes) as usize
-    };
-    let (table, count) = (uint(32, 8), uint(56, 2));
-    let mut head = source[..64].to_vec();
-    head[32..40].copy_from_slice(&64_u64.to_le_bytes());
-    head[40..48].fill(0);
-    head[52..64].fill(0);
-    for (at, value) in [(52, 64), (54, 56), (56, count as u16)] {
-        head[at..at + 2].copy_from_slice(&value.to_le_bytes());
-    }
-    let mut data = Vec::new();
-    let start = (64 + 56 * count).next_multiple_of(BLOCK);
-    for index in 0..count {
-        let at = table + 56 * index;
-        let (offset, size) = (uint(at + 8, 8), uint(at + 32, 8));
-        let mut program = source[at..at + 56].to_vec();
-        program[8..16].copy_from_slice(&((start + data.len()) as u64).to_le_bytes());
-        head.extend(program);
-        data.extend(&source[offset..offset + size]);
-        data.resize(data.len().next_multiple_of(BLOCK), 0);
-    }
-    head.resize(start, 0);
-    let mut out = fs::File::create(to).expect("it can be made");
-    out.write_all(&head).expect("there is room");
-    out.write_all(&data).expect("there is room");
 }
 
 /// A compressed dump of x86_64, read by this test's own means.

@@ -11,11 +11,14 @@ use kstruct_codegen::image::Image;
 use kstruct_oracle::btf;
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
-use tests::{analyze, array, read_json, text};
+use tests::{analyze, array, lab_machines, read_json, text};
 
 /// One machine of the lab.
 struct Machine {
     release: String,
+    folder: PathBuf,
+    /// What became of it: `stop`, `panic` or `live`.
+    how: String,
     /// Its kind: `amd64`, `i386-pae`, `arm64`.
     kind: String,
     levels: u64,
@@ -27,16 +30,21 @@ struct Machine {
     truth_after: PathBuf,
 }
 
+/// All of them. What is compared is the same whether a machine was stopped and dumped by QEMU, panicked and was dumped by its crash
+/// kernel, or ran the analyzers on itself.
 fn machines() -> Vec<Machine> {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    let machines: Vec<Machine> = list
-        .split(':')
+    machines_that(&["stop", "panic", "live"])
+}
+
+fn machines_that(how: &[&str]) -> Vec<Machine> {
+    let machines: Vec<Machine> = lab_machines(how)
+        .iter()
         .map(|folder| {
-            let folder = Path::new(folder);
             let lab = read_json(&folder.join("lab.json"));
             Machine {
                 release: text(&lab["release"]),
+                folder: folder.clone(),
+                how: lab["how"].as_str().unwrap_or("stop").to_owned(),
                 kind: lab["machine"].as_str().unwrap_or("amd64").to_owned(),
                 levels: lab["levels"].as_u64().expect("levels"),
                 vmcore: folder.join("vmcore"),
@@ -59,7 +67,7 @@ fn read(path: PathBuf) -> String {
 /// `cargo xtask test --kernels` does the same for kernels that are not booted.
 #[test]
 fn every_layout_is_as_the_kernels_own_btf_says() {
-    for machine in machines() {
+    for machine in machines_that(&["stop"]) {
         if !read(machine.config.clone()).contains("CONFIG_DEBUG_INFO_BTF=y") {
             println!("{}: it has no BTF of its own", machine.release);
             continue;
@@ -107,7 +115,7 @@ fn row<const N: usize>(columns: [(&'static str, String); N]) -> Row {
 fn the_machines_are_of_both_paging_levels_and_moved() {
     let mut levels = Vec::new();
     for machine in machines() {
-        let report = analyze("ps", &machine.vmcore, &[]);
+        let report = machine.report("ps", &[]);
         assert_eq!(
             report["kernel"]["paging_levels"], machine.levels,
             "{}",
@@ -129,14 +137,94 @@ fn the_machines_are_of_both_paging_levels_and_moved() {
         }
         println!(
             "{} with {} levels, moved by {}",
-            machine.release, machine.levels, report["kernel"]["kaslr_offset"]
+            machine.name(),
+            machine.levels,
+            report["kernel"]["kaslr_offset"]
         );
     }
     levels.sort();
+    levels.dedup();
     assert!(levels.is_empty() || levels == [4, 5], "{levels:?}");
 }
 
 impl Machine {
+    /// For messages.
+    fn name(&self) -> String {
+        format!("{} ({})", self.release, self.how)
+    }
+
+    /// What an analyzer says of it, by its dump or on the machine itself. Fails if it could not read everything.
+    fn report(&self, analyzer: &str, options: &[&str]) -> Value {
+        if self.how != "live" {
+            return analyze(analyzer, &self.vmcore, options);
+        }
+        let mut report = self.said(match (analyzer, options) {
+            ("ps", ["--args"]) => "ps-args",
+            ("ps", [] | ["-T"]) => "ps",
+            ("netdev", []) => "netdev",
+            _ => panic!("the guest does not run {analyzer} {options:?}"),
+        });
+        assert_eq!(report["fault_count"], 0, "{}", report["faults"]);
+        if analyzer == "ps" {
+            self.remove_ps_itself(&mut report);
+        }
+        report
+    }
+
+    /// JSON of an analyzer that ran on the machine, and could read everything.
+    fn said(&self, name: &str) -> Value {
+        let file = |kind| self.folder.join(format!("truth-after/live/{name}.{kind}"));
+        let (status, errors) = (read(file("status")), read(file("err")));
+        assert_eq!((&*status, &*errors), ("0\n", ""), "{}: {name}", self.name());
+        read_json(&file("out"))
+    }
+
+    /// The recorder forks to run the analyzers (`exceptions.json`): its memory lies between the two recordings.
+    fn allow_the_recorder_to_grow(
+        &self,
+        found: &BTreeMap<i64, Row>,
+        truth: &mut BTreeMap<i64, Row>,
+    ) {
+        let after = read_json(&self.truth_after.join("tasks.json"));
+        let after = array(&after)
+            .iter()
+            .find(|task| task["tid"] == 1)
+            .expect("the recorder");
+        let after = BTreeMap::from([(1, row([("rss", text(&after["vm_rss_kb"]))]))]);
+        let recorder = truth.remove_entry(&1).expect("the recorder");
+        let mut recorder = BTreeMap::from([recorder]);
+        allow_between(found, &mut recorder, &after);
+        truth.append(&mut recorder);
+    }
+
+    /// `ps` sees itself, which ran, and the shell that started it for the recorder; no recording has them.
+    fn remove_ps_itself(&self, report: &mut Value) {
+        let recorded = array(&read_json(&self.truth.join("tasks.json")))
+            .iter()
+            .map(|task| task["tid"].as_i64())
+            .collect::<Vec<_>>();
+        let tasks = report["tasks"].as_array_mut().expect("tasks");
+        let mut new = Vec::new();
+        tasks.retain(|task| {
+            let pid = task["pid"].as_i64();
+            let known = pid == Some(0) || recorded.contains(&pid);
+            if !known {
+                new.push(task.clone());
+            }
+            known
+        });
+        let [shell, ps] = &new[..] else {
+            panic!("{}: not the shell and ps alone: {new:?}", self.name());
+        };
+        for (task, name, parent) in [
+            (shell, "busybox", &Value::from(1)),
+            (ps, "ps", &shell["pid"]),
+        ] {
+            assert_eq!((&task["name"], &task["ppid"]), (&name.into(), parent));
+        }
+        assert_eq!(ps["state"], "R", "{}", self.name());
+    }
+
     /// On machines that are emulated at length, counters of queues move on after the dump: see [`allow_between`]. On amd64 there is one
     /// truth. Says how many counters moved.
     fn allow_between<K: Ord>(
@@ -192,7 +280,7 @@ const WORKER: u64 = 0x20;
 #[test]
 fn ps_equals_the_guests_process_list() {
     for machine in machines() {
-        let report = analyze("ps", &machine.vmcore, &["-T"]);
+        let report = machine.report("ps", &["-T"]);
         let truth = read_json(&machine.truth.join("tasks.json"));
         let exceptions = read_json(&machine.truth.join("exceptions.json"));
         // The recorder runs while it reads its own state, and sleeps when the machine is stopped.
@@ -243,7 +331,7 @@ fn ps_equals_the_guests_process_list() {
         }
         let cpus = read(machine.truth.join("net/root/softnet_stat"));
         assert_eq!(idle, cpus.lines().count(), "one idle task a CPU");
-        let truth = array(&truth)
+        let mut truth: BTreeMap<i64, Row> = array(&truth)
             .iter()
             .map(|task| {
                 let tid = task["tid"].as_i64().expect("tid");
@@ -265,9 +353,12 @@ fn ps_equals_the_guests_process_list() {
                 (tid, columns)
             })
             .collect();
+        if machine.how == "live" {
+            machine.allow_the_recorder_to_grow(&found, &mut truth);
+        }
         let mut comparison = Comparison::default();
         comparison.tables("task", &found, &truth);
-        comparison.finish(&format!("{}: ps and /proc/*/task/*", machine.release));
+        comparison.finish(&format!("{}: ps and /proc/*/task/*", machine.name()));
     }
 }
 
@@ -367,7 +458,7 @@ fn netdev_equals_proc_net_dev() {
         "tx compressed",
     ];
     for machine in machines() {
-        let report = analyze("netdev", &machine.vmcore, &[]);
+        let report = machine.report("netdev", &[]);
         let found = interfaces(&machine, &report)
             .into_iter()
             .map(|(key, interface)| {
@@ -391,7 +482,7 @@ fn netdev_equals_proc_net_dev() {
         }
         let mut comparison = Comparison::default();
         comparison.tables("interface", &found, &truth);
-        comparison.finish(&format!("{}: netdev and /proc/net/dev", machine.release));
+        comparison.finish(&format!("{}: netdev and /proc/net/dev", machine.name()));
     }
 }
 
@@ -415,7 +506,7 @@ fn ip_flags(flags: &Value) -> Vec<String> {
 fn netdev_equals_ip_addr() {
     let optional = |value: &Value, name: &str| value.get(name).map_or_else(String::new, text);
     for machine in machines() {
-        let report = analyze("netdev", &machine.vmcore, &[]);
+        let report = machine.report("netdev", &[]);
         let found = interfaces(&machine, &report)
             .into_iter()
             .map(|(key, interface)| {
@@ -522,7 +613,7 @@ fn netdev_equals_ip_addr() {
         }
         let mut comparison = Comparison::default();
         comparison.tables("interface", &found, &truth);
-        comparison.finish(&format!("{}: netdev and ip addr", machine.release));
+        comparison.finish(&format!("{}: netdev and ip addr", machine.name()));
     }
 }
 
@@ -567,7 +658,7 @@ fn qdiscs(folder: &Path) -> BTreeMap<(&'static str, String, usize), Row> {
 #[test]
 fn netdev_equals_tc_qdisc() {
     for machine in machines() {
-        let report = analyze("netdev", &machine.vmcore, &[]);
+        let report = machine.report("netdev", &[]);
         let mut found = BTreeMap::new();
         for ((namespace, name), interface) in interfaces(&machine, &report) {
             for (index, qdisc) in array(&interface["qdiscs"]).iter().enumerate() {
@@ -587,7 +678,7 @@ fn netdev_equals_tc_qdisc() {
         println!("{}: {moved} counters of queues moved on", machine.release);
         let mut comparison = Comparison::default();
         comparison.tables("qdisc", &found, &truth);
-        comparison.finish(&format!("{}: netdev and tc -s qdisc", machine.release));
+        comparison.finish(&format!("{}: netdev and tc -s qdisc", machine.name()));
     }
 }
 
@@ -627,7 +718,7 @@ fn softnet(folder: &Path) -> BTreeMap<u64, Row> {
 #[test]
 fn netdev_equals_softnet_stat() {
     for machine in machines() {
-        let report = analyze("netdev", &machine.vmcore, &[]);
+        let report = machine.report("netdev", &[]);
         let number = |value: &Value| value.as_u64().expect("a number");
         let found = array(&report["softnet"])
             .iter()
@@ -653,7 +744,7 @@ fn netdev_equals_softnet_stat() {
         comparison.tables("CPU", &found, &truth);
         comparison.finish(&format!(
             "{}: netdev and /proc/net/softnet_stat",
-            machine.release
+            machine.name()
         ));
     }
 }
@@ -661,7 +752,7 @@ fn netdev_equals_softnet_stat() {
 #[test]
 fn ps_args_equal_proc_cmdline() {
     for machine in machines() {
-        let report = analyze("ps", &machine.vmcore, &["--args"]);
+        let report = machine.report("ps", &["--args"]);
         let mut found = BTreeMap::new();
         for task in array(&report["tasks"]) {
             let pid = task["pid"].as_i64().expect("pid");
@@ -692,7 +783,7 @@ fn ps_args_equal_proc_cmdline() {
         assert!(of_users.count() > 20, "{}", machine.release);
         let mut comparison = Comparison::default();
         comparison.tables("process", &found, &truth);
-        comparison.finish(&format!("{}: ps --args and cmdline", machine.release));
+        comparison.finish(&format!("{}: ps --args and cmdline", machine.name()));
     }
 }
 
@@ -721,7 +812,7 @@ fn without_vmcoreinfo(vmcore: &Path) -> tempfile::NamedTempFile {
 
 #[test]
 fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
-    for machine in machines() {
+    for machine in machines_that(&["stop", "panic"]) {
         if machine.kind == "s390x" {
             println!("{}: QEMU has no such note of it", machine.release);
             continue; // it is always found by its banner
@@ -738,5 +829,31 @@ fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
         assert_eq!(with, without, "{}", machine.release);
         assert!(array(&with["tasks"]).len() > 50);
         println!("{}: found by its banner", machine.release);
+    }
+}
+
+#[test]
+fn a_live_kernel_is_read_by_root_only_and_asked_for_by_no_name() {
+    for machine in machines_that(&["live"]) {
+        let live = |name: &str| read(machine.folder.join("truth-after/live").join(name));
+        let error = live("nobody.err");
+        assert_eq!(live("nobody.status"), "2\n");
+        assert!(
+            error.contains("/proc/kcore: Permission denied") && error.contains("read by root only"),
+            "{error}"
+        );
+        // With its name and without it: the same kernel.
+        let table = live("ps-table.out");
+        let rows = table.lines().count() - 1;
+        assert_eq!(
+            (&*live("ps-table.status"), &*live("ps-table.err")),
+            ("0\n", "")
+        );
+        // Processes are tasks without -T, too: as many as leaders of threads.
+        let leaders = array(&machine.said("ps")["tasks"])
+            .iter()
+            .filter(|task| task["pid"] == task["tgid"])
+            .count();
+        assert_eq!(rows, leaders, "{table}");
     }
 }

@@ -8,14 +8,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{build_example, read_json, root, shown, text, xtask};
+use tests::{build_example, lab_machines, read_json, root, shown, text, xtask};
 
 #[test]
 fn variables_of_modules_are_where_the_guest_says() {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    for folder in list.split(':') {
-        check(Path::new(folder));
+    for folder in lab_machines(&["stop"]) {
+        check(&folder);
     }
 }
 

@@ -30,8 +30,9 @@ pub struct BuildArgs {
 pub struct RunArgs {
     /// The analyzer to run
     analyzer: String,
-    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE)
-    #[arg(long, value_name = "DUMP", required = true)]
+    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE). Without one, the running
+    /// kernel is analyzed
+    #[arg(long, value_name = "DUMP", default_value = kstruct::KCORE)]
     core: Vec<PathBuf>,
     /// The dump's kernel, if it can't be found from the dump
     #[arg(long, value_name = "NAME")]

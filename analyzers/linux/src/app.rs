@@ -182,6 +182,9 @@ where
     for fault in faults.kept.iter().take(10) {
         eprintln!("  {}: {}: {}", fault.what, fault.address, fault.why);
     }
+    if memory.dump().is_live() {
+        eprintln!("  (this kernel is running: what changed while it was read may be among them)");
+    }
     if faults.count > 10 {
         eprintln!("  ... (--format json has up to {KEPT})");
     }

@@ -9,8 +9,9 @@ use kstruct::{Dump, Hints, Memory, VmcoreInfo};
 #[derive(clap::Args)]
 pub struct Source {
     /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE). A raw image of physical
-    /// memory is FILE@ADDRESS, with the address of its first byte in hexadecimal (--core memory@0)
-    #[arg(long, value_name = "DUMP", required = true)]
+    /// memory is FILE@ADDRESS, with the address of its first byte in hexadecimal (--core memory@0). Without one, the running kernel is
+    /// analyzed
+    #[arg(long, value_name = "DUMP", default_value = kstruct::KCORE)]
     pub core: Vec<PathBuf>,
     /// Analyze the dump even if it is of another kernel than this program was built for
     #[arg(long)]

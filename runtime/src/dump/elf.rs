@@ -4,6 +4,7 @@
 
 use super::extents::{Extents, Piece};
 use super::file::File;
+use super::kcore::MOST_NOTES;
 use super::notes::{self, Cpu};
 use super::{Error, Segment, VmcoreInfo};
 
@@ -21,7 +22,7 @@ const PT_NOTE: u64 = 4;
 /// `e_phnum` when there are more program headers than 16 bits can say; section header 0's `sh_info` then has the number.
 const PN_XNUM: u64 = 0xffff;
 
-/// A `p_paddr` that says there is none: /proc/kcore's of memory that is mapped by pages.
+/// A `p_paddr` that says there is none: /proc/kcore's of memory that is mapped by pages, such as vmalloc space.
 const NO_ADDRESS: u64 = u64::MAX;
 
 pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
@@ -63,6 +64,9 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
     }
     let machine = reader.uint(18, 2).ok_or_else(|| header("ELF header"))? as u16;
     let (table, entry_size, mut count) = reader.table().ok_or_else(|| header("ELF header"))?;
+    if count == PN_XNUM && file.is_live() {
+        return Err(Error::Damaged("65535 program headers or more".into()));
+    }
     if count == PN_XNUM {
         count = reader
             .extended_count()
@@ -100,7 +104,10 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
                 });
             }
             PT_NOTE => {
-                let (offset, size) = (program.offset, program.file_size);
+                let (offset, mut size) = (program.offset, program.file_size);
+                if file.is_live() {
+                    size = size.min(MOST_NOTES);
+                }
                 if cpus.is_empty() && !reader.big {
                     cpus = notes::cpus(file, offset, size);
                 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use super::extents::{Extents, Piece, find};
+use super::kcore::{Live, MOST_NOTES};
 
 const FLAT_SIGNATURE: &[u8] = b"makedumpfile\0";
 /// Bytes before the first chunk.
@@ -20,6 +21,8 @@ const CHUNK_HEADER: u64 = 16;
 
 pub(super) struct File {
     map: Mmap,
+    /// In place of a map, for what can't be mapped.
+    live: Option<Live>,
     /// Where the bytes are, if they are not in order.
     pieces: Option<Vec<Piece>>,
     length: u64,
@@ -30,10 +33,15 @@ pub(super) struct File {
 impl File {
     pub fn open(path: &Path) -> io::Result<Self> {
         let (mut file, map) = crate::map::map(path)?;
+        let map = match map {
+            Ok(map) => map,
+            Err(error) => return Self::live(path).map_err(|_| error),
+        };
         if !map.starts_with(FLAT_SIGNATURE) {
             return Ok(File {
                 length: map.len() as u64,
                 map,
+                live: None,
                 pieces: None,
                 cut_short: false,
             });
@@ -42,9 +50,26 @@ impl File {
         Ok(File {
             length: pieces.last().map_or(0, |last| last.start + last.length),
             map,
+            live: None,
             pieces: Some(pieces),
             cut_short: !complete,
         })
+    }
+
+    fn live(path: &Path) -> io::Result<Self> {
+        Ok(File {
+            map: crate::map::nothing()?,
+            live: Some(Live::open(path)?),
+            pieces: None,
+            // What it has is known when it is read.
+            length: u64::MAX,
+            cut_short: false,
+        })
+    }
+
+    /// Whether it is read piece by piece, and may change meanwhile.
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
     }
 
     /// The offset after the last byte.
@@ -81,6 +106,9 @@ impl File {
 
     /// Copies what is at an offset; `None` if that is not all in the file.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Option<()> {
+        if let Some(live) = &self.live {
+            return live.read(offset, into);
+        }
         let mut done = 0;
         while done < into.len() {
             let piece = self.contiguous(offset.checked_add(done as u64)?)?;
@@ -97,6 +125,11 @@ impl File {
         if length == 0 {
             return Some(Cow::Borrowed(&[]));
         }
+        if self.is_live() {
+            let mut copy = vec![0; (length as u64 <= MOST_NOTES).then_some(length)?];
+            self.read(offset, &mut copy)?;
+            return Some(Cow::Owned(copy));
+        }
         let first = self.contiguous(offset)?;
         if let Some(bytes) = first.get(..length) {
             return Some(Cow::Borrowed(bytes));
@@ -112,7 +145,7 @@ impl File {
         Some(Cow::Owned(copy))
     }
 
-    /// What is in one piece from an offset on: at least one byte.
+    /// What is in one piece from an offset on: at least one byte. Of a live file, nothing.
     fn contiguous(&self, offset: u64) -> Option<&[u8]> {
         let (start, end) = match &self.pieces {
             None => (offset, self.length),

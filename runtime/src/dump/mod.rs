@@ -6,6 +6,7 @@ mod decompress;
 mod elf;
 mod extents;
 mod file;
+mod kcore;
 mod kdump;
 mod lime;
 mod machines;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use budget::Budget;
 use extents::{Extents, Piece};
 use file::File;
+pub use kcore::KCORE;
 pub(crate) use notes::Cpu;
 use paged::Paged;
 pub use vmcoreinfo::VmcoreInfo;
@@ -34,7 +36,7 @@ use crate::fault::FaultKind;
 #[non_exhaustive]
 pub enum OpenError {
     /// The file can't be opened or mapped.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), kcore::advice(path, error))]
     Io {
         /// The file.
         path: PathBuf,
@@ -152,6 +154,7 @@ pub struct Dump {
     /// CPUs of x86, as far as notes speak of them.
     cpus: Vec<Cpu>,
     incomplete: bool,
+    live: bool,
     /// What may be used for what is not mapped.
     budget: Budget,
 }
@@ -246,6 +249,7 @@ impl Dump {
             vmcoreinfo: VmcoreInfo::default(),
             cpus: Vec::new(),
             incomplete: false,
+            live: false,
             budget: Budget::new(None),
         };
         if names.iter().any(raw::Name::is_raw) {
@@ -256,7 +260,8 @@ impl Dump {
         }
         let mut headers = Vec::new();
         for (index, file) in files.iter().enumerate() {
-            if file.starts_with(kdump::SIGNATURE) {
+            // A compressed dump's bitmaps are borrowed from the map.
+            if !file.is_live() && file.starts_with(kdump::SIGNATURE) {
                 headers.push(kdump::parse(file).map_err(|error| in_file(index, error))?);
             } else if files.len() > 1 {
                 let what = "several files were given, and it is no part of a split dump (makedumpfile --split)";
@@ -265,7 +270,7 @@ impl Dump {
         }
         let error = |error| in_file(0, error);
         dump.incomplete = headers.iter().any(|header| header.incomplete);
-        if headers.is_empty() && lime::is_lime(&files[0]) {
+        if headers.is_empty() && !files[0].is_live() && lime::is_lime(&files[0]) {
             let parsed = lime::parse(&files[0]).map_err(error)?;
             dump.missing = parsed.missing;
             dump.set_mapped(parsed.segments, files);
@@ -273,8 +278,9 @@ impl Dump {
             let parsed = elf::parse(&files[0]).map_err(error)?;
             (dump.machine, dump.vmcoreinfo) = (parsed.machine, parsed.vmcoreinfo);
             dump.cpus = parsed.cpus;
-            if files[0].is_flat() {
+            if files[0].is_flat() || files[0].is_live() {
                 let file = files.swap_remove(0);
+                dump.live = file.is_live();
                 let paged = Paged::flat(file, FlatSegments::new(parsed.segments));
                 dump.paged = Some(Box::new(paged.map_err(error)?));
             } else {
@@ -390,6 +396,11 @@ impl Dump {
         self.incomplete
     }
 
+    /// Whether it is no dump but the memory of the running kernel ([`KCORE`]): each page is as it was when it was read first.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     /// Lets no more than so many bytes of memory be used for pages that can't be borrowed from the file, because they are compressed
     /// or the file is flattened, and for copies of what isn't in one piece. A page that would be more can't be read:
     /// [`FaultKind::MemoryLimit`]. What is borrowed from a mapped file doesn't count: the system takes it back when it needs it.
@@ -458,7 +469,7 @@ impl Dump {
     /// # Errors
     ///
     /// [`FaultKind::NotInDump`], [`FaultKind::Excluded`], [`FaultKind::Damaged`], [`FaultKind::Truncated`],
-    /// [`FaultKind::MemoryLimit`].
+    /// [`FaultKind::MemoryLimit`], and of the running kernel [`FaultKind::Unreadable`].
     #[inline]
     pub fn physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         let skip = address.wrapping_sub(self.main.start);
@@ -557,7 +568,7 @@ fn segment_of(segments: &[Segment], address: u64, length: usize) -> Result<&Segm
     Ok(segment)
 }
 
-/// The segments of an ELF file that can't be mapped.
+/// The segments of an ELF file that can't be mapped, or whose map is not in order.
 struct FlatSegments {
     /// Sorted by address, without overlap.
     segments: Vec<Segment>,

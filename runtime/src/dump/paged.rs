@@ -1,4 +1,4 @@
-//! Dumps whose pages can't be borrowed from the file: they are compressed, or their bytes are not in order.
+//! Dumps whose pages can't be borrowed from the file: they are compressed, their bytes are not in order, or it can't be mapped.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +22,7 @@ pub(super) struct Paged {
 
 enum Source {
     Kdump(Kdump),
-    /// An ELF file whose bytes are not in order: its segments, sorted, and what they have no bytes of.
+    /// An ELF file whose bytes are not in order, or can't be mapped: its segments, sorted, and what they have no bytes of.
     Flat(FlatSegments),
 }
 
@@ -114,7 +114,7 @@ impl Paged {
         })
     }
 
-    /// An ELF file that is flattened.
+    /// An ELF file that is flattened, or /proc/kcore.
     pub fn flat(file: File, segments: FlatSegments) -> Result<Self, Error> {
         const SHIFT: u32 = 12;
         let chunk = PageStore::<Scratch>::CHUNK << SHIFT;
@@ -465,7 +465,11 @@ impl FlatSegments {
                 piece.file.saturating_add(skip),
                 &mut page[done..done + count],
             )
-            .ok_or(FaultKind::Truncated)?;
+            .ok_or(if file.is_live() {
+                FaultKind::Unreadable
+            } else {
+                FaultKind::Truncated
+            })?;
             done += count;
         }
         Ok(())

@@ -27,6 +27,7 @@ const DAMAGED: u8 = 3;
 const TRUNCATED: u8 = 4;
 /// There is no memory left that may be used for it.
 const REFUSED: u8 = 5;
+const UNREADABLE: u8 = 6;
 
 /// The pages. `S` is what filling one needs besides, such as a decompressor's tables; there are a few of them.
 pub(super) struct PageStore<S> {
@@ -122,6 +123,7 @@ impl<S: Default> PageStore<S> {
             READY => return Ok(()),
             TRUNCATED => return Err(FaultKind::Truncated),
             REFUSED => return Err(FaultKind::MemoryLimit),
+            UNREADABLE => return Err(FaultKind::Unreadable),
             // With the lock in hand, a page that is being filled is one whose filling panicked.
             _ => return Err(FaultKind::Damaged),
         }
@@ -138,6 +140,7 @@ impl<S: Default> PageStore<S> {
             Ok(()) => READY,
             Err(FaultKind::Truncated) => TRUNCATED,
             Err(FaultKind::MemoryLimit) => REFUSED,
+            Err(FaultKind::Unreadable) => UNREADABLE,
             Err(_) => DAMAGED,
         };
         state.store(after, Ordering::Release);
@@ -361,6 +364,7 @@ mod tests {
             FaultKind::Damaged,
             FaultKind::Truncated,
             FaultKind::MemoryLimit,
+            FaultKind::Unreadable,
         ];
         for (page, kind) in kinds.into_iter().enumerate() {
             let address = (page * PAGE) as u64;

@@ -12,14 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tests::{array, build_example, read_json, root, shown, text, xtask};
+use tests::{array, build_example, lab_machines, read_json, root, shown, text, xtask};
 
 #[test]
 fn containers_have_what_the_guest_says() {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    for folder in list.split(':') {
-        let folder = Path::new(folder);
+    for folder in lab_machines(&["stop"]) {
         let release = text(&read_json(&folder.join("lab.json"))["release"]);
         let output = Command::new(build(&release))
             .arg(folder.join("vmcore"))

@@ -53,6 +53,10 @@ int main(int count, char **argument)
 		pin_kernel_threads();
 		return 0;
 	}
+	if (!strcmp(role, "crashkernel") && count == 5)
+		return load_crash_kernel(argument[2], argument[3], argument[4]);
+	if (!strcmp(role, "nobody") && count > 2 && !setgid(65534) && !setuid(65534))
+		execv(argument[2], argument + 2);
 	if (!strcmp(role, "record"))
 		record(count - 2, argument + 2);
 	return 1;

@@ -34,6 +34,10 @@ int send_frames(const char *device, int count);
 // processes.c
 void all_processes(void);
 
+// crash.c
+int load_crash_kernel(const char *kernel, const char *initramfs, const char *parameters);
+void panic(void) __attribute__((noreturn));
+
 // recorder.c
 void pin_kernel_threads(void);
 void record(int namespaces, char **names) __attribute__((noreturn));

@@ -1,6 +1,7 @@
 // The recorder: PID 1 once init is done. It reads /proc into memory by itself, without forking, until two readings agree;
 // it writes the last of them past the page cache, so that no writeback follows; it says READY and sleeps in read().
 // The host stops the machine then, dumps it, lets it go on, and sends a line: the recorder reads everything again.
+// If the line begins with `c`, it makes the kernel panic instead; with `l`, the analyzers run here before that.
 #include "labd.h"
 
 #include <dirent.h>
@@ -396,6 +397,17 @@ static void *memory(size_t size)
 	return p;
 }
 
+// Runs a script, which writes into /truth-after.
+static void script(const char *path)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl("/bin/busybox", "sh", path, "/truth-after", (char *)0);
+		_exit(127);
+	}
+	waitpid(pid, 0, 0);
+}
+
 void record(int count, char **names)
 {
 	cpu_set_t set;
@@ -437,14 +449,13 @@ void record(int count, char **names)
 	char byte;
 	if (read(trigger, &byte, 1) != 1)
 		fail("read", "/dev/ttyS1");
+	if (byte == 'c')
+		panic();
+	if (byte == 'l')
+		script("/etc/lab/live");
 	settle(SNAPSHOT_AFTER);
 	dprintf(1, "LAB AFTER snapshot\n");
-	pid_t tools = fork();
-	if (tools == 0) {
-		execl("/bin/busybox", "sh", "/etc/lab/tools", "/truth-after", (char *)0);
-		_exit(127);
-	}
-	waitpid(tools, 0, 0);
+	script("/etc/lab/tools");
 	begin(TOOLS_AFTER);
 	add_tree("/truth-after", "", 8, 1, 0);
 	end();

@@ -1,5 +1,5 @@
 //! One boot of the guest under QEMU: wait until it has recorded its truth, stop it while its CPUs are where the truth says,
-//! dump its memory, let it go on, and have it record everything once more.
+//! dump its memory, let it go on, and have it record everything once more. Or let it panic, or analyze itself.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use super::how::How;
 use super::packages::Package;
 use super::programs;
 use super::progress::Steps;
 use super::qmp::Qmp;
+use super::quiet::{amd64_levels, is_quiet};
 use super::target::{Quiet, Target};
 
 /// From QEMU's start to READY.
@@ -25,6 +27,13 @@ const AFTER_TIMEOUT: Duration = Duration::from_secs(120);
 const RUN_ON: Duration = Duration::from_secs(4);
 const MIB: u64 = 1 << 20;
 const DISK_SIZE: u64 = 256 * MIB;
+/// Room for /proc/vmcore. Of the file, only what was written takes any.
+const VMCORE_SIZE: u64 = 4096 * MIB;
+/// From the panic to the end of the copy.
+const CRASH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The crash kernel's word for that, before its size.
+const COPIED: &str = "LAB VMCORE ";
 
 /// The tar archives that the recorder writes to its disk, by offset; `recorder.c` has the same numbers.
 pub const REGIONS: [(u64, Region); 4] = [
@@ -42,22 +51,35 @@ pub enum Region {
     ToolsAfter,
 }
 
-/// Boots and leaves `vmcore`, `registers.txt`, `console.log` and the recorder's `disk` in `folder`.
+/// Boots and leaves `console.log` and the recorder's `disk` in `folder`; of a guest that was stopped `vmcore` and `registers.txt`,
+/// of one that panicked `vmcore` and QEMU's dumps.
 pub fn run(
     package: &Package,
     initramfs: &Path,
     target: &Target,
+    how: How,
     folder: &Path,
     steps: &mut Steps,
 ) -> Result<()> {
-    let mut guest = Guest::start(package, initramfs, target, folder)?;
+    let mut guest = Guest::start(package, initramfs, target, how, folder)?;
     steps.run("boot", || guest.wait_for("LAB STAGE network", BOOT_TIMEOUT))?;
     steps.run("state", || {
         guest.wait_for("LAB STAGE recorded", BOOT_TIMEOUT)
     })?;
     steps.run("record", || guest.wait_for("LAB READY", BOOT_TIMEOUT))?;
-    steps.run("stop and dump", || guest.stop_and_dump(package, target))?;
-    steps.run("record again", || guest.record_again())?;
+    match how {
+        How::Stop => {
+            steps.run("stop and dump", || guest.stop_and_dump(package, target))?;
+            guest.qmp.execute("cont", None)?;
+            std::thread::sleep(RUN_ON);
+            steps.run("record again", || guest.record_again(b"\n"))?;
+        }
+        How::Panic => {
+            steps.run("panic", || guest.panic())?;
+            steps.run("QEMU's dumps", || guest.dump_in_every_format())?;
+        }
+        How::Live => steps.run("analyze itself, record again", || guest.record_again(b"l"))?,
+    }
     guest.quit()
 }
 
@@ -70,10 +92,18 @@ struct Guest {
     sockets: PathBuf,
     qmp: Qmp,
     trigger: UnixStream,
+    /// Whether it is meant to.
+    panics: bool,
 }
 
 impl Guest {
-    fn start(package: &Package, initramfs: &Path, target: &Target, folder: &Path) -> Result<Self> {
+    fn start(
+        package: &Package,
+        initramfs: &Path,
+        target: &Target,
+        how: How,
+        folder: &Path,
+    ) -> Result<Self> {
         let console = folder.join("console.log");
         let disk = folder.join("disk");
         let _ = std::fs::remove_file(&console);
@@ -86,13 +116,14 @@ impl Guest {
             let _ = std::fs::remove_file(socket);
         }
 
-        let mut child = programs::command("setpriv")
+        let mut command = programs::command("setpriv");
+        command
             .args(["--pdeathsig", "KILL"])
             .arg(
                 programs::find(target.qemu.0)
                     .with_context(|| format!("{} is not on this machine", target.qemu.0))?,
             )
-            .args(target.parameters())
+            .args(target.parameters(how))
             .arg("-kernel")
             .arg(package.vmlinuz())
             .arg("-initrd")
@@ -111,7 +142,20 @@ impl Guest {
                 "socket,id=trigger,path={},server=on,wait=off",
                 trigger_socket.display()
             ))
-            .args(target.trigger)
+            .args(target.trigger);
+        if how == How::Panic {
+            let vmcore = folder.join("vmcore");
+            File::create(&vmcore)?.set_len(VMCORE_SIZE)?;
+            command
+                .arg("-drive")
+                .arg(format!(
+                    "file={},format=raw,if=none,id=vmcore,cache=writeback",
+                    vmcore.display()
+                ))
+                .arg("-device")
+                .arg(format!("{},drive=vmcore", target.disk));
+        }
+        let mut child = command
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", qmp_socket.display()))
             .stdout(Stdio::null())
@@ -126,6 +170,7 @@ impl Guest {
                 sockets,
                 qmp,
                 trigger,
+                panics: false,
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -145,10 +190,9 @@ impl Guest {
             if console.lines().any(|line| line.contains(text)) {
                 return Ok(());
             }
-            let problem = if let Some(line) = console
-                .lines()
-                .find(|line| line.contains("LAB FAILED") || line.contains("Kernel panic"))
-            {
+            let problem = if let Some(line) = console.lines().find(|line| {
+                line.contains("LAB FAILED") || line.contains("Kernel panic") && !self.panics
+            }) {
                 line.trim().to_string()
             } else if let Some(status) = self.child.try_wait()? {
                 format!("QEMU ended with {status}")
@@ -181,11 +225,7 @@ impl Guest {
             std::thread::sleep(Duration::from_millis(100));
             self.qmp.execute("stop", None)?;
             registers = self.qmp.human("info registers -a")?;
-            quiet = match target.quiet {
-                Quiet::X86 => cpus_are_quiet(&registers, target.cpus()),
-                Quiet::Arm64 => arm64_cpus_are_quiet(&registers, idle),
-                Quiet::S390 => s390_cpus_are_quiet(&registers),
-            };
+            quiet = is_quiet(&registers, target, idle);
             if quiet {
                 break;
             }
@@ -198,16 +238,10 @@ impl Guest {
             bail!("the recorder went on before the dump");
         }
         let is_amd64 = target.architecture == "amd64";
-        let paging = if !is_amd64 {
-            target.levels
-        } else if registers
-            .lines()
-            .filter_map(|line| register(line, "CR4="))
-            .all(|cr4| cr4 & CR4_LA57 != 0)
-        {
-            5
+        let paging = if is_amd64 {
+            amd64_levels(&registers)
         } else {
-            4
+            target.levels
         };
         if paging != target.levels {
             bail!(
@@ -216,19 +250,66 @@ impl Guest {
             );
         }
         std::fs::write(self.folder.join("registers.txt"), registers)?;
-        let vmcore = self.folder.join("vmcore");
-        let arguments = json!({ "paging": false, "format": "elf", "protocol": format!("file:{}", vmcore.display()) });
-        self.qmp.execute("dump-guest-memory", Some(arguments))?;
+        self.dump("vmcore", "elf", false)
+    }
+
+    fn record_again(&mut self, trigger: &[u8]) -> Result<()> {
+        self.trigger
+            .write_all(trigger)
+            .context("can't trigger the second recording")?;
+        self.wait_for("LAB DONE", AFTER_TIMEOUT)
+    }
+
+    /// Has the kernel panic, and its crash kernel copy /proc/vmcore.
+    fn panic(&mut self) -> Result<()> {
+        self.trigger
+            .write_all(b"c")
+            .context("can't trigger the panic")?;
+        self.panics = true;
+        self.wait_for(COPIED, CRASH_TIMEOUT)?;
+        let console = self.console_text();
+        let size = console
+            .lines()
+            .find_map(|line| line.split_once(COPIED)?.1.trim().parse().ok())
+            .with_context(|| format!("no size behind {COPIED:?} on the console"))?;
+        File::options()
+            .write(true)
+            .open(self.folder.join("vmcore"))?
+            .set_len(size)?;
         Ok(())
     }
 
-    fn record_again(&mut self) -> Result<()> {
-        self.qmp.execute("cont", None)?;
-        std::thread::sleep(RUN_ON);
-        self.trigger
-            .write_all(b"\n")
-            .context("can't trigger the second recording")?;
-        self.wait_for("LAB DONE", AFTER_TIMEOUT)
+    /// QEMU's dumps of the machine as the crash kernel left it, in every format that this QEMU writes: `qemu-FORMAT`, and
+    /// `qemu-elf-paging` with the virtual addresses that the CPUs' page tables have.
+    fn dump_in_every_format(&mut self) -> Result<()> {
+        self.qmp.execute("stop", None)?;
+        let answer = self
+            .qmp
+            .execute("query-dump-guest-memory-capability", None)?;
+        let formats = answer["formats"].as_array().cloned().unwrap_or_default();
+        let formats: Vec<_> = formats
+            .iter()
+            .filter_map(|format| format.as_str())
+            // That is for Windows.
+            .filter(|format| *format != "win-dmp")
+            .collect();
+        if !["elf", "kdump-zlib"]
+            .iter()
+            .all(|format| formats.contains(format))
+        {
+            bail!("this QEMU writes {formats:?} only");
+        }
+        for format in formats {
+            self.dump(&format!("qemu-{format}"), format, false)?;
+        }
+        self.dump("qemu-elf-paging", "elf", true)
+    }
+
+    fn dump(&mut self, name: &str, format: &str, paging: bool) -> Result<()> {
+        let file = self.folder.join(name);
+        let arguments = json!({ "paging": paging, "format": format, "protocol": format!("file:{}", file.display()) });
+        self.qmp.execute("dump-guest-memory", Some(arguments))?;
+        Ok(())
     }
 
     fn quit(mut self) -> Result<()> {
@@ -276,93 +357,4 @@ pub fn open_region(disk: &Path, offset: u64) -> Result<File> {
     }
     file.seek(SeekFrom::Start(offset))?;
     Ok(file)
-}
-
-/// Bit 12 of CR4: 57-bit linear addresses.
-const CR4_LA57: u64 = 1 << 12;
-
-/// Of what `info registers -a` prints for two CPUs; the only one of a machine is the spinner's.
-fn cpus_are_quiet(registers: &str, cpus: usize) -> bool {
-    let field = |name| -> Vec<u64> {
-        registers
-            .lines()
-            .filter_map(|line| register(line, name))
-            .collect()
-    };
-    if cpus == 1 {
-        return field("CPL=") == [3];
-    }
-    matches!(
-        (
-            field("HLT=")[..].first(),
-            field("CPL=")[..].get(1),
-            field("CPL=").len()
-        ),
-        (Some(1), Some(3), 2)
-    )
-}
-
-/// Bytes of `cpu_do_idle`, which waits for an interrupt; a randomised kernel lies at a multiple of [`ARM64_ALIGNMENT`].
-const ARM64_IDLE: u64 = 128;
-const ARM64_ALIGNMENT: u64 = 1 << 21;
-
-/// The same on arm64, where QEMU doesn't print that a CPU waits.
-fn arm64_cpus_are_quiet(registers: &str, idle: u64) -> bool {
-    let counters: Vec<u64> = registers
-        .lines()
-        .filter_map(|line| register(line, " PC=").or_else(|| register(line, "PC=")))
-        .collect();
-    let states: Vec<&str> = registers
-        .lines()
-        .filter(|line| line.contains("PSTATE="))
-        .collect();
-    let (Some(pc), [first, second]) = (counters.first(), &states[..]) else {
-        return false;
-    };
-    let is_idle = pc.wrapping_sub(idle) % ARM64_ALIGNMENT < ARM64_IDLE;
-    is_idle && !first.contains("EL0t") && second.contains("EL0t")
-}
-
-/// Bits of the program-status word's mask (Principles of Operation, chapter 4): the CPU waits; it is in the problem state.
-const PSW_WAIT: u64 = 1 << 49;
-const PSW_PROBLEM: u64 = 1 << 48;
-
-/// The same on s390x.
-fn s390_cpus_are_quiet(registers: &str) -> bool {
-    let masks: Vec<u64> = registers
-        .lines()
-        .filter_map(|line| register(line, "PSW=mask "))
-        .collect();
-    matches!(masks[..], [first, second] if first & PSW_WAIT != 0 && second & PSW_PROBLEM != 0)
-}
-
-/// The hexadecimal value that follows `name` in a line.
-fn register(line: &str, name: &str) -> Option<u64> {
-    let (_, rest) = line.split_once(name)?;
-    u64::from_str_radix(rest.split_whitespace().next()?, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REGISTERS: &str = "\nCPU#0\nRAX=0000000000000000 RBX=0000000000000001\n\
-        RIP=ffffffff81a0b1cb RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\n\
-        CR0=80050033 CR2=00007f0000000000 CR3=0000000002a10000 CR4=000006f0\n\
-        CPU#1\nRAX=0000000000000000 RBX=0000000000000001\n\
-        RIP=0000000000401cf5 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0\n\
-        CR0=80050033 CR2=00007f0000000000 CR3=0000000002a10000 CR4=000016f0\n";
-
-    #[test]
-    fn quiet_cpus() {
-        assert!(cpus_are_quiet(REGISTERS, 2));
-        assert!(!cpus_are_quiet(&REGISTERS.replace("HLT=1", "HLT=0"), 2));
-        assert!(!cpus_are_quiet(&REGISTERS.replace("CPL=3", "CPL=0"), 2));
-        assert!(!cpus_are_quiet("", 2));
-        let cr4: Vec<_> = REGISTERS
-            .lines()
-            .filter_map(|line| register(line, "CR4="))
-            .collect();
-        assert_eq!(cr4, [0x6f0, 0x16f0]);
-    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::how::CRASH_PARAMETERS;
 use super::packages::Package;
 use super::target::Target;
 use super::{programs, recipe, sysroot};
@@ -20,7 +21,13 @@ const APPLETS: &[&str] = &[
 const HOST_PROGRAMS: &[&str] = &["bridge", "ip", "nft", "ss", "tc", "xtables-legacy-multi"];
 
 /// Sources of labd, which is compiled and not copied.
-const C_SOURCES: &[&str] = &["labd.c", "sockets.c", "processes.c", "recorder.c"];
+const C_SOURCES: &[&str] = &[
+    "labd.c",
+    "sockets.c",
+    "processes.c",
+    "crash.c",
+    "recorder.c",
+];
 
 /// Scripts and rules that init finds in `/etc/lab`.
 const SCRIPTS: &[&str] = &[
@@ -28,10 +35,20 @@ const SCRIPTS: &[&str] = &[
     "processes",
     "traffic",
     "tools",
+    "live",
     "rules.nft",
     "closing.nft",
     "freeze.nft",
 ];
+
+/// What a guest has besides.
+pub enum Aboard {
+    Nothing,
+    /// The same kernel once more, with a root of its own that copies /proc/vmcore.
+    CrashKernel,
+    /// Analyzers for this kernel.
+    Analyzers(Vec<PathBuf>),
+}
 
 /// Writes the initramfs for `package` to `file`; `scratch` takes what is compiled on the way. Programs come from `sysroot`,
 /// or from the host itself.
@@ -40,11 +57,27 @@ pub fn write(
     modules: &[(String, String)],
     target: &Target,
     sysroot: Option<&Path>,
+    aboard: &Aboard,
     scratch: &Path,
     file: &Path,
 ) -> Result<()> {
     let mut root = Root::default();
     let guest = crate::paths::lab_guest();
+    match aboard {
+        Aboard::Nothing => {}
+        Aboard::CrashKernel => {
+            root.copy(&package.vmlinuz(), "crash/kernel")?;
+            let crash_root = crash_root(package)?;
+            root.file("crash/initramfs", 0o644, crash_root.archive());
+            root.file("crash/parameters", 0o644, CRASH_PARAMETERS.into());
+        }
+        Aboard::Analyzers(programs) => {
+            for program in programs {
+                let name = program.file_name().unwrap_or_default().to_string_lossy();
+                root.copy_program(program, &format!("live/{name}"))?;
+            }
+        }
+    }
 
     let program = |name: &str| match sysroot {
         Some(sysroot) => sysroot::program(sysroot, name),
@@ -87,13 +120,7 @@ pub fn write(
             }
             continue;
         }
-        for library in libraries(&source)? {
-            let path = library
-                .to_string_lossy()
-                .trim_start_matches('/')
-                .to_string();
-            root.copy(&library, &path)?;
-        }
+        root.copy_libraries(&source)?;
     }
     for name in ["iptables-legacy", "iptables-legacy-save"] {
         root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");
@@ -133,6 +160,28 @@ pub fn write(
         root.folders(&format!("{folder}/x"));
     }
     std::fs::write(file, root.archive()).with_context(|| format!("can't write {}", file.display()))
+}
+
+/// The crash kernel's root. It is small: it shares what memory the crash kernel has.
+fn crash_root(package: &Package) -> Result<Root> {
+    let mut root = Root::default();
+    root.copy(&program("busybox")?, "bin/busybox")?;
+    for applet in ["sh", "mount", "insmod", "dd", "stat", "sleep"] {
+        root.link(&format!("bin/{applet}"), "busybox");
+    }
+    root.copy(&crate::paths::lab_guest().join("crash-init"), "init")?;
+    let modules = ["virtio_pci", "virtio_blk"].map(|name| (name.to_owned(), String::new()));
+    let mut load = String::new();
+    for module in package.module_files(&modules)? {
+        let name = recipe::module_name(&module);
+        root.file(&format!("modules/{name}.ko"), 0o644, plain_module(&module)?);
+        load += &format!("{name}.ko\n");
+    }
+    root.file("modules.load", 0o644, load.into_bytes());
+    for folder in ["proc", "dev"] {
+        root.folders(&format!("{folder}/x"));
+    }
+    Ok(root)
 }
 
 fn program(name: &str) -> Result<PathBuf> {
@@ -192,6 +241,23 @@ impl Root {
         let bytes =
             std::fs::read(source).with_context(|| format!("can't read {}", source.display()))?;
         self.file(path, 0o755, bytes);
+        Ok(())
+    }
+
+    /// Copies a program of the host, and the libraries that it names.
+    fn copy_program(&mut self, source: &Path, path: &str) -> Result<()> {
+        self.copy(source, path)?;
+        self.copy_libraries(source)
+    }
+
+    fn copy_libraries(&mut self, program: &Path) -> Result<()> {
+        for library in libraries(program)? {
+            let path = library
+                .to_string_lossy()
+                .trim_start_matches('/')
+                .to_string();
+            self.copy(&library, &path)?;
+        }
         Ok(())
     }
 

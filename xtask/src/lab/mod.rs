@@ -3,16 +3,19 @@
 //! Everything is kept below `target/lab`:
 //!
 //! - `packages/RELEASE`: a Debian kernel, its modules, `vmlinux` and the debug files of the modules that the guest loads;
-//! - `machines/RELEASE-Nlevel-HASH`: one boot of it, `lab.json` and what that names. The hash is the recipe's.
+//! - `machines/RELEASE-Nlevel-HASH`: one boot of it, `lab.json` and what that names. The hash is the recipe's;
+//! - `crashes/...`: the same of a kernel that panicked, with its /proc/vmcore; `live/...`: of one that analyzed itself.
 //!
 //! What is there is whole: it is made in a folder whose name begins with a dot, which is renamed at the end.
 
 mod guest;
+mod how;
 mod initramfs;
 mod packages;
 pub(crate) mod programs;
 mod progress;
 mod qmp;
+mod quiet;
 mod recipe;
 mod sysroot;
 mod target;
@@ -26,7 +29,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::paths;
+use crate::{build, paths};
+pub use how::How;
+use initramfs::Aboard;
 use packages::Package;
 use progress::Steps;
 use target::{TARGETS, Target};
@@ -43,6 +48,12 @@ pub struct Args {
     /// The kind of machine: amd64, i386-pae, i386, arm64 or s390x. KERNELS are then of its architecture
     #[arg(long, default_value = "amd64", conflicts_with = "levels")]
     machine: String,
+    /// The kernel panics, and its crash kernel copies /proc/vmcore; QEMU's dumps of the same memory are beside that
+    #[arg(long, conflicts_with = "machine")]
+    panic: bool,
+    /// The kernel runs the analyzers on its own /proc/kcore
+    #[arg(long, conflicts_with_all = ["machine", "panic"])]
+    live: bool,
     /// List the machines that are there; make none
     #[arg(long)]
     list: bool,
@@ -55,11 +66,15 @@ pub struct Machine {
     /// Its kind: `amd64`, `i386-pae`.
     #[serde(default = "amd64")]
     pub machine: String,
+    /// What became of it after its truth was recorded.
+    #[serde(default)]
+    pub how: How,
     /// Levels of page tables; on amd64 the guest's CR4 and /proc/cpuinfo agree.
     pub levels: u8,
     /// The machine's own folder. In `lab.json` this and all other paths are relative to `target/lab`; here they are absolute.
     pub folder: PathBuf,
-    /// The memory as ELF, with physical addresses and the VMCOREINFO note.
+    /// The memory as ELF, with physical addresses and the VMCOREINFO note: QEMU's, or of a kernel that panicked its /proc/vmcore.
+    /// A kernel that analyzed itself has none.
     pub vmcore: PathBuf,
     pub vmlinux: PathBuf,
     pub system_map: PathBuf,
@@ -115,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
             &args.kernels
         };
         for kernel in kernels {
-            show(&ensure_target(kernel, target)?);
+            show(&ensure_target(kernel, target, How::Stop)?);
         }
         return Ok(());
     }
@@ -136,8 +151,13 @@ pub fn run(args: &Args) -> Result<()> {
             })
             .collect()
     };
+    let how = match (args.panic, args.live) {
+        (true, _) => How::Panic,
+        (_, true) => How::Live,
+        _ => How::Stop,
+    };
     for (kernel, levels) in wanted {
-        show(&ensure(&kernel, levels)?);
+        show(&ensure(&kernel, levels, how)?);
     }
     Ok(())
 }
@@ -147,7 +167,7 @@ pub fn machines() -> Result<Vec<Machine>> {
     let lab = lab_folder()?;
     let mut machines = Vec::new();
     for target in &TARGETS {
-        let suffix = format!("-{}level-{}", target.levels, key(target)?);
+        let suffix = format!("-{}level-{}", target.levels, key(target, How::Stop)?);
         for name in folder_names(&lab.join("machines")) {
             if !name.starts_with('.') && name.ends_with(&suffix) {
                 machines.push(read_machine(&lab, &lab.join("machines").join(name))?);
@@ -159,9 +179,11 @@ pub fn machines() -> Result<Vec<Machine>> {
 }
 
 /// The amd64 machine for a kernel (a release or a series), made if it isn't there. Others who ask for it meanwhile wait.
-pub fn ensure(kernel: &str, levels: u8) -> Result<Machine> {
+///
+/// One that analyzes itself is always made anew: the analyzers are part of it.
+pub fn ensure(kernel: &str, levels: u8, how: How) -> Result<Machine> {
     let target = Target::find("amd64", Some(levels));
-    ensure_target(kernel, target.context("4 or 5 levels of page tables")?)
+    ensure_target(kernel, target.context("4 or 5 levels of page tables")?, how)
 }
 
 /// The machines of other kinds, of the newest kernel of a series: those of these names, or all.
@@ -179,11 +201,11 @@ pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
     }
     others()
         .filter(|target| names.is_empty() || names.iter().any(|name| name == target.name))
-        .map(|target| ensure_target(series, target))
+        .map(|target| ensure_target(series, target, How::Stop))
         .collect()
 }
 
-fn ensure_target(kernel: &str, target: &'static Target) -> Result<Machine> {
+fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Machine> {
     let lab = lab_folder()?;
     let packages = lab.join("packages");
     let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
@@ -195,7 +217,7 @@ fn ensure_target(kernel: &str, target: &'static Target) -> Result<Machine> {
         lock.lock()?;
     }
     let mut release = packages::resolve(kernel, &packages, target)?;
-    if let Some(machine) = cached(&lab, &release, target)? {
+    if let Some(machine) = cached(&lab, &release, target, how)? {
         return Ok(machine);
     }
     programs::check(target)?;
@@ -219,13 +241,13 @@ fn ensure_target(kernel: &str, target: &'static Target) -> Result<Machine> {
             };
             eprintln!("{error:#}; {older} is here and will do");
             release = older;
-            if let Some(machine) = cached(&lab, &release, target)? {
+            if let Some(machine) = cached(&lab, &release, target, how)? {
                 return Ok(machine);
             }
             packages::ensure(&release, &packages, &modules, target, &mut steps)?
         }
     };
-    make(&lab, &package, &modules, target, steps)
+    make(&lab, &package, &modules, target, how, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
@@ -243,19 +265,18 @@ fn default_levels(kernel: &str) -> u8 {
     }
 }
 
-fn cached(lab: &Path, release: &str, target: &Target) -> Result<Option<Machine>> {
-    let folder = machine_folder(lab, release, target)?;
-    folder
-        .join("lab.json")
-        .is_file()
+fn cached(lab: &Path, release: &str, target: &Target, how: How) -> Result<Option<Machine>> {
+    let folder = machine_folder(lab, release, target, how)?;
+    (how != How::Live && folder.join("lab.json").is_file())
         .then(|| read_machine(lab, &folder))
         .transpose()
 }
 
-fn machine_folder(lab: &Path, release: &str, target: &Target) -> Result<PathBuf> {
+fn machine_folder(lab: &Path, release: &str, target: &Target, how: How) -> Result<PathBuf> {
+    let (levels, key) = (target.levels, key(target, how)?);
     Ok(lab
-        .join("machines")
-        .join(format!("{release}-{}level-{}", target.levels, key(target)?)))
+        .join(how.folder())
+        .join(format!("{release}-{levels}level-{key}")))
 }
 
 fn make(
@@ -263,6 +284,7 @@ fn make(
     package: &Package,
     modules: &[(String, String)],
     target: &Target,
+    how: How,
     mut steps: Steps,
 ) -> Result<Machine> {
     let release = &package.release;
@@ -271,7 +293,15 @@ fn make(
     } else {
         Some(steps.run("programs", || sysroot::ensure(target, lab))?)
     };
-    let folder = &machine_folder(lab, release, target)?;
+    let aboard = match how {
+        How::Stop => Aboard::Nothing,
+        How::Panic => Aboard::CrashKernel,
+        How::Live => Aboard::Analyzers(steps.run("analyzers", || {
+            let analyzers = ["ps", "netdev"].map(str::to_owned);
+            build::compile(release, Some(&package.vmlinux()), &analyzers, false)
+        })?),
+    };
+    let folder = &machine_folder(lab, release, target, how)?;
     let name = folder
         .file_name()
         .unwrap_or_default()
@@ -283,14 +313,13 @@ fn make(
         let _ = std::fs::remove_dir_all(&partial);
         std::fs::create_dir_all(&partial)
             .with_context(|| format!("can't create {}", partial.display()))?;
-        let result = boot(
-            package,
-            modules,
-            target,
-            sysroot.as_deref(),
-            &partial,
-            &mut steps,
-        );
+        let image = partial.join("initramfs");
+        let result = steps
+            .run("initramfs", || {
+                let sysroot = sysroot.as_deref();
+                initramfs::write(package, modules, target, sysroot, &aboard, &partial, &image)
+            })
+            .and_then(|()| boot(package, &image, target, how, &partial, &mut steps));
         match result {
             Ok(stability) if stability.is_stable() => break stability,
             Ok(stability) if !target.is_own() && stability.is_stable_but_for_queues() => {
@@ -314,16 +343,19 @@ fn make(
             Err(error) => return Err(error),
         }
     };
-    eprintln!(
-        "{release}: {} files are the same before and after the dump, {} differ where they may",
-        stability.same,
-        stability.differs.len()
-    );
+    if how.records_again() {
+        eprintln!(
+            "{release}: {} files are the same before and after the dump, {} differ where they may",
+            stability.same,
+            stability.differs.len()
+        );
+    }
 
     let warnings = warnings(&partial)?;
     let machine = Machine {
         release: release.clone(),
         machine: target.name.to_owned(),
+        how,
         levels: target.levels,
         folder: folder.clone(),
         vmcore: folder.join("vmcore"),
@@ -340,33 +372,34 @@ fn make(
         seconds: steps.finish(),
     };
     truth::write_json(&partial.join("lab.json"), &machine.clone().relative_to(lab))?;
+    let _ = std::fs::remove_dir_all(folder);
     std::fs::rename(&partial, folder)?;
     remove_stale(folder, release, target.levels);
     Ok(machine)
 }
 
-/// One boot, from initramfs to `stability.json`.
+/// One boot, from an initramfs to `stability.json`.
 fn boot(
     package: &Package,
-    modules: &[(String, String)],
+    image: &Path,
     target: &Target,
-    sysroot: Option<&Path>,
+    how: How,
     folder: &Path,
     steps: &mut Steps,
 ) -> Result<truth::Stability> {
-    let image = folder.join("initramfs");
-    steps.run("initramfs", || {
-        initramfs::write(package, modules, target, sysroot, folder, &image)
-    })?;
-    guest::run(package, &image, target, folder, steps)?;
+    guest::run(package, image, target, how, folder, steps)?;
     let begin = Instant::now();
     let disk = folder.join("disk");
-    truth::unpack(&disk, folder)?;
+    truth::unpack(&disk, folder, how)?;
     if target.is_own() {
         check_paging(&folder.join("truth"), target.levels)?;
     }
-    truth::write_exceptions(&folder.join("truth"))?;
-    let stability = truth::compare(folder)?;
+    truth::write_exceptions(&folder.join("truth"), how)?;
+    let stability = if how.records_again() {
+        truth::compare(folder, how)?
+    } else {
+        truth::Stability::default()
+    };
     truth::write_json(&folder.join("stability.json"), &stability)?;
     steps.add("unpack the truth", begin);
     std::fs::remove_file(disk)?;
@@ -433,23 +466,26 @@ fn show(machine: &Machine) {
         "{} ({} levels), made in {seconds:.0} s",
         machine.release, machine.levels
     );
-    println!("  vmcore    {}", machine.vmcore.display());
+    if machine.how != How::Live {
+        println!("  vmcore    {}", machine.vmcore.display());
+    }
     println!("  vmlinux   {}", machine.vmlinux.display());
     println!("  truth     {}", machine.truth.display());
     println!("  lab.json  {}", machine.folder.join("lab.json").display());
 }
 
-fn key(target: &Target) -> Result<String> {
+fn key(target: &Target, how: How) -> Result<String> {
     Ok(recipe::key(
         &recipe::guest_sources()?,
-        &target.key_parameters(),
+        &target.key_parameters(how),
     ))
 }
 
 /// `target/lab` as an absolute path without detours.
 fn lab_folder() -> Result<PathBuf> {
     let folder = paths::lab();
-    for name in ["packages", "machines"] {
+    let kept = [How::Stop, How::Panic, How::Live].map(How::folder);
+    for name in ["packages"].iter().chain(&kept) {
         std::fs::create_dir_all(folder.join(name))
             .with_context(|| format!("can't create {}", folder.display()))?;
     }
@@ -517,6 +553,7 @@ mod tests {
             Machine {
                 release: "6.1.0-56-cloud-amd64".into(),
                 machine: amd64(),
+                how: How::Stop,
                 levels: 4,
                 folder: lab.join("machines/m"),
                 vmcore: in_folder("vmcore"),

@@ -1,6 +1,7 @@
 //! The machines that the lab can make: which Debian kernel, which emulator, and what a guest of another architecture needs
 //! beyond the host's own.
 
+use super::how::{CRASH_PARAMETERS, How};
 use crate::kernels::packages::Wanted;
 
 /// One kind of machine.
@@ -181,8 +182,12 @@ impl Target {
     }
 
     /// QEMU's arguments but for file names, and so a part of the recipe's key.
-    pub fn parameters(&self) -> Vec<String> {
-        let append = format!("console={} rdinit=/init panic=-1 loglevel=6", self.console);
+    pub fn parameters(&self, how: How) -> Vec<String> {
+        let append = format!(
+            "console={} rdinit=/init panic=-1 loglevel=6{}",
+            self.console,
+            how.kernel_parameters()
+        );
         let vmcoreinfo = if self.has_vmcoreinfo {
             " -device vmcoreinfo"
         } else {
@@ -200,8 +205,11 @@ impl Target {
     }
 
     /// What else makes two machines differ.
-    pub fn key_parameters(&self) -> Vec<String> {
-        let mut parameters = self.parameters();
+    pub fn key_parameters(&self, how: How) -> Vec<String> {
+        let mut parameters = self.parameters(how);
+        if how == How::Panic {
+            parameters.push(CRASH_PARAMETERS.to_owned());
+        }
         if !self.is_own() {
             parameters.extend([self.qemu.0, self.flavour].map(str::to_owned));
             parameters.extend(self.before_init.map(str::to_owned));
@@ -226,15 +234,19 @@ mod tests {
 
     #[test]
     fn no_two_machines_have_one_key() {
-        let mut keys: Vec<_> = TARGETS.iter().map(Target::key_parameters).collect();
+        let mut keys: Vec<_> = TARGETS
+            .iter()
+            .flat_map(|target| [How::Stop, How::Panic].map(|how| target.key_parameters(how)))
+            .collect();
         keys.sort();
         keys.dedup();
-        assert_eq!(keys.len(), TARGETS.len());
+        assert_eq!(keys.len(), 2 * TARGETS.len());
     }
 
     #[test]
     fn paging_levels_are_the_cpus() {
-        let cpu = |levels| Target::find("amd64", Some(levels)).map(Target::parameters);
+        let cpu =
+            |levels| Target::find("amd64", Some(levels)).map(|target| target.parameters(How::Stop));
         assert!(cpu(4).is_some_and(|list| list.contains(&"max,-la57".to_string())));
         assert!(cpu(5).is_some_and(|list| list.contains(&"max".to_string())));
     }
