@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use kernel::{kmem_cache, slab, sym};
 use kstruct::walk::free_list::{Disguise, Objects, free_objects};
-use kstruct::{Fault, Memory, View as _};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 
 use crate::page::Pages;
 
@@ -154,6 +154,14 @@ impl<'m> Slabs<'m> {
             link: cache.offset().into(),
             disguise: disguise(cache),
         };
+        // All that isn't in use is on the slab's own list, whoever holds the slab; what its CPU holds counts as in use.
+        let own = free_objects(k, objects, [slab.freelist().addr()])?;
+        if own.len() as u64 + u64::from(slab.inuse()) != objects.count {
+            return Err(Fault {
+                address: slab.addr(),
+                kind: FaultKind::Inconsistent,
+            });
+        }
         let heads = [slab.freelist().addr(), held.unwrap_or(0)];
         Ok((first, free_objects(k, objects, heads)?))
     }

@@ -24,8 +24,12 @@ pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fau
     Ok(k.get(sym::modules)?.entries(module::list))
 }
 
-/// A module's symbols in the order of its table.
-pub fn of_module(module: module<'_>) -> Result<Vec<ModuleSymbol>, Fault> {
+/// A module's symbols in the order of its table. One whose name can't be read is a fault in its place.
+///
+/// # Errors
+///
+/// The table can't be read, or has more symbols than any module.
+pub fn of_module(module: module<'_>) -> Result<Vec<Result<ModuleSymbol, Fault>>, Fault> {
     let Some(list) = module.kallsyms().deref_or_null()? else {
         return Ok(Vec::new());
     };
@@ -36,18 +40,21 @@ pub fn of_module(module: module<'_>) -> Result<Vec<ModuleSymbol>, Fault> {
             kind: FaultKind::TooLarge,
         });
     }
+    let symbols = list.symtab().array(count as usize)?;
+    let letters = list.typetab().array(count as usize)?;
     let mut found = Vec::new();
-    for index in 0..count {
-        let symbol = list.symtab().at(index)?;
-        let name = list.strtab().byte_add(i64::from(symbol.st_name())).read()?;
-        // The first has no name, nor do those that only debuggers need.
-        if !name.is_empty() {
-            found.push(ModuleSymbol {
+    for (symbol, letter) in symbols.iter().zip(letters.iter()) {
+        let name = list.strtab().byte_add(i64::from(symbol.st_name())).read();
+        match name {
+            // The first has no name, nor do those that only debuggers need.
+            Ok(name) if name.is_empty() => {}
+            Ok(name) => found.push(Ok(ModuleSymbol {
                 // 32 bits wide in modules of 32-bit kernels.
                 address: u64::from(symbol.st_value()),
-                letter: char::from(list.typetab().at(index)?),
+                letter: char::from(letter),
                 name: name.to_string(),
-            });
+            })),
+            Err(fault) => found.push(Err(fault)),
         }
     }
     Ok(found)

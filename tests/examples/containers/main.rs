@@ -384,6 +384,7 @@ fn vmalloc(k: &Memory, symbols: &Kallsyms) -> Result<Value> {
     let mut functions = BTreeMap::new();
     for module in linux::symbols::modules(k)? {
         for symbol in linux::symbols::of_module(module?)? {
+            let symbol = symbol?;
             if symbol.letter.eq_ignore_ascii_case(&'t') {
                 functions.entry(symbol.address).or_insert(symbol.name);
             }
@@ -420,6 +421,7 @@ fn module_symbols(k: &Memory) -> Result<Value> {
         let module = module?;
         let name = module.name().to_string();
         for symbol in linux::symbols::of_module(module)? {
+            let symbol = symbol?;
             found.push(json!([symbol.address, symbol.letter, symbol.name, name]));
         }
     }

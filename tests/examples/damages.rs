@@ -1,0 +1,248 @@
+//! Damages a copy of a real dump in a thousand ways for each of some containers that need more of a kernel than a synthetic dump has,
+//! and walks them each time. Prints as JSON how many damages gave a fault, and how many other entries without one. It fails if
+//! a walk panics or gives more than it can.
+//!
+//! The file is written to: `lab_containers` makes the copy.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use kernel::{Elf64_Sym, kmem_cache, module, vmap_area};
+use kstruct::{Fault, FaultKind, Memory, Ptr, View};
+use linux::slab::Slabs;
+use serde_json::json;
+
+type Result<T> = std::result::Result<T, Fault>;
+
+/// Ways in which each container is damaged.
+const DAMAGES: u64 = 1000;
+/// Looking at all pages takes longer: so many of them damage slabs.
+const SLAB_DAMAGES: u64 = 1000;
+
+fn main() {
+    let core = std::env::args_os().nth(1).expect("a copy of the dump");
+    let dump = &Dump::open(core.as_ref());
+    let report = json!({
+        "module_symbols": dump.damage(DAMAGES, symbol_words, symbols),
+        "vmap_areas": dump.damage(DAMAGES, area_words, areas),
+        "slabs": dump.damage(SLAB_DAMAGES, slab_words, objects),
+    });
+    println!("{report}");
+}
+
+/// The largest module.
+fn largest(k: &Memory) -> Result<module<'_>> {
+    let mut best: Option<(u32, module<'_>)> = None;
+    for module in linux::symbols::modules(k)? {
+        let module = module?;
+        let count = module.kallsyms().deref()?.num_symtab();
+        if best.is_none_or(|(most, _)| most < count) {
+            best = Some((count, module));
+        }
+    }
+    Ok(best.expect("there are modules").1)
+}
+
+/// The words of its tables and of what leads to them.
+fn symbol_words(k: &Memory) -> Result<Vec<u64>> {
+    let module = largest(k)?;
+    let list = module.kallsyms().deref()?;
+    let count = u64::from(list.num_symtab());
+    let mut words = of(list).collect::<Vec<_>>();
+    words.extend(
+        (0..count * Elf64_Sym::SIZE as u64 / 8).map(|word| list.symtab().addr() + word * 8),
+    );
+    words.extend((0..count / 8).map(|word| list.typetab().addr() + word * 8));
+    words.extend((0..count).map(|word| (list.strtab().addr() & !7) + word * 8));
+    // What is damaged most often decides most.
+    for _ in 0..count / 4 {
+        words.extend(of(list));
+    }
+    Ok(words)
+}
+
+fn symbols(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
+    let mut found = Vec::new();
+    // The others are walked as well: one that is damaged may lead elsewhere.
+    for module in linux::symbols::modules(k)? {
+        for symbol in linux::symbols::of_module(module?)? {
+            found.push(symbol.map(|symbol| (symbol.address, symbol.name)));
+        }
+    }
+    Ok(found)
+}
+
+fn area_words(k: &Memory) -> Result<Vec<u64>> {
+    let mut words = Vec::new();
+    for area in linux::vmalloc::areas(k)? {
+        words.extend(of(area?.rb_node()));
+    }
+    Ok(words)
+}
+
+fn areas(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
+    let row = |area: vmap_area<'_>| (area.va_start(), String::new());
+    Ok(linux::vmalloc::areas(k)?
+        .into_iter()
+        .map(|area| area.map(row))
+        .collect())
+}
+
+/// A cache with free objects in its slabs.
+fn cache(k: &Memory) -> Result<kmem_cache<'_>> {
+    for cache in linux::slab::caches(k)? {
+        let cache = cache?;
+        if cache.name().read()? == "vm_area_struct" {
+            return Ok(cache);
+        }
+    }
+    // Its name may be what was damaged.
+    Err(Fault {
+        address: k.address_of(kernel::sym::slab_caches),
+        kind: FaultKind::Inconsistent,
+    })
+}
+
+/// The cache itself, its slabs, and the links of all objects.
+fn slab_words(k: &Memory) -> Result<Vec<u64>> {
+    let cache = cache(k)?;
+    let pages = linux::page::Pages::of(k)?;
+    let mut words: Vec<u64> = of(cache).collect();
+    for slab in Slabs::of(k)?.of_cache(cache) {
+        words.extend(of(*slab));
+        let first = pages.memory_of(slab.addr())?;
+        words.extend((0..u64::from(slab.objects())).map(|object| {
+            let link = object * u64::from(cache.size()) + u64::from(cache.offset());
+            first + u64::from(cache.red_left_pad()) + link
+        }));
+    }
+    Ok(words)
+}
+
+fn objects(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
+    let cpus = linux::cpu::possible(k)?;
+    let objects = Slabs::of(k)?.allocated(cache(k)?, &cpus)?;
+    Ok(objects
+        .into_iter()
+        .map(|object| object.map(|address| (address, String::new())))
+        .collect())
+}
+
+/// The words of a struct.
+fn of<'m, T: View<'m>>(view: T) -> impl Iterator<Item = u64> {
+    let pointer: Ptr<'m, T> = view.as_ptr();
+    (0..T::SIZE as u64 / 8).map(move |word| pointer.addr() + word * 8)
+}
+
+/// An ELF dump that can be written to.
+struct Dump<'a> {
+    path: &'a Path,
+    file: File,
+    /// Physical address, bytes, offset in the file.
+    segments: Vec<[u64; 3]>,
+}
+
+impl<'a> Dump<'a> {
+    fn open(path: &'a Path) -> Self {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .expect("a copy that can be written to");
+        let word = |at: u64| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at)
+                .expect("it is an ELF file");
+            u64::from_le_bytes(bytes)
+        };
+        // e_phoff and e_phnum; of each PT_LOAD p_paddr, p_filesz and p_offset.
+        let (headers, count) = (word(32), word(56) & 0xffff);
+        let segments = (0..count)
+            .map(|number| headers + number * 56)
+            .filter(|at| word(*at) & 0xffff_ffff == 1)
+            .map(|at| [word(at + 24), word(at + 32), word(at + 8)])
+            .collect();
+        Dump {
+            path,
+            file,
+            segments,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::open(self.path, &kernel::KERNEL, false).expect("the dump can be opened")
+    }
+
+    /// Where in the file a physical address is.
+    fn offset(&self, physical: u64) -> u64 {
+        let [start, _, offset] = self
+            .segments
+            .iter()
+            .find(|[start, size, _]| physical.wrapping_sub(*start) < *size)
+            .expect("it is in the dump");
+        physical - start + offset
+    }
+
+    /// Damages one of the words in many ways, each time after the word before was put right.
+    fn damage(
+        &self,
+        count: u64,
+        words: impl Fn(&Memory) -> Result<Vec<u64>>,
+        walk: impl Fn(&Memory) -> Result<Vec<Result<(u64, String)>>>,
+    ) -> serde_json::Value {
+        let (places, addresses, sound) = {
+            let k = self.memory();
+            let addresses = words(&k).expect("the dump is sound");
+            let places: Vec<u64> = addresses
+                .iter()
+                .map(|address| self.offset(k.physical_address(*address).expect("it is mapped")))
+                .collect();
+            (places, addresses, walk(&k).expect("the dump is sound"))
+        };
+        assert!(sound.iter().all(Result::is_ok));
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |limit: u64| {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            state.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
+        };
+        let (mut faults, mut silent) = (0, 0);
+        for number in 0..count {
+            let place = places[random(places.len() as u64) as usize];
+            let mut old = [0; 8];
+            self.file
+                .read_exact_at(&mut old, place)
+                .expect("it can be read");
+            let new = match random(5) {
+                0 => 0,
+                1 => 0xdead_0000_0000_0122,
+                2 => random(u64::MAX),
+                3 => addresses[random(addresses.len() as u64) as usize],
+                _ => u64::from_le_bytes(old) ^ 1 << random(64),
+            };
+            self.file
+                .write_all_at(&new.to_le_bytes(), place)
+                .expect("it can be written");
+            match walk(&self.memory()) {
+                Ok(found) => {
+                    // As many symbols as a module may have at most, and no more areas and objects than memory has room for.
+                    assert!(found.len() < 2 * sound.len() + (1 << 21), "{number}");
+                    if found.iter().any(Result::is_err) {
+                        faults += 1;
+                    } else if found != sound {
+                        silent += 1;
+                    }
+                }
+                Err(_) => faults += 1,
+            }
+            self.file
+                .write_all_at(&old, place)
+                .expect("it can be written");
+        }
+        assert!(walk(&self.memory()).is_ok_and(|found| found == sound));
+        json!({ "damages": count, "entries": sound.len(), "words": places.len(), "faults": faults, "silent": silent })
+    }
+}
