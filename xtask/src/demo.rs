@@ -88,11 +88,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_images",
                 "btf",
             ]);
-            let mut machines = Vec::new();
-            for how in [lab::How::Stop, lab::How::Panic, lab::How::Live] {
-                machines.extend([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
-            }
-            machines
+            lab::ensure_tested()?
         }
     };
     let folders: Vec<String> = machines
