@@ -123,9 +123,8 @@ fn slab_words(k: &Memory) -> Result<Vec<u64>> {
 
 fn objects(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
     let cpus = linux::cpu::possible(k)?;
-    let objects = Slabs::of(k)?.allocated(cache(k)?, &cpus)?;
-    Ok(objects
-        .into_iter()
+    Ok(Slabs::of(k)?
+        .allocated(cache(k)?, &cpus)?
         .map(|object| object.map(|address| (address, String::new())))
         .collect())
 }

@@ -73,10 +73,19 @@ impl<'m> Pages<'m> {
         Ok(offset / size)
     }
 
+    /// The memory that they are of.
+    pub fn memory(self) -> &'m Memory {
+        self.memory
+    }
+
+    /// Where the kernel sees the memory of a page frame: C's `pfn_to_kaddr`.
+    pub fn memory_at(self, frame: u64) -> u64 {
+        self.direct.wrapping_add(frame << 12)
+    }
+
     /// Where the kernel sees the memory that a `struct page` stands for: C's `page_address`.
     pub fn memory_of(self, page: u64) -> Result<u64, Fault> {
-        let frame = self.frame(page)?;
-        Ok(self.direct.wrapping_add(frame << 12))
+        Ok(self.memory_at(self.frame(page)?))
     }
 }
 

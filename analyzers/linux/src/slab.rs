@@ -13,10 +13,10 @@
     )
 ))]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use kernel::{kmem_cache, slab, sym};
-use kstruct::walk::free_list::{Disguise, Objects, free_objects};
+use kstruct::walk::free_list::{Disguise, FreeObjects, Objects, add_free_objects};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 
 use crate::page::Pages;
@@ -79,29 +79,54 @@ fn nodes(cache: kmem_cache<'_>) -> Result<Vec<kernel::kmem_cache_node<'_>>, Faul
 pub struct Slabs<'m> {
     pages: Pages<'m>,
     by_cache: BTreeMap<u64, Vec<slab<'m>>>,
+    unreadable: Unreadable,
+}
+
+/// Pages of which it can't be said whether they are slabs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unreadable {
+    /// How many.
+    pub count: u64,
+    /// Why the first one of them is.
+    pub first: Option<Fault>,
 }
 
 impl<'m> Slabs<'m> {
-    /// Looks at all pages.
+    /// Those of all caches.
     pub fn of(k: &'m Memory) -> Result<Self, Fault> {
         let pages = Pages::of(k)?;
-        let guarded = guarded(k)?;
         let mut by_cache: BTreeMap<u64, Vec<slab<'m>>> = BTreeMap::new();
-        for frame in 0..pages.count() {
-            // Memory has holes, of which there are no pages.
-            let Ok(page) = pages.page(frame) else {
-                continue;
-            };
-            if !is_slab(page) || guarded.contains(&pages.memory_of(page.addr())?) {
-                continue;
-            }
-            let slab = slab::at(k, page.addr())?;
-            by_cache
-                .entry(slab.slab_cache().addr())
-                .or_default()
-                .push(slab);
-        }
-        Ok(Slabs { pages, by_cache })
+        let unreadable = for_each_slab(
+            pages,
+            |_| true,
+            |slab| {
+                let cache = slab.slab_cache().addr();
+                by_cache.entry(cache).or_default().push(slab);
+            },
+        )?;
+        Ok(Slabs {
+            pages,
+            by_cache,
+            unreadable,
+        })
+    }
+
+    /// Those of one cache: several times as fast, if no others are needed.
+    pub fn of_one(cache: kmem_cache<'m>) -> Result<Self, Fault> {
+        let pages = Pages::of(cache.memory())?;
+        let mut slabs = Vec::new();
+        let is_its = |slab: slab<'m>| slab.slab_cache().addr() == cache.addr();
+        let unreadable = for_each_slab(pages, is_its, |slab| slabs.push(slab))?;
+        Ok(Slabs {
+            pages,
+            by_cache: BTreeMap::from([(cache.addr(), slabs)]),
+            unreadable,
+        })
+    }
+
+    /// Pages that may be slabs as well, but whose `struct page` is not in the dump.
+    pub fn unreadable(&self) -> Unreadable {
+        self.unreadable
     }
 
     /// The slabs of a cache, by address.
@@ -115,56 +140,104 @@ impl<'m> Slabs<'m> {
         &self,
         cache: kmem_cache<'m>,
         cpus: &[u32],
-    ) -> Result<Vec<Result<u64, Fault>>, Fault> {
+    ) -> Result<impl Iterator<Item = Result<u64, Fault>>, Fault> {
         // What a CPU allocates from next is free, though its slab says that it is in use.
-        let mut held = BTreeMap::new();
+        let mut held = Vec::new();
         for cpu in cpus {
             let own = cache.cpu_slab().on_cpu(*cpu)?.deref()?;
-            held.insert(own.slab().addr(), own.freelist().addr());
+            held.push((own.slab().addr(), own.freelist().addr()));
         }
-        let mut found = Vec::new();
-        for slab in self.of_cache(cache) {
-            match self.free(cache, *slab, held.get(&slab.addr()).copied()) {
-                Ok((first, free)) => found.extend(
-                    (0..u64::from(slab.objects()))
-                        .map(|index| first.wrapping_add(index * u64::from(cache.size())))
-                        .filter(|object| !free.contains(object))
-                        .map(Ok),
-                ),
-                Err(fault) => found.push(Err(fault)),
+        let (pages, size) = (self.pages, u64::from(cache.size()));
+        let mut slabs = self.of_cache(cache).iter();
+        let mut free = FreeObjects::default();
+        // The first object of a slab, the number of the next one, and how many there are.
+        let (mut first, mut next, mut count) = (0_u64, 0, 0);
+        Ok(std::iter::from_fn(move || {
+            loop {
+                while next < count {
+                    let number = next;
+                    next += 1;
+                    if !free.contains(number) {
+                        return Some(Ok(first.wrapping_add(number.wrapping_mul(size))));
+                    }
+                }
+                let slab = *slabs.next()?;
+                let held = held.iter().find(|(of, _)| *of == slab.addr());
+                let held = held.map_or(0, |(_, head)| *head);
+                match find_free(pages, cache, slab, held, &mut free) {
+                    Ok(objects) => (first, next, count) = (objects.first, 0, objects.count),
+                    Err(fault) => return Some(Err(fault)),
+                }
             }
-        }
-        Ok(found)
+        }))
     }
+}
 
-    /// The first object of a slab, and all that are free.
-    fn free(
-        &self,
-        cache: kmem_cache<'m>,
-        slab: slab<'m>,
-        held: Option<u64>,
-    ) -> Result<(u64, HashSet<u64>), Fault> {
-        let k = cache.memory();
-        let first = self.pages.memory_of(slab.addr())?;
-        let first = first.wrapping_add(u64::from(cache.red_left_pad()));
-        let objects = Objects {
-            first,
-            size: cache.size().into(),
-            count: slab.objects().into(),
-            link: cache.offset().into(),
-            disguise: disguise(cache),
+/// The slabs among all pages that are wanted. The test is done before it is known whether a page is a slab.
+fn for_each_slab<'m>(
+    pages: Pages<'m>,
+    is_wanted: impl Fn(slab<'m>) -> bool,
+    mut take: impl FnMut(slab<'m>),
+) -> Result<Unreadable, Fault> {
+    let guarded = guarded(pages.memory())?;
+    let mut unreadable = Unreadable::default();
+    for (frame, page) in pages.iter() {
+        let page = match page {
+            Ok(page) => page,
+            Err(fault) => {
+                unreadable.count += 1;
+                unreadable.first = unreadable.first.or(Some(fault));
+                continue;
+            }
         };
-        // All that isn't in use is on the slab's own list, whoever holds the slab; what its CPU holds counts as in use.
-        let own = free_objects(k, objects, [slab.freelist().addr()])?;
-        if own.len() as u64 + u64::from(slab.inuse()) != objects.count {
-            return Err(Fault {
-                address: slab.addr(),
-                kind: FaultKind::Inconsistent,
-            });
+        let Some(slab) = page_slab(page) else {
+            continue;
+        };
+        if is_wanted(slab) && is_slab(page) && !guarded.contains(&pages.memory_at(frame)) {
+            take(slab);
         }
-        let heads = [slab.freelist().addr(), held.unwrap_or(0)];
-        Ok((first, free_objects(k, objects, heads)?))
     }
+    Ok(unreadable)
+}
+
+/// A page's bytes as those of the slab that it is, if it is one.
+fn page_slab(page: kernel::page<'_>) -> Option<slab<'_>> {
+    const { assert!(slab::SIZE <= kernel::page::SIZE) };
+    let bytes = page.bytes().get(..slab::SIZE)?;
+    Some(slab::new(kstruct::Part {
+        bytes: Some(bytes),
+        ..page.part()
+    }))
+}
+
+/// A slab's objects, and which are free.
+fn find_free<'m>(
+    pages: Pages<'m>,
+    cache: kmem_cache<'m>,
+    slab: slab<'m>,
+    held: u64,
+    free: &mut FreeObjects,
+) -> Result<Objects, Fault> {
+    let k = cache.memory();
+    let first = pages.memory_of(slab.addr())?;
+    let objects = Objects {
+        first: first.wrapping_add(u64::from(cache.red_left_pad())),
+        size: cache.size().into(),
+        count: slab.objects().into(),
+        link: cache.offset().into(),
+        disguise: disguise(cache),
+    };
+    free.reset(objects.count);
+    // All that isn't in use is on the slab's own list, whoever holds the slab; what its CPU holds counts as in use.
+    add_free_objects(k, objects, slab.freelist().addr(), free)?;
+    if free.count() + u64::from(slab.inuse()) != objects.count {
+        return Err(Fault {
+            address: slab.addr(),
+            kind: FaultKind::Inconsistent,
+        });
+    }
+    add_free_objects(k, objects, held, free)?;
+    Ok(objects)
 }
 
 /// How links of free objects are disguised: hardened kernels mix in a number and the place (`freelist_ptr_decode`).

@@ -1,7 +1,5 @@
 //! The list of a slab's free objects (mm/slub.c): each has the address of the next one in itself, which hardened kernels disguise.
 
-use std::collections::HashSet;
-
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
 
@@ -33,41 +31,85 @@ pub enum Disguise {
     Swapped(u64),
 }
 
-/// The free objects on the lists that begin with `heads`.
+/// Which objects of a slab are free, by their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FreeObjects {
+    /// A bit for each object.
+    words: Vec<u64>,
+    count: u64,
+}
+
+impl FreeObjects {
+    /// Whether an object is free.
+    #[inline]
+    pub fn contains(&self, number: u64) -> bool {
+        let word = self.words.get((number / 64) as usize);
+        word.is_some_and(|word| word >> (number % 64) & 1 != 0)
+    }
+
+    /// How many are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// None of so many objects is free. There are at most 65,536, and more are never free.
+    pub fn reset(&mut self, objects: u64) {
+        self.count = 0;
+        self.words.clear();
+        let words = objects.min(MOST_OBJECTS).div_ceil(64);
+        self.words.resize(words as usize, 0);
+    }
+
+    /// Says whether it was not marked before.
+    #[inline]
+    fn insert(&mut self, number: u64) -> bool {
+        let Some(word) = self.words.get_mut((number / 64) as usize) else {
+            return false;
+        };
+        let bit = 1 << (number % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        self.count += 1;
+        is_new
+    }
+}
+
+/// A slab has no more objects than its number of them can say (`OO_SHIFT`, `MAX_OBJS_PER_PAGE`).
+const MOST_OBJECTS: u64 = 1 << 16;
+
+/// Marks the free objects on the list that begins with `head`, besides those that are marked already.
 ///
 /// # Errors
 ///
-/// `Inconsistent` if something on a list is no object of the slab, or is on a list twice. What lies behind it can't be found,
+/// `Inconsistent` if something on the list is no object of the slab, or was found before. What lies behind it can't be found,
 /// so that nothing can be said of the slab's objects.
-pub fn free_objects(
+pub fn add_free_objects(
     memory: &Memory,
     objects: Objects,
-    heads: impl IntoIterator<Item = u64>,
-) -> Result<HashSet<u64>, Fault> {
-    let mut free = HashSet::new();
-    for head in heads {
-        let mut object = head;
-        while object != 0 {
-            let offset = object.wrapping_sub(objects.first);
-            let is_object = objects.size != 0
-                && offset.is_multiple_of(objects.size)
-                && offset / objects.size < objects.count;
-            if !is_object || !free.insert(object) {
-                let fault = Fault {
-                    address: object,
-                    kind: FaultKind::Inconsistent,
-                };
-                return Err(bad_link(memory, object, fault));
-            }
-            let place = memory.wrap(object.wrapping_add(objects.link));
-            object = objects.disguise.undo(memory, memory.word(place)?, place);
+    head: u64,
+    known: &mut FreeObjects,
+) -> Result<(), Fault> {
+    let mut object = head;
+    while object != 0 {
+        let offset = object.wrapping_sub(objects.first);
+        let number = offset.checked_div(objects.size).unwrap_or(u64::MAX);
+        let is_object = number < objects.count && number * objects.size == offset;
+        if !is_object || !known.insert(number) {
+            let fault = Fault {
+                address: object,
+                kind: FaultKind::Inconsistent,
+            };
+            return Err(bad_link(memory, object, fault));
         }
+        let place = memory.wrap(object.wrapping_add(objects.link));
+        object = objects.disguise.undo(memory, memory.word(place)?, place);
     }
-    Ok(free)
+    Ok(())
 }
 
 impl Disguise {
     /// The link that stands as `word` at `place`.
+    #[inline]
     fn undo(self, memory: &Memory, word: u64, place: u64) -> u64 {
         let swapped = match memory.kernel().pointer_size {
             4 => u64::from((place as u32).swap_bytes()),

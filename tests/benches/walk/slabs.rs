@@ -59,7 +59,7 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
 #[inline(never)]
 fn generated(memory: &Memory, cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
     let mut sum = Sum::default();
-    for object in Slabs::of(memory)?.allocated(cache, cpus)? {
+    for object in Slabs::of_one(cache)?.allocated(cache, cpus)? {
         sum.add(dentry::at(memory, object?)?.d_flags().into());
     }
     Ok(sum)

@@ -163,7 +163,7 @@ fn cache<'m>(k: &'m Memory, name: &str) -> Result<kmem_cache<'m>> {
 
 fn objects<'m>(slabs: &Slabs<'m>, cache: kmem_cache<'m>) -> Result<(BTreeSet<u64>, usize)> {
     let cpus = linux::cpu::possible(cache.memory())?;
-    let all = slabs.allocated(cache, &cpus)?;
+    let all: Vec<_> = slabs.allocated(cache, &cpus)?.collect();
     let faults = all.iter().filter(|object| object.is_err()).count();
     Ok((all.into_iter().flatten().collect(), faults))
 }

@@ -2,7 +2,7 @@
 //! wait queues, counts, free lists, names.
 
 use kstruct::view::View;
-use kstruct::walk::free_list::{Disguise, Objects, free_objects};
+use kstruct::walk::free_list::{Disguise, FreeObjects, Objects, add_free_objects};
 use kstruct::{Fault, FaultKind, Kallsyms, Memory};
 
 use crate::views::*;
@@ -423,13 +423,16 @@ fn free_objects_of_slabs() {
             heap.set(place, word);
         }
         let walk = |memory: &Memory| {
-            let free = memory
+            let mut free = FreeObjects::default();
+            free.reset(objects.count);
+            let found = memory
                 .word(HEAP)
-                .and_then(|first| free_objects(memory, objects, [first]));
-            or_fault(free.map(|free| {
-                let mut free: Vec<_> = free.into_iter().map(Ok).collect();
-                free.sort_unstable_by_key(|object| object.unwrap_or(0));
-                free
+                .and_then(|first| add_free_objects(memory, objects, first, &mut free));
+            let numbers = (0..objects.count).filter(|number| free.contains(*number));
+            or_fault(found.map(|()| {
+                numbers
+                    .map(|number| Ok(objects.first + number * 64))
+                    .collect()
             }))
         };
         assert_eq!(walk(&heap.open()).len(), 20);
