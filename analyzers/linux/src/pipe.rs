@@ -17,7 +17,7 @@ pub fn buffers(
         pipe.bufs().addr(),
         pipe.ring_size().into(),
         pipe_buffer::SIZE as u64,
-        [pipe.tail(), pipe.head()],
+        [u32::from(pipe.tail()), u32::from(pipe.head())],
     )?;
     Ok(ring.entries::<pipe_buffer<'_>>())
 }

@@ -85,8 +85,13 @@ pub fn hz(k: &Memory) -> Result<Option<u64>, Fault> {
             return Ok(Some(hz));
         }
     }
+    hz_by_uptime(k)
+}
+
+/// The same by the two clocks alone. `None` where the dump has no clock of seconds, and some minutes around five after booting.
+pub fn hz_by_uptime(k: &Memory) -> Result<Option<u64>, Fault> {
     match uptime(k)? {
-        Some(uptime) => Ok(hz_by_uptime(k.get(kernel::sym::jiffies_64)?, uptime)),
+        Some(uptime) => Ok(rate(k.get(kernel::sym::jiffies_64)?, uptime)),
         None => Ok(None),
     }
 }
@@ -98,7 +103,7 @@ const RATES: [u64; 13] = [
 
 /// The rate by which `jiffies_64` came to where it is in `uptime` seconds. None where several would: five minutes after booting
 /// `jiffies` overflows its lower 32 bits, whatever the rate.
-fn hz_by_uptime(jiffies: u64, uptime: u64) -> Option<u64> {
+fn rate(jiffies: u64, uptime: u64) -> Option<u64> {
     let fits = |hz: &&u64| {
         // `(unsigned long)(unsigned int)(-300*HZ)`
         let initial = u64::from(0_u32.wrapping_sub(300 * **hz as u32));
@@ -172,28 +177,28 @@ pub fn ktime(k: &Memory) -> Result<Ktime, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::{RATES, hz_by_uptime};
+    use super::{RATES, rate};
 
     #[test]
     fn the_rate_follows_from_what_jiffies_began_with() {
         for hz in RATES {
             let jiffies = |uptime: u64| 0x1_0000_0000 - 300 * hz + uptime * hz;
             for uptime in [0, 10, 150, 450, 5000, 10_000_000] {
-                assert_eq!(hz_by_uptime(jiffies(uptime), uptime), Some(hz), "{uptime}");
+                assert_eq!(rate(jiffies(uptime), uptime), Some(hz), "{uptime}");
             }
-            assert_eq!(hz_by_uptime(jiffies(300), 300), None);
+            assert_eq!(rate(jiffies(300), 300), None);
         }
         // 1000.4 and 999.6 ticks a second.
         assert_eq!(
-            hz_by_uptime(0x1_0000_0000 - 300_000 + 10_004_000, 10_000),
+            rate(0x1_0000_0000 - 300_000 + 10_004_000, 10_000),
             Some(1000)
         );
         assert_eq!(
-            hz_by_uptime(0x1_0000_0000 - 300_000 + 9_996_000, 10_000),
+            rate(0x1_0000_0000 - 300_000 + 9_996_000, 10_000),
             Some(1000)
         );
         // Jiffies that make no sense.
-        assert_eq!(hz_by_uptime(0, 10), None);
-        assert_eq!(hz_by_uptime(u64::MAX, u64::MAX), None);
+        assert_eq!(rate(0, 10), None);
+        assert_eq!(rate(u64::MAX, u64::MAX), None);
     }
 }

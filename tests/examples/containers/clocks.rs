@@ -15,6 +15,7 @@ pub fn report(k: &Memory) -> Result<Value> {
         "timers": timers(k)?,
         "jiffies": k.get(sym::jiffies_64)?,
         "hz": clock.hz,
+        "hz_by_uptime": time::hz_by_uptime(k)?,
         "hundred_ago": clock.age(k, clock.now.wrapping_sub(100)),
         "in_fifty": clock.until(k, clock.now.wrapping_add(50)),
         "monotonic": now.monotonic,

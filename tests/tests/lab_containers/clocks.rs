@@ -79,6 +79,7 @@ impl Machine {
             .and_then(|hz| hz.parse().ok())
             .expect("CONFIG_HZ");
         assert_eq!(clocks["hz"], hz);
+        assert_eq!(clocks["hz_by_uptime"], hz);
         // Ages are what was asked for.
         assert_eq!(clocks["hundred_ago"]["jiffies"], 100);
         assert_eq!(clocks["hundred_ago"]["seconds"], 100.0 / hz as f64);
