@@ -147,6 +147,15 @@ fn lime_headers_that_lie_are_refused() {
     assert_eq!(dump.memory_size(), 0x1800);
     assert_eq!(dump.physical(0xfff, 1), Ok(&[1][..]));
     assert_eq!(dump.physical(0x17ff, 1), Ok(&[2][..]));
+    // Nobody flattens LiME's.
+    let mut flat = b"makedumpfile".to_vec();
+    flat.resize(4096, 0);
+    flat.extend(0_u64.to_be_bytes());
+    flat.extend((good.len() as u64).to_be_bytes());
+    flat.extend(&good);
+    flat.extend([0xff; 16]);
+    let flat = error(Dump::open(&files.add("flat", &flat)));
+    assert!(flat.contains("not an ELF file"), "{flat}");
     let avml = error(Dump::open(&files.add("avml", b"AVML\x02\0\0\0")));
     assert!(avml.contains("avml-convert"), "{avml}");
 }

@@ -90,6 +90,7 @@ fn a_raw_image_is_read_like_the_dump() {
         format!("{}@0x0", text(&low)),
     ];
     assert_same(&[&parts[0], &parts[1]], &[]);
+    assert_same(&[&parts[1], &parts[0]], &[]);
     // By cargo xtask run, which must find the kernel first.
     let xtask = run_soon(
         built("xtask"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use kstruct::{Dump, EM_X86_64, Functions, Kallsyms, KernelInfo, Memory};
 use tests::images::{memory, write_flattened, write_lime, write_raw, write_sparse};
-use tests::{read_json, root, run_soon, shown, text, xtask};
+use tests::{lab_machines, read_json, root, run_soon, shown, text, xtask};
 
 /// A machine of the lab with its memory in many forms, made once.
 struct Images {
@@ -21,9 +21,7 @@ struct Images {
 }
 
 static IMAGES: LazyLock<Images> = LazyLock::new(|| {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    let machine = Path::new(list.split(':').next_back().expect("there is one"));
+    let machine = lab_machines(&["stop"]).pop().expect("there is one");
     let release = text(&read_json(&machine.join("lab.json"))["release"]);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("images-{release}"));
     let _ = fs::remove_dir_all(&folder);

@@ -30,8 +30,8 @@ pub struct BuildArgs {
 pub struct RunArgs {
     /// The analyzer to run
     analyzer: String,
-    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE). Without one, the running
-    /// kernel is analyzed
+    /// The memory dump to analyze; of a dump that was split, each of its files (--core FILE --core FILE). A raw image of physical memory is
+    /// FILE@ADDRESS, with the address of its first byte in hexadecimal (--core memory@0). Without one, the running kernel is analyzed
     #[arg(long, value_name = "DUMP", default_value = kstruct::KCORE)]
     core: Vec<PathBuf>,
     /// The dump's kernel, if it can't be found from the dump

@@ -270,7 +270,8 @@ impl Dump {
         }
         let error = |error| in_file(0, error);
         dump.incomplete = headers.iter().any(|header| header.incomplete);
-        if headers.is_empty() && !files[0].is_live() && lime::is_lime(&files[0]) {
+        let in_order = !files[0].is_live() && !files[0].is_flat();
+        if headers.is_empty() && in_order && lime::is_lime(&files[0]) {
             let parsed = lime::parse(&files[0]).map_err(error)?;
             dump.missing = parsed.missing;
             dump.set_mapped(parsed.segments, files);
@@ -360,6 +361,10 @@ impl Dump {
     pub(crate) fn main_end(&self) -> u64 {
         if let Some(paged) = &self.paged {
             return paged.main_end();
+        }
+        // Raw images have no ROM and video memory far above.
+        if !self.more_maps.is_empty() {
+            return self.memory_end();
         }
         self.main.start.saturating_add(self.main.size)
     }

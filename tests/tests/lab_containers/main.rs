@@ -19,10 +19,7 @@ use tests::{array, build_example, lab_machines, read_json, root, shown, text, xt
 /// isn't on the list any more, nobody can see.
 #[test]
 fn damaged_containers_end() {
-    let list =
-        std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");
-    for folder in list.split(':') {
-        let folder = Path::new(folder);
+    for folder in lab_machines(&["stop"]) {
         let release = text(&read_json(&folder.join("lab.json"))["release"]);
         let copy =
             tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
