@@ -84,11 +84,16 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             tests.extend([
                 "lab_modules",
                 "lab_containers",
-                "formats",
+                "lab_damage",
                 "lab_images",
+                "formats",
                 "btf",
             ]);
-            lab::ensure_tested()?
+            let mut machines = Vec::new();
+            for how in [lab::How::Stop, lab::How::Panic, lab::How::Live] {
+                machines.extend([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
+            }
+            machines
         }
     };
     let folders: Vec<String> = machines

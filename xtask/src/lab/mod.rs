@@ -30,7 +30,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{build, paths};
-use how::How;
+pub use how::How;
 use initramfs::Aboard;
 use packages::Package;
 use progress::Steps;
@@ -181,7 +181,7 @@ pub fn machines() -> Result<Vec<Machine>> {
 /// The amd64 machine for a kernel (a release or a series), made if it isn't there. Others who ask for it meanwhile wait.
 ///
 /// One that analyzes itself is always made anew: the analyzers are part of it.
-fn ensure(kernel: &str, levels: u8, how: How) -> Result<Machine> {
+pub fn ensure(kernel: &str, levels: u8, how: How) -> Result<Machine> {
     let target = Target::find("amd64", Some(levels));
     ensure_target(kernel, target.context("4 or 5 levels of page tables")?, how)
 }
@@ -205,37 +205,9 @@ pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
         .collect()
 }
 
-/// The amd64 machines that the tests are run on: of 6.1 with 4 levels and of 6.12 with 5, each once stopped, once after a panic, once
-/// live. Those of the two kernels are made at the same time.
-pub fn ensure_tested() -> Result<Vec<Machine>> {
-    let lab = lab_folder()?;
-    let _lock = lock(&lab)?;
-    let mut machines = Vec::new();
-    for how in [How::Stop, How::Panic, How::Live] {
-        let plan = |kernel, levels| {
-            let target = Target::find("amd64", Some(levels)).context("there are both levels")?;
-            plan(&lab, kernel, target, how)
-        };
-        let (older, newer) = (plan("6.1", 4)?, plan("6.12", 5)?);
-        let (older, newer) = std::thread::scope(|scope| {
-            let older = scope.spawn(|| older.make(&lab));
-            let newer = newer.make(&lab);
-            (older.join(), newer)
-        });
-        let older = older.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        machines.extend([older?, newer?]);
-    }
-    Ok(machines)
-}
-
 fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Machine> {
     let lab = lab_folder()?;
-    let _lock = lock(&lab)?;
-    plan(&lab, kernel, target, how)?.make(&lab)
-}
-
-/// Held by whoever changes anything in the lab.
-fn lock(lab: &Path) -> Result<File> {
+    let packages = lab.join("packages");
     let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
     if lock.try_lock().is_err() {
         eprintln!(
@@ -244,42 +216,9 @@ fn lock(lab: &Path) -> Result<File> {
         );
         lock.lock()?;
     }
-    Ok(lock)
-}
-
-/// A machine that is there, or what is needed to make it.
-enum Plan {
-    There(Box<Machine>),
-    Make {
-        package: Package,
-        modules: Vec<(String, String)>,
-        target: &'static Target,
-        how: How,
-        steps: Steps,
-    },
-}
-
-impl Plan {
-    fn make(self, lab: &Path) -> Result<Machine> {
-        match self {
-            Plan::There(machine) => Ok(*machine),
-            Plan::Make {
-                package,
-                modules,
-                target,
-                how,
-                steps,
-            } => make(lab, &package, &modules, target, how, steps),
-        }
-    }
-}
-
-/// Finds out which kernel it is to be, and gets its packages.
-fn plan(lab: &Path, kernel: &str, target: &'static Target, how: How) -> Result<Plan> {
-    let packages = lab.join("packages");
     let mut release = packages::resolve(kernel, &packages, target)?;
-    if let Some(machine) = cached(lab, &release, target, how)? {
-        return Ok(Plan::There(Box::new(machine)));
+    if let Some(machine) = cached(&lab, &release, target, how)? {
+        return Ok(machine);
     }
     programs::check(target)?;
     let mut steps = Steps::new(&format!("{release} ({})", target.title()));
@@ -302,19 +241,13 @@ fn plan(lab: &Path, kernel: &str, target: &'static Target, how: How) -> Result<P
             };
             eprintln!("{error:#}; {older} is here and will do");
             release = older;
-            if let Some(machine) = cached(lab, &release, target, how)? {
-                return Ok(Plan::There(Box::new(machine)));
+            if let Some(machine) = cached(&lab, &release, target, how)? {
+                return Ok(machine);
             }
             packages::ensure(&release, &packages, &modules, target, &mut steps)?
         }
     };
-    Ok(Plan::Make {
-        package,
-        modules,
-        target,
-        how,
-        steps,
-    })
+    make(&lab, &package, &modules, target, how, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
