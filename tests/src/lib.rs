@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod generated;
 pub mod images;
 pub mod machine;
+mod random;
 mod synthetic;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+pub use random::Random;
 pub use synthetic::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
 
 /// The top of the work tree.

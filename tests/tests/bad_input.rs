@@ -12,7 +12,7 @@ use kstruct_codegen::image::Image;
 use kstruct_codegen::model::{Item, ItemId, Kind, Member, Model, Place, Type};
 use kstruct_codegen::{dwarf, emit};
 use tempfile::TempDir;
-use tests::{Synthetic, built, fixture_vmcore, fixture_vmlinux, run_soon, shown};
+use tests::{Random, Synthetic, built, fixture_vmcore, fixture_vmlinux, run_soon, shown};
 
 /// Longer than any of this may take, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(10);
@@ -215,26 +215,6 @@ fn what_is_no_vmlinux_is_refused() {
 /// Where one slice begins in another.
 fn memchr(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|part| part == wanted)
-}
-
-/// Marsaglia's xorshift64: the same damage in every run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
 }
 
 /// Damages a file: bits flipped, ranges zeroed or overwritten with what stands elsewhere, the end cut off. Half of the

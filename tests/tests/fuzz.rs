@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tests::fuzz;
+use tests::{Random, fuzz};
 
 /// How long one input may take on a machine that is busy with other tests. Fuzzing allows ten seconds.
 const SOON: Duration = Duration::from_secs(60);
@@ -81,22 +81,6 @@ fn dumps_are_opened() {
 #[test]
 fn page_tables_are_walked() {
     replay("page_tables", fuzz::memory::page_tables, 3000);
-}
-
-/// Marsaglia's xorshift64: the same mutations in every run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end.max(1) as u64) as usize
-    }
 }
 
 /// One of the inputs with some of its bytes changed, left out, doubled, or replaced by bytes of another.

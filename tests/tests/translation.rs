@@ -3,6 +3,7 @@
 use kstruct::{
     EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, FaultKind, OpenError, UserSpace,
 };
+use tests::Random;
 use tests::machine::{BANNER, Machine};
 
 const PAGE: u64 = 4096;
@@ -434,18 +435,6 @@ fn a_chase_through_page_tables_is_remembered() {
     );
 }
 
-/// Numbers that look random and are the same each time (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 #[test]
 fn tables_of_noise_end_in_an_address_or_a_fault() {
     let machines: [fn() -> Machine; 7] = [
@@ -457,7 +446,7 @@ fn tables_of_noise_end_in_an_address_or_a_fault() {
         || ppc64(16, 0),
         || s390_uncoupled(0),
     ];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0);
     for machine in machines {
         for _ in 0..40 {
             let mut machine = machine();

@@ -347,7 +347,7 @@ fn counters() {
     };
     let open = |heap: &Heap| heap.open_with_cpus(offsets, 4);
     assert_eq!(walk(&open(&heap)), [Ok(1000 - 14)]);
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     let mut faults = 0;
     for _ in 0..DAMAGES {
         let damaged = heap.damaged(&mut random);
@@ -365,7 +365,7 @@ fn counters() {
 #[test]
 fn bitmaps() {
     let mut heap = Heap::default();
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for word in 0..16 {
         heap.set(HEAP + word * 8, random.next() & random.next());
     }
@@ -539,7 +539,7 @@ fn names_of_symbols() {
     assert_eq!(list.named("symbol_0256").count(), 0);
     assert_eq!(list.named("symbol_0512").count(), 1);
 
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let (mut refused, mut faults, mut silent) = (0, 0, 0);
     for _ in 0..DAMAGES {
         let damaged = heap.damaged(&mut random);

@@ -27,7 +27,7 @@ use kstruct::view::{Part, Raw};
 use kstruct::walk::rbtree::{Order, TreeEntries, TreeNode};
 use kstruct::walk::{Entries, Node, maple, radix};
 use kstruct::{Fault, FaultKind, Memory, View};
-use tests::Synthetic;
+use tests::{Random, Synthetic};
 use views::*;
 
 /// Where x86_64's direct map starts, and where things are put in it.
@@ -38,22 +38,6 @@ const DAMAGES: u64 = 1000;
 /// No walk of these containers has so many entries: one that has goes on for ever. What a walk may have goes by its heap,
 /// see [`damage`].
 const ENOUGH: usize = 100_000;
-
-/// Pseudo-random numbers (xorshift64*), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// Words of memory by address.
 #[derive(Clone, Default)]
@@ -103,7 +87,7 @@ impl Heap {
     /// One word becomes another: null, poison, a wild pointer, another word of the heap, or its own with a bit changed.
     fn damaged(&self, random: &mut Random) -> Heap {
         let words: Vec<(u64, u64)> = self.0.iter().map(|(at, value)| (*at, *value)).collect();
-        let pick = |random: &mut Random| words[random.below(words.len() as u64) as usize];
+        let pick = |random: &mut Random| words[random.below(words.len())];
         let (at, old) = pick(random);
         let new = match random.below(6) {
             0 => 0,
@@ -127,7 +111,7 @@ fn damage<T: PartialEq>(
     heap: &Heap,
     walk: impl Fn(&Memory) -> Vec<Result<T, Fault>>,
 ) -> (u64, u64) {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0);
     let sound = walk(&heap.open());
     assert!(sound.iter().all(Result::is_ok), "{name}");
     let (mut faults, mut silent) = (0, 0);
@@ -409,15 +393,15 @@ fn walk_radix(memory: &Memory, root: u64) -> Vec<Result<radix::Slot, Fault>> {
 
 #[test]
 fn arrays_give_their_entries_by_index() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     for bits in [4, 8, 16, 32, 64] {
         let mut entries: BTreeMap<u64, u64> = BTreeMap::new();
         for _ in 0..50 {
             let index = random.next() >> (64 - bits);
             let entry = if random.below(4) == 0 {
-                random.below(1000) << 1 | 1
+                (random.next() % 1000) << 1 | 1
             } else {
-                HEAP + (random.below(1000) << 3)
+                HEAP + ((random.next() % 1000) << 3)
             };
             entries.insert(index, entry);
         }
