@@ -47,9 +47,15 @@ impl Machine {
 
     /// Writes physical memory.
     pub fn put(&mut self, physical: u64, bytes: &[u8]) -> &mut Self {
-        for (at, byte) in (physical..).zip(bytes) {
-            let page = self.pages.entry(at & !(PAGE - 1));
-            page.or_insert_with(|| vec![0; PAGE as usize])[(at % PAGE) as usize] = *byte;
+        let (mut at, mut rest) = (physical, bytes);
+        while !rest.is_empty() {
+            let start = (at % PAGE) as usize;
+            let (part, after) = rest.split_at(rest.len().min(PAGE as usize - start));
+            let page = self.pages.entry(at - start as u64);
+            let page = page.or_insert_with(|| vec![0; PAGE as usize]);
+            page[start..start + part.len()].copy_from_slice(part);
+            at = at.wrapping_add(part.len() as u64);
+            rest = after;
         }
         self
     }

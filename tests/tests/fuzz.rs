@@ -76,6 +76,9 @@ fn dumps_are_opened() {
     replay("dump_elf", fuzz::memory::dump, 3000);
     replay("dump_kdump", fuzz::memory::dump, 3000);
     replay("dump_flattened", fuzz::memory::dump, 3000);
+    replay("dump_lime", fuzz::memory::dump, 3000);
+    replay("dump_raw", fuzz::memory::raw, 3000);
+    replay("kcore", fuzz::memory::kcore, 3000);
 }
 
 #[test]

@@ -3,20 +3,53 @@
 //! A dump is opened by its name, so an input is written to a file first: let `TMPDIR` be in memory.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use kstruct::{
-    Dump, EM_386, EM_AARCH64, EM_RISCV, EM_S390, EM_X86_64, Fault, FaultKind, Functions,
+    Dump, EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, Fault, FaultKind, Functions,
     KernelInfo, Memory, UserSpace,
 };
+
+use crate::machine::Machine;
 
 const PAGE: u64 = 4096;
 
 /// Opens a dump of any format, and reads what it says that it has.
 pub fn dump(bytes: &[u8]) {
     let file = saved(bytes);
-    let Ok(dump) = Dump::open(file.path()) else {
+    if let Ok(dump) = Dump::open(file.path()) {
+        examine(dump);
+    }
+}
+
+/// A raw image, after the physical address of its first byte.
+pub fn raw(bytes: &[u8]) {
+    let Some((address, image)) = bytes.split_first_chunk() else {
         return;
     };
+    let file = saved(image);
+    let name = format!(
+        "{}@{:x}",
+        file.path().display(),
+        u64::from_le_bytes(*address)
+    );
+    if let Ok(dump) = Dump::open(Path::new(&name)) {
+        examine(dump);
+    }
+}
+
+/// A file that is too large to be mapped, as /proc/kcore is. Only in memory can files have that size.
+pub fn kcore(bytes: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new_in("/dev/shm").expect("Linux has /dev/shm");
+    file.write_all(bytes).expect("it can be written");
+    file.as_file().set_len(1 << 62).expect("it takes no room");
+    if let Ok(dump) = Dump::open(file.path()) {
+        assert!(dump.is_live());
+        examine(dump);
+    }
+}
+
+fn examine(dump: Dump) {
     let (end, runs) = (dump.memory_end(), dump.runs());
     let mut before = 0;
     for (start, size) in &runs {
@@ -67,7 +100,8 @@ fn read(dump: &Dump, at: u64, length: u64) -> u64 {
             | FaultKind::Excluded
             | FaultKind::Damaged
             | FaultKind::Truncated
-            | FaultKind::TooLarge,
+            | FaultKind::TooLarge
+            | FaultKind::Unreadable,
         ) => 0,
         Err(other) => panic!("{other:?} is no fault of physical memory"),
     }
@@ -80,7 +114,7 @@ pub fn page_tables(bytes: &[u8]) {
     let [machine, vmcoreinfo, addresses, pieces @ ..] = &parts[..] else {
         return;
     };
-    let machines = [EM_X86_64, EM_386, EM_AARCH64, EM_S390, EM_RISCV];
+    let machines = [EM_X86_64, EM_386, EM_AARCH64, EM_S390, EM_RISCV, EM_PPC64];
     let Some(machine) = machine
         .first()
         .and_then(|number| machines.get(usize::from(*number)))
@@ -88,7 +122,14 @@ pub fn page_tables(bytes: &[u8]) {
         return;
     };
     let kernel = kernel_of(*machine);
-    let file = saved(&core(kernel, vmcoreinfo, pieces));
+    let mut made = Machine::new(*machine);
+    made.vmcoreinfo = String::from_utf8_lossy(vmcoreinfo).into_owned();
+    for piece in pieces {
+        if let Some((start, bytes)) = piece.split_first_chunk() {
+            made.put(u64::from_le_bytes(*start), bytes);
+        }
+    }
+    let file = saved(&made.bytes());
     let Ok(memory) = Memory::open(file.path(), kernel, true) else {
         return;
     };
@@ -119,59 +160,6 @@ pub fn page_tables(bytes: &[u8]) {
     }
 }
 
-/// An ELF64 core with a note and pieces of memory.
-fn core(kernel: &KernelInfo, vmcoreinfo: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
-    let number = |out: &mut Vec<u8>, value: u64, length: usize| {
-        if kernel.big_endian {
-            out.extend(&value.to_be_bytes()[8 - length..]);
-        } else {
-            out.extend(&value.to_le_bytes()[..length]);
-        }
-    };
-    let pieces = pieces.iter().filter_map(|piece| piece.split_first_chunk());
-    let pieces: Vec<(u64, &[u8])> = pieces
-        .map(|(start, bytes)| (u64::from_le_bytes(*start), bytes))
-        .collect();
-    let mut note = Vec::new();
-    for word in [11, vmcoreinfo.len() as u64, 0] {
-        number(&mut note, word, 4);
-    }
-    note.extend(b"VMCOREINFO\0\0");
-    note.extend(vmcoreinfo);
-    note.resize(note.len().next_multiple_of(4), 0);
-
-    let count = pieces.len() as u64 + 1;
-    let order = 1 + u8::from(kernel.big_endian);
-    let mut out = vec![0x7f, b'E', b'L', b'F', 2, order, 1];
-    out.resize(16, 0);
-    number(&mut out, 4, 2); // ET_CORE
-    number(&mut out, kernel.machine.into(), 2);
-    number(&mut out, 1, 4);
-    for value in [0, 64, 0] {
-        number(&mut out, value, 8);
-    }
-    number(&mut out, 0, 4);
-    for value in [64, 56, count, 0, 0, 0] {
-        number(&mut out, value, 2);
-    }
-    let mut file = 64 + 56 * count;
-    let mut program = |kind: u64, physical: u64, size: u64| {
-        number(&mut out, kind, 4);
-        number(&mut out, 0, 4);
-        for value in [file, 0, physical, size, size, 0] {
-            number(&mut out, value, 8);
-        }
-        file += size;
-    };
-    program(4, 0, note.len() as u64);
-    for (start, bytes) in &pieces {
-        program(1, *start, bytes.len() as u64);
-    }
-    out.extend(note);
-    pieces.iter().for_each(|(_, bytes)| out.extend(*bytes));
-    out
-}
-
 /// A kernel of which nothing is known but how it was linked.
 fn kernel_of(machine: u16) -> &'static KernelInfo {
     const fn kernel(machine: u16, page_table: u64, big_endian: bool) -> KernelInfo {
@@ -195,7 +183,9 @@ fn kernel_of(machine: u16) -> &'static KernelInfo {
     static ARM64: KernelInfo = kernel(EM_AARCH64, 0xffff_8000_0801_0000, false);
     static S390: KernelInfo = kernel(EM_S390, 0x10_0000, true);
     static RISCV: KernelInfo = kernel(EM_RISCV, 0xffff_ffff_8100_0000, false);
+    static PPC64: KernelInfo = kernel(EM_PPC64, 0xc000_0000_0100_0000, false);
     match machine {
+        EM_PPC64 => &PPC64,
         EM_386 => &I386,
         EM_AARCH64 => &ARM64,
         EM_S390 => &S390,

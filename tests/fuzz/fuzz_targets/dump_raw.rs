@@ -1,0 +1,4 @@
+//! Raw images.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::memory::raw(bytes));
