@@ -503,8 +503,12 @@ impl Dump {
 
     /// The first `Linux version ...` in the dump's memory: for kernels that left no VMCOREINFO.
     ///
-    /// Reads memory from its start until the banner is found.
+    /// Reads memory from its start until the banner is found; not the running kernel's, whose size nothing bounds and which has
+    /// other words for it.
     pub fn scan_banner(&self) -> Option<String> {
+        if self.live {
+            return None;
+        }
         let finder = memchr::memmem::Finder::new(b"Linux version ");
         // As much at a time, and so much more that a banner which begins in it ends in it.
         const STEP: u64 = 1 << 16;
@@ -525,10 +529,14 @@ impl Dump {
         None
     }
 
-    /// The release of the dump's kernel: from VMCOREINFO, or else from the banner in memory.
+    /// The release of the dump's kernel: from VMCOREINFO, or else from the banner in memory; of the running kernel its own word.
     pub fn release(&self) -> Option<String> {
         if let Some(release) = self.vmcoreinfo.get("OSRELEASE") {
             return Some(release.to_owned());
+        }
+        if self.live && self.path == Path::new(KCORE) {
+            let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+            return Some(release.trim_end().to_owned());
         }
         let banner = self.scan_banner()?;
         banner.split_whitespace().nth(2).map(str::to_owned)

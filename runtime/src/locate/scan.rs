@@ -20,12 +20,16 @@ const MOST_TEXTS: usize = 64;
 const STEP: u64 = 1 << 20;
 
 /// The texts in a dump's memory that look like VMCOREINFO, each once, in the order of physical addresses. Memory is read from its
-/// start until enough are taken; what is decompressed for that is not kept.
+/// start until enough are taken; what is decompressed for that is not kept. The running kernel's is not searched: nothing bounds its size.
 pub(super) fn vmcoreinfos(dump: &Dump) -> impl Iterator<Item = VmcoreInfo> {
     let mut seen = HashSet::new();
     let mut window = Window::new(dump);
-    dump.joined_runs()
-        .into_iter()
+    let runs = if dump.is_live() {
+        Vec::new()
+    } else {
+        dump.joined_runs()
+    };
+    runs.into_iter()
         .flat_map(|(start, size)| {
             let steps = (0..size).step_by(STEP as usize);
             steps.map(move |skip| (start + skip, size - skip))
