@@ -1,75 +1,98 @@
-//! Reads every page of a dump, by some threads: `cargo run --release -p kstruct --example scan -- DUMP [THREADS] [alone]`.
+//! Reads all memory of a dump once, on all cores: `cargo run --release -p kstruct --example scan -- DUMP HOW`. `cargo xtask bench scan` runs it.
 //!
-//! With `alone`, of a dump that `makedumpfile -c` wrote on x86_64, the pages are only decompressed, each into the same buffer: what
-//! the decompressor takes without the store. Pages that share their bytes with the one before (zeros) are not done again.
+//! - `scan`: by [`Dump::scan`], which keeps no pages;
+//! - `keep`: each page by [`Dump::physical`], as a walk would, after which all of them are kept;
+//! - `alone`: of a dump that `makedumpfile -c` wrote on x86_64, the pages are only decompressed, each into the same buffer: the limit of
+//!   what can be reached. Pages that share their bytes with the one before (zeros) are not done again.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kstruct::Dump;
 
 const PAGE: u64 = 4096;
 
-/// Pages read, faults, and a sum of first bytes, so that both ways can be compared.
+/// Pages read, faults, and a sum of first bytes, so that all ways can be compared.
 type Counts = (u64, u64, u64);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1);
-    let path = args
-        .next()
-        .ok_or("usage: scan DUMP [THREADS] [alone], where DUMP may be FILE@ADDRESS")?;
-    let threads: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
-    let is_alone = args.next().is_some();
-    let begin = Instant::now();
-    let (counts, took) = if is_alone {
-        let bytes = std::fs::read(&path)?;
-        let pages = descriptors(&bytes).ok_or("not a compressed dump of x86_64")?;
-        println!("read in {:?}", begin.elapsed());
-        by_threads(threads, |thread| {
-            decompress(&bytes, &pages, thread, threads)
-        })
-    } else {
-        let dump = Dump::open(Path::new(&path))?;
-        println!("opened in {:?}", begin.elapsed());
-        let runs = dump.runs();
-        by_threads(threads, |thread| scan(&dump, &runs, thread, threads))
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [path, how] = &args[..] else {
+        return Err("usage: scan DUMP scan|keep|alone, where DUMP may be FILE@ADDRESS".into());
     };
-    let (read, faults, sum) = counts;
-    println!("{read} pages, {faults} faults, sum {sum}: {took:?} by {threads} threads");
+    let threads = std::thread::available_parallelism()?.get() as u64;
+    let (counts, begin) = match how.as_str() {
+        "alone" => {
+            let bytes = std::fs::read(path)?;
+            let pages = descriptors(&bytes).ok_or("not a compressed dump of x86_64")?;
+            let begin = Instant::now();
+            let share = |thread| decompress(&bytes, &pages, thread, threads);
+            (by_threads(threads, share), begin)
+        }
+        "keep" => {
+            let dump = Dump::open(Path::new(path))?;
+            let begin = Instant::now();
+            let runs = dump.runs();
+            let share = |thread| keep(&dump, &runs, thread, threads);
+            (by_threads(threads, share), begin)
+        }
+        _ => {
+            let dump = Dump::open(Path::new(path))?;
+            let begin = Instant::now();
+            (scan(&dump), begin)
+        }
+    };
+    let (pages, faults, sum) = counts;
+    let seconds = begin.elapsed().as_secs_f64();
+    println!(
+        "{{\"pages\": {pages}, \"faults\": {faults}, \"sum\": {sum}, \"seconds\": {seconds}}}"
+    );
     Ok(())
 }
 
-fn by_threads(threads: u64, work: impl Fn(u64) -> Counts + Sync) -> (Counts, Duration) {
-    let begin = Instant::now();
-    let counts = std::thread::scope(|scope| {
+fn add((a, b, c): Counts, (d, e, f): Counts) -> Counts {
+    (a + d, b + e, c + f)
+}
+
+fn by_threads(threads: u64, work: impl Fn(u64) -> Counts + Sync) -> Counts {
+    std::thread::scope(|scope| {
         let work = &work;
         let handles: Vec<_> = (0..threads)
             .map(|thread| scope.spawn(move || work(thread)))
             .collect();
-        let results = handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap_or_default());
-        results.fold((0, 0, 0), |(a, b, c), (d, e, f)| (a + d, b + e, c + f))
-    });
-    (counts, begin.elapsed())
+        let results = handles.into_iter().map(|handle| handle.join());
+        results.map(Result::unwrap_or_default).fold((0, 0, 0), add)
+    })
 }
 
-fn scan(dump: &Dump, runs: &[(u64, u64)], thread: u64, threads: u64) -> Counts {
-    let (mut read, mut faults, mut sum) = (0, 0, 0);
+fn scan(dump: &Dump) -> Counts {
+    let counts = dump.scan(|piece| {
+        Some(match piece.bytes {
+            Ok(bytes) => {
+                let pages = bytes.chunks(PAGE as usize);
+                let firsts = pages.map(|page| u64::from(page[0]));
+                (bytes.len() as u64 / PAGE, 0, firsts.sum())
+            }
+            Err(_) => (0, 1, 0),
+        })
+    });
+    counts.into_iter().fold((0, 0, 0), add)
+}
+
+fn keep(dump: &Dump, runs: &[(u64, u64)], thread: u64, threads: u64) -> Counts {
+    let mut counts = (0, 0, 0);
     for (start, size) in runs {
         // Each thread has its share of each run, in order.
         let pages = size / PAGE;
         for page in pages * thread / threads..pages * (thread + 1) / threads {
-            match dump.physical(start + page * PAGE, PAGE as usize) {
-                Ok(bytes) => {
-                    read += 1;
-                    sum += u64::from(bytes[0]);
-                }
-                Err(_) => faults += 1,
-            }
+            let read = match dump.physical(start + page * PAGE, PAGE as usize) {
+                Ok(bytes) => (1, 0, u64::from(bytes[0])),
+                Err(_) => (0, 1, 0),
+            };
+            counts = add(counts, read);
         }
     }
-    (read, faults, sum)
+    counts
 }
 
 /// The descriptors of a compressed dump (see `dump/kdump.rs`): offset, size, flags.

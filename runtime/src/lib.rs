@@ -22,7 +22,7 @@ mod user;
 pub mod view;
 pub mod walk;
 
-pub use dump::{Dump, KCORE, OpenError, VmcoreInfo};
+pub use dump::{Dump, KCORE, OpenError, Piece, VmcoreInfo};
 pub use fault::{Fault, FaultKind};
 pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{KernelInfo, Words};

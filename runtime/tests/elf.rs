@@ -77,6 +77,8 @@ fn segments_may_speak_of_the_same_memory() {
     assert_eq!(dump.physical(0xf000, 1), Err(FaultKind::Excluded));
     assert_eq!(dump.physical(0x7000, 1), Err(FaultKind::NotInDump));
     assert_eq!(dump.memory_size(), 0x7000);
+    let scanned = dump.scan(|piece| piece.bytes.ok().map(<[u8]>::to_vec));
+    assert_eq!(scanned.concat(), memory[..0x6000]);
 }
 
 /// makedumpfile -E writes what it kept, and says how much it left out behind it.

@@ -217,6 +217,28 @@ fn every_version_width_and_byte_order_is_read() {
     }
 }
 
+/// A scan hands out what reading gives, in order, and keeps nothing.
+#[test]
+fn a_scan_has_all_pages_and_their_faults() {
+    let files = Files::new();
+    let mut bytes = X86_64.bytes();
+    let table = Builder::TABLE;
+    bytes[table + 24 + 8..table + 24 + 12].fill(0xff); // the size of page 2
+    for bytes in [&bytes, &flattened(&bytes, 1000)] {
+        let mut dump = files.open(bytes).expect("the headers are sound");
+        // What was made before is used, and nothing else may be made.
+        dump.physical(9 * 4096, 1).expect("it is there");
+        dump.set_memory_limit(0);
+        let pieces = dump.scan(|piece| Some((piece.address, piece.bytes.map(<[u8]>::to_vec))));
+        let expected = [
+            (4096, Ok(page(1))),
+            (2 * 4096, Err(FaultKind::Damaged)),
+            (9 * 4096, Ok(page(9))),
+        ];
+        assert_eq!(pieces, expected);
+    }
+}
+
 #[test]
 fn split_files_are_read_together() {
     let files = Files::new();

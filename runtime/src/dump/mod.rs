@@ -13,6 +13,7 @@ mod machines;
 mod notes;
 mod paged;
 mod raw;
+mod scan;
 #[allow(unsafe_code, reason = "pages are written while others are borrowed")]
 mod store;
 mod vmcoreinfo;
@@ -21,11 +22,12 @@ mod window;
 use std::path::{Path, PathBuf};
 
 use budget::Budget;
-use extents::{Extents, Piece};
+use extents::Extents;
 use file::File;
 pub use kcore::KCORE;
 pub(crate) use notes::Cpu;
 use paged::Paged;
+pub use scan::Piece;
 pub use vmcoreinfo::VmcoreInfo;
 pub(crate) use window::Window;
 
@@ -586,14 +588,14 @@ struct FlatSegments {
     /// Sorted by address, without overlap.
     segments: Vec<Segment>,
     /// What is in the file of them.
-    pieces: Vec<Piece>,
+    pieces: Vec<extents::Piece>,
 }
 
 impl FlatSegments {
     fn new(segments: Vec<Segment>) -> Self {
         let mut extents = Extents::default();
         for segment in &segments {
-            extents.insert(Piece {
+            extents.insert(extents::Piece {
                 start: segment.start,
                 length: segment.in_file,
                 file: segment.file,

@@ -212,30 +212,48 @@ impl Paged {
         self.store.clear()
     }
 
-    /// Copies memory within one page, if it can be read, into zeros. What has to be made for that is not kept.
-    pub fn peek(&self, address: u64, scratch: &mut Scratch, into: &mut [u8]) {
+    /// Copies memory within one page to where there are zeros. What has to be made for that is not kept. After a fault, what is there
+    /// is anything.
+    pub fn peek(
+        &self,
+        address: u64,
+        scratch: &mut Scratch,
+        into: &mut [u8],
+    ) -> Result<(), FaultKind> {
         if let Some(bytes) = self.store.ready(address, into.len()) {
             into.copy_from_slice(bytes);
-            return;
+            return Ok(());
+        }
+        match &self.source {
+            Source::Kdump(kdump) => kdump.check(&self.files[0], address >> self.shift)?,
+            Source::Flat(flat) => flat.check(address, into.len())?,
+        }
+        let size = 1 << self.shift;
+        if into.len() == size {
+            return self.make(address, scratch, into);
         }
         let start = address >> self.shift << self.shift;
         let skip = (address - start) as usize;
-        let mut page = vec![0; 1 << self.shift];
-        let made =
-            match &self.source {
-                Source::Kdump(kdump) => kdump
-                    .check(&self.files[0], address >> self.shift)
-                    .and_then(|()| {
-                        let frame = address >> self.shift;
-                        kdump.fill(&self.files, frame, scratch, &mut page, |_| Ok(()))
-                    }),
-                Source::Flat(flat) => flat
-                    .check(address, into.len())
-                    .and_then(|()| flat.fill(&self.files[0], start, &mut page)),
-            };
-        if let (Ok(()), Some(bytes)) = (made, page.get(skip..skip + into.len())) {
-            into.copy_from_slice(bytes);
+        let mut page = vec![0; size];
+        self.make(start, scratch, &mut page)?;
+        let part = page.get(skip..skip + into.len());
+        into.copy_from_slice(part.ok_or(FaultKind::NotInDump)?);
+        Ok(())
+    }
+
+    /// Makes a page where there are zeros.
+    fn make(&self, at: u64, scratch: &mut Scratch, page: &mut [u8]) -> Result<(), FaultKind> {
+        match &self.source {
+            Source::Kdump(kdump) => {
+                kdump.fill(&self.files, at >> self.shift, scratch, page, |_| Ok(()))
+            }
+            Source::Flat(flat) => flat.fill(&self.files[0], at, page),
         }
+    }
+
+    /// Bytes in a page of the dump.
+    pub fn page_size(&self) -> u64 {
+        1 << self.shift
     }
 
     /// Physical memory, made on the spot if it wasn't before, as far as there is memory left for it.

@@ -36,7 +36,11 @@ impl<'d> Window<'d> {
             self.buffer.resize(done + count, 0);
             let page = &mut self.buffer[done..];
             match &self.dump.paged {
-                Some(paged) => paged.peek(at, &mut self.scratch, page),
+                Some(paged) => {
+                    if paged.peek(at, &mut self.scratch, page).is_err() {
+                        page.fill(0);
+                    }
+                }
                 None => {
                     if let Ok(bytes) = self.dump.physical(at, count) {
                         page.copy_from_slice(bytes);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::measure::{self, Output, Run, Sample};
 use super::report::{JobReport, Row};
 use super::tools::{self, Tool};
-use crate::lab::Machine;
+use crate::lab::{self, Machine};
 use crate::{build, generate, paths};
 
 /// One machine, and how long to measure.
@@ -406,6 +406,70 @@ impl<'l> Bench<'l> {
         })
     }
 
+    /// All memory of a compressed dump once, beside the decompressor alone; the time is that within the process, after opening.
+    pub fn scan(&self) -> anyhow::Result<JobReport> {
+        const TITLE: &str = "read all of a zlib dump (makedumpfile -c -d 0)";
+        let crash = lab::ensure(self.kernel, self.machine.levels, lab::How::Panic)?;
+        let dump = self.folder.join("zlib");
+        let made = Command::new("makedumpfile")
+            .args(["-c", "-d0"])
+            .args([&crash.vmcore, &dump])
+            .output();
+        match made {
+            Ok(output) if output.status.success() => {}
+            _ => {
+                let how =
+                    "not run: makedumpfile is missing or fails (apt-get install makedumpfile)";
+                let rows = vec![Row::missing("Dump::scan", how.to_owned())];
+                return Ok(JobReport::new(self.kernel, TITLE, rows));
+            }
+        }
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .current_dir(paths::root())
+            .args(["build", "--quiet", "--release", "--package", "kstruct"])
+            .args(["--example", "scan"]);
+        succeed(measure::run(&mut cargo, Output::Discard)?, "cargo build")?;
+        let program = paths::root().join("target/release/examples/scan");
+        let ways = [
+            ("Dump::scan", "scan", "nothing is kept"),
+            ("the decompressor alone", "alone", "into one buffer"),
+            ("Dump::physical, page by page", "keep", "all pages are kept"),
+        ];
+        let mut seconds = vec![Vec::new(); ways.len()];
+        let mut results = Vec::new();
+        for round in 0..self.runs.min(11) as usize {
+            for index in 0..ways.len() {
+                let index = (index + round) % ways.len();
+                let mut command = Command::new(&program);
+                command.arg(&dump).arg(ways[index].1);
+                let run = succeed(measure::run(&mut command, Output::Keep)?, ways[index].0)?;
+                let line: ScanLine = serde_json::from_str(run.stdout.trim())?;
+                seconds[index].push(line.seconds);
+                results.push((line.pages, line.faults, line.sum));
+            }
+        }
+        let same = results.iter().all(|result| *result == results[0]);
+        let (pages, faults, _) = results[0];
+        let rows = ways
+            .iter()
+            .zip(seconds)
+            .map(|((name, _, what), seconds)| Row {
+                is_ours: *name == ways[0].0,
+                is_part: false,
+                note: format!(
+                    "{pages} pages, {faults} faults; {what}{}",
+                    if same {
+                        ""
+                    } else {
+                        "; NOT THE SAME in all ways"
+                    }
+                ),
+                ..Row::part(name, &seconds)
+            });
+        Ok(JobReport::new(self.kernel, TITLE, rows.collect()))
+    }
+
     /// Builds the analyzers, so that only what follows is measured.
     fn build(&self) -> anyhow::Result<()> {
         build::compile(
@@ -455,6 +519,15 @@ impl<'l> Bench<'l> {
 struct DrgnLine {
     rows: u64,
     walk_seconds: f64,
+}
+
+/// What the example `scan` prints.
+#[derive(Deserialize)]
+struct ScanLine {
+    pages: u64,
+    faults: u64,
+    sum: u64,
+    seconds: f64,
 }
 
 /// The walks: the job's name, what it is, and crash's command for it.

@@ -55,6 +55,8 @@ pub enum Job {
     Ps,
     /// All network interfaces, beside crash and drgn
     Netdev,
+    /// All memory of a compressed dump, beside the decompressor alone
+    Scan,
     /// Walks over tasks, dentries, pages, slab objects and vmalloc space, beside code written by hand, drgn and crash
     Walk,
 }
@@ -90,6 +92,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         if is_wanted(Job::Netdev) {
             report.add(bench.netdev()?);
+        }
+        if is_wanted(Job::Scan) {
+            report.add(bench.scan()?);
         }
         if is_wanted(Job::Walk) {
             for walk in bench.walk()? {
