@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use kstruct::{Dump, EM_X86_64, Functions, KernelInfo, Memory};
+use kstruct::{Dump, EM_X86_64, KernelInfo, Memory};
+use tests::machine::Machine;
 use tests::{Random, lab_machines, read_json, root, shown, text, xtask};
 use wait4::Wait4 as _;
 
@@ -295,17 +296,8 @@ fn places(subject: &Subject) -> Vec<u64> {
     let banner = dump.scan_banner().expect("it has one");
     let kernel = KernelInfo {
         release: subject.release.clone().leak(),
-        build_id: "",
         banner: banner.leak(),
-        machine: EM_X86_64,
-        pointer_size: 8,
-        big_endian: false,
-        banner_address: None,
-        page_table: None,
-        page_offset_base: None,
-        per_cpu_offset: None,
-        module_section: None,
-        functions: Functions(""),
+        ..Machine::new(EM_X86_64).info
     };
     let memory = Memory::of_dump(dump, Box::leak(Box::new(kernel)), false).expect("it is found");
     let head = subject.bytes(0, 64 << 10);

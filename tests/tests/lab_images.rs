@@ -9,8 +9,9 @@ use std::process::Output;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use kstruct::{Dump, EM_X86_64, Functions, Kallsyms, KernelInfo, Memory};
+use kstruct::{Dump, EM_X86_64, Kallsyms, KernelInfo, Memory};
 use tests::images::{memory, write_flattened, write_lime, write_raw, write_sparse};
+use tests::machine::Machine;
 use tests::{lab_machines, read_json, root, run_soon, shown, text, xtask};
 
 /// A machine of the lab with its memory in many forms, made once.
@@ -103,17 +104,8 @@ impl Images {
         assert!(banner.starts_with(&format!("Linux version {} ", self.release)));
         Box::leak(Box::new(KernelInfo {
             release: self.release.clone().leak(),
-            build_id: "",
             banner: banner.leak(),
-            machine: EM_X86_64,
-            pointer_size: 8,
-            big_endian: false,
-            banner_address: None,
-            page_table: None,
-            page_offset_base: None,
-            per_cpu_offset: None,
-            module_section: None,
-            functions: Functions(""),
+            ..Machine::new(EM_X86_64).info
         }))
     }
 }
