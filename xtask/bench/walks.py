@@ -3,6 +3,7 @@
 Standard output gets one JSON object for each walk, as that benchmark prints them.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -45,7 +46,8 @@ def dentries():
 
 
 def pages():
-    for page in for_each_page(prog):
+    # Behind the end of memory there are more, up to the end of a section.
+    for page in itertools.islice(for_each_page(prog), prog["max_pfn"].value_()):
         # Memory has holes, for which there is no struct page.
         try:
             yield page.flags.value_()
