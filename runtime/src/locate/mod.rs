@@ -266,7 +266,7 @@ fn banners<'d>(
         (start.saturating_add(skip)..end).step_by(step as usize)
     });
     // What a file has bounds the places; what the running kernel says that it has, nothing.
-    const MOST_LIVE: usize = 1 << 22;
+    const MOST_LIVE: usize = 1 << 20;
     let most = if dump.is_live() {
         MOST_LIVE
     } else {
