@@ -293,8 +293,12 @@ fn what_is_given_by_hand_chooses_between_two_kernels() {
         tables(&mut machine, 0x1040_0000, 56, 0x1000_0000);
         machine
     };
-    let first = machine().opened();
-    assert_eq!(first.kaslr_offset(), 0x400_0000);
+    let error = refused(machine().open_with(&Hints::default()));
+    assert!(error.contains("two kernels of this build"), "{error}");
+    assert!(
+        error.contains("--kaslr 4000000 ") && error.contains("--kaslr 6000000 "),
+        "{error}"
+    );
     for offset in [0x400_0000, 0x600_0000] {
         let memory = machine().open_with(&kaslr(offset)).expect("it is there");
         assert_eq!(memory.kaslr_offset(), offset);
@@ -304,6 +308,23 @@ fn what_is_given_by_hand_chooses_between_two_kernels() {
         .open_with(&physical_base(base))
         .expect("it is there");
     assert_eq!(memory.kaslr_offset(), 0x600_0000);
+}
+
+#[test]
+fn another_kernels_vmcoreinfo_is_refused() {
+    for text in [
+        "OSRELEASE=6.2.0-other\n",
+        "OSRELEASE=6.1.0-test\nBUILD-ID=00\n",
+    ] {
+        let mut machine = x86_64();
+        machine.info.build_id = "11";
+        let hints = Hints {
+            vmcoreinfo: VmcoreInfo::parse(text.as_bytes()),
+            ..Hints::default()
+        };
+        let error = refused(machine.open_lime(&hints));
+        assert!(error.contains("but the program was built for"), "{error}");
+    }
 }
 
 #[test]

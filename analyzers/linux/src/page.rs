@@ -227,6 +227,10 @@ pub fn flag_names(flags: u64) -> Vec<&'static str> {
         .collect()
 }
 
+/// `MAX_NUMNODES` with the largest `CONFIG_NODES_SHIFT`; a damaged dump may say anything.
+#[cfg(all(kernel_has = "sym:node_data", kernel_has = "sym:nr_node_ids"))]
+const MOST_NODES: u32 = 1 << 10;
+
 /// A block of free pages: 2 to the power of `order` many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeBlock {
@@ -240,15 +244,22 @@ pub struct FreeBlock {
 /// not there. A fault stands where a list ends in one.
 #[cfg(all(
     kernel_has = "sym:node_data",
+    kernel_has = "sym:nr_node_ids",
     kernel_has = "page.buddy_list",
     kernel_has = "free_area.free_list"
 ))]
 pub fn free_blocks(pages: Pages<'_>) -> Result<Vec<Result<FreeBlock, Fault>>, Fault> {
     let mut found = Vec::new();
-    for node in pages.memory.get(sym::node_data)?.iter() {
-        let Some(node) = node.deref_or_null()? else {
+    let k = pages.memory;
+    // By its address: BTF doesn't say that it is an array of pointers.
+    let table = k.address_of(sym::node_data);
+    let width = u64::from(k.kernel().pointer_size);
+    for index in 0..u64::from(k.get(sym::nr_node_ids)?.min(MOST_NODES)) {
+        let node = k.word(table.wrapping_add(index * width))?;
+        if node == 0 {
             continue;
-        };
+        }
+        let node = kernel::pglist_data::at(k, node)?;
         for zone in node.node_zones().iter() {
             for (order, area) in (0..).zip(zone.free_area().iter()) {
                 for list in area.free_list().iter() {

@@ -314,13 +314,16 @@ impl Interface {
             self.state.join("|"),
             self.address,
         );
-        if !self.mac.is_empty() {
-            let kind = if self.kind.is_empty() {
-                String::new()
-            } else {
-                format!("  kind {}", self.kind)
-            };
-            let _ = writeln!(out, "    link {}{kind}", self.mac);
+        let link = match self.mac.as_str() {
+            "" => String::new(),
+            mac => format!("  link {mac}"),
+        };
+        let kind = match self.kind.as_str() {
+            "" => String::new(),
+            kind => format!("  kind {kind}"),
+        };
+        if !(link.is_empty() && kind.is_empty()) {
+            let _ = writeln!(out, "  {link}{kind}");
         }
         for address in &self.ipv4 {
             let peer = address

@@ -111,6 +111,14 @@ pub enum OpenError {
         /// What was said, and what is.
         what: String,
     },
+    /// There are several kernels in the dump's memory, and nothing says which is meant.
+    #[error("{}: {what}", path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Where they are, and how to choose.
+        what: String,
+    },
     /// The kernel could not be found in the dump's memory.
     #[error("{}: can't find the kernel in the dump: {what}", path.display())]
     NoKernel {

@@ -107,9 +107,24 @@ pub(crate) fn locate(
             ),
         ));
     }
+    for (key, own) in [("OSRELEASE", kernel.release), ("BUILD-ID", kernel.build_id)] {
+        if let Some(value) = given.get(key)
+            && !own.is_empty()
+            && value != own
+        {
+            return Err(contradiction(
+                dump,
+                format!(
+                    "the VMCOREINFO that was given (--vmcoreinfo) has {key}={value}, but the program was built for {own}"
+                ),
+            ));
+        }
+    }
     let info = if noted.is_empty() { given } else { noted };
     let mut error = match by_info(dump, kernel, info, hints) {
         Ok(located) => return checked(dump, located, hints).map(|located| (located, None)),
+        // Each of them has a VMCOREINFO of its own.
+        Err(error @ OpenError::Ambiguous { .. }) => return Err(error),
         Err(error) => error,
     };
     if info.is_empty() {

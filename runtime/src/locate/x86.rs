@@ -63,7 +63,7 @@ pub(super) fn locate_x86_64(
         by_vmcoreinfo(dump, kernel, info)?
     } else {
         let said = info.hex("KERNELOFFSET");
-        by_banner(dump, kernel, said, hints)
+        by_banner(dump, kernel, said, hints)?
             .or_else(|| by_cpus(dump, kernel, said, hints))
             .ok_or_else(|| not_found(dump, info, hints))?
     };
@@ -105,7 +105,11 @@ fn not_found(dump: &Dump, info: &VmcoreInfo, hints: &Hints) -> OpenError {
     if let Some(base) = hints.physical_base {
         what.push_str(&format!(" with a physical base of {base:#x} (--phys-base)"));
     }
-    what.push_str("; under QEMU, add `-device vmcoreinfo`");
+    what.push_str(if dump.machine() == 0 {
+        "; is it an image of this kernel's memory, all of it, and from the address that was given?"
+    } else {
+        "; under QEMU, add `-device vmcoreinfo`"
+    });
     no_kernel(dump, what)
 }
 
@@ -178,19 +182,46 @@ fn image_at(address: u64, physical: u64, hints: &Hints) -> Option<Linear> {
 }
 
 /// The banner says how far the image was moved in physical memory, the page tables how far in virtual memory.
-fn by_banner(dump: &Dump, kernel: &KernelInfo, said: Option<u64>, hints: &Hints) -> Option<Image> {
-    let linked = kernel.banner_address?;
-    let top = kernel.page_table?;
+///
+/// # Errors
+///
+/// There are two such kernels: after a panic that may be the one that panicked and its crash kernel, which is mostly the same one. Nothing here
+/// says which is meant.
+fn by_banner(
+    dump: &Dump,
+    kernel: &KernelInfo,
+    said: Option<u64>,
+    hints: &Hints,
+) -> Result<Option<Image>, OpenError> {
+    let Some((linked, top)) = kernel.banner_address.zip(kernel.page_table) else {
+        return Ok(None);
+    };
     let formats = [tables(4, 0), tables(5, 0)];
     let offsets = offsets(said, hints);
-    banners(dump, kernel, linked % X86_64_STEP, X86_64_STEP).find_map(|banner| {
-        let root = banner.wrapping_add(top.wrapping_sub(linked));
-        offsets.iter().find_map(|&kaslr| {
-            let address = linked.checked_add(kaslr)?;
-            let page_table = format_that_maps(dump, root, &formats, address, banner)?;
-            Some((kaslr, image_at(address, banner, hints)?, page_table))
-        })
-    })
+    let mut images =
+        banners(dump, kernel, linked % X86_64_STEP, X86_64_STEP).filter_map(|banner| {
+            let root = banner.wrapping_add(top.wrapping_sub(linked));
+            offsets.iter().find_map(|&kaslr| {
+                let address = linked.checked_add(kaslr)?;
+                let page_table = format_that_maps(dump, root, &formats, address, banner)?;
+                Some((kaslr, image_at(address, banner, hints)?, page_table))
+            })
+        });
+    let (first, second) = (images.next(), images.next());
+    if let (Some(first), Some(second)) = (first, second) {
+        let place = |(kaslr, image, _): Image| {
+            format!("--kaslr {kaslr:x} --phys-base {:x}", image.physical)
+        };
+        return Err(OpenError::Ambiguous {
+            path: dump.path().to_owned(),
+            what: format!(
+                "there are two kernels of this build in the dump's memory; after a panic, one is the crash kernel. Say which is meant: {} or {}",
+                place(first),
+                place(second)
+            ),
+        });
+    }
+    Ok(first)
 }
 
 /// The page tables that a CPU was using have the kernel's half, too, and in it the banner.

@@ -93,17 +93,19 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
     let name = device.name();
     let mut out = Vec::new();
     let root = faults.check(format_args!("qdisc of {name}"), imp::root(device));
-    let Some(Some(root)) = root else {
-        return out;
-    };
-    if root.flags() & BUILTIN == 0 {
+    // Without a root that can be read there are still the others.
+    let root = root.flatten();
+    if let Some(root) = root
+        && root.flags() & BUILTIN == 0
+    {
         out.push(root);
     }
-    for qdisc in imp::children(device, root) {
+    for qdisc in imp::children(device) {
         let Some(qdisc) = faults.check(format_args!("qdiscs of {name}"), qdisc) else {
             continue;
         };
-        if qdisc.addr() != root.addr() && imp::is_visible(qdisc) {
+        let is_root = root.is_some_and(|root| root.addr() == qdisc.addr());
+        if !is_root && imp::is_visible(qdisc) {
             out.push(qdisc);
         }
     }
@@ -141,10 +143,7 @@ mod imp {
         Ok(root.filter(|root| root.flags() & INVISIBLE == 0))
     }
 
-    pub fn children<'m>(
-        device: net_device<'m>,
-        _: Qdisc<'m>,
-    ) -> impl Iterator<Item = Result<Qdisc<'m>, Fault>> {
+    pub fn children(device: net_device<'_>) -> impl Iterator<Item = Result<Qdisc<'_>, Fault>> {
         let buckets = device.qdisc_hash();
         (0..buckets.len())
             .filter_map(move |index| buckets.get(index))
@@ -272,10 +271,7 @@ mod imp {
         device.qdisc_sleeping().deref_or_null()
     }
 
-    pub fn children<'m>(
-        device: net_device<'m>,
-        _: Qdisc<'m>,
-    ) -> impl Iterator<Item = Result<Qdisc<'m>, Fault>> {
+    pub fn children(device: net_device<'_>) -> impl Iterator<Item = Result<Qdisc<'_>, Fault>> {
         let ingress = device.qdisc_ingress().addr();
         device
             .qdisc_list()
