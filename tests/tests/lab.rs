@@ -834,6 +834,10 @@ fn without_vmcoreinfo_the_kernel_is_found_all_the_same() {
 
 #[test]
 fn a_live_kernel_is_read_by_root_only_and_asked_for_by_no_name() {
+    if lab_machines(&["live"]).is_empty() && machines().iter().all(|own| own.kind != "amd64") {
+        println!("not done: only machines of the own architecture analyze themselves");
+        return;
+    }
     for machine in machines_that(&["live"]) {
         let live = |name: &str| read(machine.folder.join("truth-after/live").join(name));
         let error = live("nobody.err");
