@@ -286,7 +286,8 @@ impl Memory {
         self.bytes_elsewhere(address, length)
     }
 
-    #[cold]
+    /// What isn't in that part of the direct map. Most of it is in one page.
+    #[inline(never)]
     fn bytes_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
         let fault = |kind| Fault { address, kind };
         let direct = address.wrapping_sub(self.located.direct.start);
@@ -300,18 +301,26 @@ impl Memory {
         if address < PAGE {
             return Err(fault(FaultKind::Null));
         }
+        if length > (PAGE - address % PAGE) as usize {
+            return self.bytes_of_pages(address, length);
+        }
+        let first = self.physical_address(address)?;
+        self.dump.physical(first, length).map_err(fault)
+    }
+
+    /// What goes beyond a page.
+    #[cold]
+    fn bytes_of_pages(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
+        let fault = |kind| Fault { address, kind };
         if length > LARGEST_COPY || length as u64 > self.memory_size {
             return Err(fault(FaultKind::TooLarge));
         }
         let first = self.physical_address(address)?;
-        let in_page = (PAGE - address % PAGE) as usize;
-        if length <= in_page || self.is_contiguous(address, first, length)? {
-            match self.dump.physical(first, length) {
-                Ok(bytes) => return Ok(bytes),
-                Err(kind) if length <= in_page => return Err(fault(kind)),
-                // Neighbours in memory, but not in the file.
-                Err(_) => {}
-            }
+        // What is one piece of memory may be several in the file.
+        if self.is_contiguous(address, first, length)?
+            && let Ok(bytes) = self.dump.physical(first, length)
+        {
+            return Ok(bytes);
         }
         if let Some(copy) = self.copies.get(&(address, length)) {
             return Ok(copy);

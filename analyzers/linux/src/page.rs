@@ -90,6 +90,7 @@ impl<'m> Pages<'m> {
 }
 
 /// All pages, in the order of memory.
+#[derive(Clone)]
 pub struct AllPages<'m> {
     pages: Pages<'m>,
     /// Of the next one.

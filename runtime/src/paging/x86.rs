@@ -13,6 +13,18 @@ const PROTNONE: u64 = 1 << 8;
 /// Bits 12 to 51: the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// What the directories say of 2 MB of addresses.
+#[derive(Clone, Copy)]
+pub(super) enum Directory {
+    /// The physical address of a table that has an entry for each 4 KB.
+    Table(u64),
+    /// The first physical address of a page of 2 MB, or of that part of a page of 1 GB.
+    Page(u64),
+}
+
+/// Bits of an address that the last table translates, and the offset in a page.
+pub(super) const DIRECTORY_BITS: u32 = 21;
+
 /// Tables of 64-bit entries: 4 or 5 levels, or PAE's 3.
 pub(super) fn translate(
     dump: &Dump,
@@ -21,6 +33,25 @@ pub(super) fn translate(
     encryption_mask: u64,
     address: u64,
 ) -> Result<Mapping, FaultKind> {
+    let (found, bits) = directory(dump, root, levels, encryption_mask, address)?;
+    match found {
+        Directory::Table(table) => Ok(Mapping::of(
+            address,
+            page(dump, table, encryption_mask, address)?,
+            12,
+        )),
+        Directory::Page(physical) => Ok(Mapping::of(address, physical, bits)),
+    }
+}
+
+/// What all levels but the last say of an address, and bits of an offset in what that maps.
+pub(super) fn directory(
+    dump: &Dump,
+    root: u64,
+    levels: u32,
+    encryption_mask: u64,
+    address: u64,
+) -> Result<(Directory, u32), FaultKind> {
     let is_pae = levels == 3;
     let reaches = if is_pae {
         address >> 32 == 0
@@ -31,25 +62,48 @@ pub(super) fn translate(
         return Err(FaultKind::NotMapped);
     }
     let mut base = root;
-    for level in (0..levels).rev() {
+    for level in (1..levels).rev() {
         let shift = 12 + 9 * level;
         let is_top_of_pae = is_pae && level == 2;
         let index = (address >> shift) & if is_top_of_pae { 3 } else { 511 };
-        let entry = entry(dump, base, index, 8, false)?;
-        // With PRESENT clear and PROTNONE set, the kernel inverts the address (the L1TF mitigation).
-        let value = match entry & (PRESENT | PROTNONE) {
-            0 => return Err(FaultKind::NotMapped),
-            PROTNONE => !entry,
-            _ => entry,
-        };
-        let physical = value & ADDRESS & !encryption_mask;
-        let large = entry & LARGE != 0 && (level == 1 || (level == 2 && !is_pae));
-        if level == 0 || large {
-            return Ok(Mapping::of(address, physical, shift));
+        let (physical, flags) = follow(dump, base, index, encryption_mask)?;
+        if flags & LARGE != 0 && (level == 1 || (level == 2 && !is_pae)) {
+            let part = address & ((1 << shift) - (1 << DIRECTORY_BITS));
+            let first = physical >> shift << shift;
+            return Ok((Directory::Page(first | part), shift));
         }
         base = physical;
     }
-    Err(FaultKind::NotMapped)
+    Ok((Directory::Table(base), 12))
+}
+
+/// The physical address of the page of 4 KB that an address is in, by the last table.
+#[inline]
+pub(super) fn page(
+    dump: &Dump,
+    table: u64,
+    encryption_mask: u64,
+    address: u64,
+) -> Result<u64, FaultKind> {
+    follow(dump, table, (address >> 12) & 511, encryption_mask).map(|(physical, _)| physical)
+}
+
+/// The physical address in an entry, and the entry.
+#[inline]
+fn follow(
+    dump: &Dump,
+    table: u64,
+    index: u64,
+    encryption_mask: u64,
+) -> Result<(u64, u64), FaultKind> {
+    let entry = entry(dump, table, index, 8, false)?;
+    // With PRESENT clear and PROTNONE set, the kernel inverts the address (the L1TF mitigation).
+    let value = match entry & (PRESENT | PROTNONE) {
+        0 => return Err(FaultKind::NotMapped),
+        PROTNONE => !entry,
+        _ => entry,
+    };
+    Ok((value & ADDRESS & !encryption_mask, entry))
 }
 
 /// Tables of 32-bit entries, with pages of 4 KB and 4 MB.

@@ -40,11 +40,14 @@ pub struct FreeObjects {
 }
 
 impl FreeObjects {
-    /// Whether an object is free.
+    /// Those of 64 objects from `first`, a multiple of 64, on that are not free, as bits. There are `count` objects in all.
     #[inline]
-    pub fn contains(&self, number: u64) -> bool {
-        let word = self.words.get((number / 64) as usize);
-        word.is_some_and(|word| word >> (number % 64) & 1 != 0)
+    pub fn others(&self, first: u64, count: u64) -> u64 {
+        let here = count.saturating_sub(first).min(64);
+        // A shift by 64 would be one by 0.
+        let all = u64::MAX.checked_shr(64 - here as u32).unwrap_or(0);
+        let word = self.words.get((first / 64) as usize);
+        all & !word.copied().unwrap_or(0)
     }
 
     /// How many are.

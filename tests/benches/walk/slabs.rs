@@ -5,7 +5,6 @@ use std::hint::black_box;
 use kernel::{dentry, kmem_cache, page, slab, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _, offset_of};
 use linux::page::Pages;
-use linux::slab::Slabs;
 
 use crate::raw::{RawDump, u32_at, u64_at};
 use crate::{BY_HAND, GENERATED, Sum, Way};
@@ -59,7 +58,7 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
 #[inline(never)]
 fn generated(memory: &Memory, cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
     let mut sum = Sum::default();
-    for object in Slabs::of_one(cache)?.allocated(cache, cpus)? {
+    for object in linux::slab::allocated(cache, cpus)? {
         sum.add(dentry::at(memory, object?)?.d_flags().into());
     }
     Ok(sum)

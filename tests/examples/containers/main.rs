@@ -340,7 +340,6 @@ fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
         let (objects, faults) = objects(slabs, cache)?;
         let in_pages: u64 = slabs
             .of_cache(cache)
-            .iter()
             .map(|slab| u64::from(slab.objects()))
             .sum();
         found.insert(
@@ -348,7 +347,7 @@ fn slabinfo(k: &Memory, slabs: &Slabs<'_>) -> Result<Value> {
             json!({
                 "active": counts.active, "total": counts.total, "slabs": counts.slabs, "size": cache.size(),
                 "allocated": objects.len(), "faults": faults,
-                "in_pages": in_pages, "slab_pages": slabs.of_cache(cache).len(),
+                "in_pages": in_pages, "slab_pages": slabs.of_cache(cache).count(),
             }),
         );
     }
