@@ -44,6 +44,9 @@ pub struct MemberRow {
     pub bit_offset: Option<u64>,
     #[serde(default)]
     pub bit_size: Option<u64>,
+    /// The Rust name of its type, if that has no name in C.
+    #[serde(default)]
+    pub nested: Option<String>,
 }
 
 /// A typedef.

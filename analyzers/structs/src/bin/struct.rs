@@ -220,7 +220,7 @@ struct Show<'a, 'm> {
     text: String,
 }
 
-impl Show<'_, '_> {
+impl<'m> Show<'_, 'm> {
     fn finish(self, list: &str) -> Shown {
         let mut json = Map::new();
         json.insert(list.to_owned(), self.rows.into());
@@ -241,7 +241,7 @@ impl Show<'_, '_> {
         }
     }
 
-    fn printer(&mut self) -> Printer<'_, '_> {
+    fn printer(&mut self) -> Printer<'_, 'm> {
         Printer {
             context: self.context,
             style: Style {
