@@ -40,12 +40,17 @@ impl<'m> Context<'m> {
     /// The bindings have no table of types.
     pub fn of(k: &'m Memory) -> anyhow::Result<Self> {
         let types = kernel::types().context("this program was built without a table of types")?;
-        Ok(Context {
+        Ok(Self::with(k, types))
+    }
+
+    /// Of a dump, with another table than the one that the program was built with.
+    pub fn with(k: &'m Memory, types: &'static Types) -> Self {
+        Context {
             k,
             types,
             names: Names::of(k),
             cpus: OnceLock::new(),
-        })
+        }
     }
 
     /// The CPUs that may ever be there; none if the dump doesn't say.
@@ -71,6 +76,10 @@ impl<'m> Context<'m> {
             return Some(name.to_string());
         }
         let (variable, offset) = self.variable_at(address)?;
+        // Where a section ends and the next one begins is not what somebody points to.
+        if matches!(variable.ty.shape(), Shape::Void) && variable.name.starts_with('_') {
+            return None;
+        }
         Some(match offset {
             0 => variable.name.to_owned(),
             offset => format!("{}+{offset:#x}", variable.name),

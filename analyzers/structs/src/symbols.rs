@@ -9,135 +9,152 @@ use linux::Faults;
 use crate::Context;
 
 /// A symbol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Symbol {
-    /// Where it is; for an absolute one its value; of a per-CPU variable its place in the template or, where the kernel lists it as a
-    /// number, that number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symbol<'s> {
+    /// Where it is; of what is absolute its value: a per-CPU variable's place in the template is a number on some machines.
     pub address: u64,
     /// As of `nm`: `T` for a global function, `d` for a static variable.
     pub letter: char,
     /// Its name.
-    pub name: String,
+    pub name: &'s str,
     /// The module that it is in.
-    pub module: Option<String>,
+    pub module: Option<&'s str>,
     /// A number rather than a place.
     pub is_absolute: bool,
 }
 
-/// The symbols of a dump.
-pub struct Symbols {
-    list: Vec<Symbol>,
-    /// Numbers of symbols by name.
-    by_name: HashMap<String, Vec<u32>>,
-    /// Numbers of symbols that are places, by address.
-    by_address: Vec<u32>,
-    /// Whether the kernel's own list was there.
-    pub is_the_kernels: bool,
+/// What a dump says of its symbols.
+pub struct Sources {
+    kallsyms: Option<Kallsyms>,
+    /// Modules by name, each with addresses, letters and names.
+    modules: Vec<(String, Vec<(u64, char, String)>)>,
 }
 
-impl Symbols {
-    /// Reads all of them.
-    pub fn read(context: &Context<'_>, faults: &mut Faults) -> Self {
+impl Sources {
+    /// Reads all of it.
+    pub fn read(k: &Memory, faults: &mut Faults) -> Self {
         let kallsyms = faults
-            .check("the kernel's list of symbols", Kallsyms::read(context.k))
+            .check("the kernel's list of symbols", Kallsyms::read(k))
             .flatten();
-        let is_the_kernels = kallsyms.is_some();
-        let mut list = match kallsyms {
-            Some(found) => {
-                for fault in found.faults() {
-                    faults.add("a block of the kernel's list of symbols", *fault);
-                }
-                found
-                    .iter()
-                    .map(|symbol| Symbol {
-                        address: symbol.address,
-                        letter: symbol.letter,
-                        name: symbol.name.to_owned(),
-                        module: None,
-                        is_absolute: symbol.is_absolute,
-                    })
-                    .collect()
-            }
+        for fault in kallsyms.iter().flat_map(Kallsyms::faults) {
+            faults.add("a block of the kernel's list of symbols", *fault);
+        }
+        Sources {
+            kallsyms,
+            modules: modules(k, faults),
+        }
+    }
+}
+
+/// The symbols of a dump.
+pub struct Symbols<'s> {
+    list: Vec<Symbol<'s>>,
+    /// Numbers of symbols that are places, by address.
+    by_address: Vec<u32>,
+}
+
+impl<'s> Symbols<'s> {
+    /// Those of the kernel, by its own list or, where the dump has none, by what the bindings know; then those of modules.
+    pub fn of(context: &Context<'_>, sources: &'s Sources) -> Self {
+        let mut list = match &sources.kallsyms {
+            Some(found) => found
+                .iter()
+                .map(|symbol| Symbol {
+                    address: symbol.address,
+                    letter: symbol.letter,
+                    name: symbol.name,
+                    module: None,
+                    is_absolute: symbol.is_absolute,
+                })
+                .collect(),
             None => known(context),
         };
-        add_modules(context.k, &mut list, faults);
-        let mut by_name: HashMap<String, Vec<u32>> = HashMap::new();
-        for (number, symbol) in list.iter().enumerate() {
-            by_name
-                .entry(symbol.name.clone())
-                .or_default()
-                .push(number as u32);
+        for (module, symbols) in &sources.modules {
+            list.extend(symbols.iter().map(|(address, letter, name)| Symbol {
+                address: *address,
+                letter: *letter,
+                name,
+                module: Some(module),
+                is_absolute: letter.eq_ignore_ascii_case(&'a'),
+            }));
         }
         let mut by_address: Vec<u32> = (0..list.len() as u32)
             .filter(|number| !list[*number as usize].is_absolute)
             .collect();
         // Stable: of one address, the order is the kernel's.
         by_address.sort_by_key(|number| list[*number as usize].address);
-        Symbols {
-            list,
-            by_name,
-            by_address,
-            is_the_kernels,
-        }
+        Symbols { list, by_address }
     }
 
     /// All, in the kernel's order, then modules'.
-    pub fn iter(&self) -> impl Iterator<Item = &Symbol> {
-        self.list.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Symbol<'s>> {
+        self.list.iter().copied()
+    }
+
+    /// All by name: for who asks for many.
+    pub fn by_name(&self) -> HashMap<&'s str, Vec<Symbol<'s>>> {
+        let mut names: HashMap<&str, Vec<Symbol<'s>>> = HashMap::new();
+        for symbol in &self.list {
+            names.entry(symbol.name).or_default().push(*symbol);
+        }
+        names
     }
 
     /// The symbols of a name.
-    pub fn named(&self, name: &str) -> impl Iterator<Item = &Symbol> {
-        self.by_name
-            .get(name)
-            .into_iter()
-            .flatten()
-            .map(|number| &self.list[*number as usize])
+    pub fn named(&self, name: &str) -> Vec<Symbol<'s>> {
+        self.iter().filter(|symbol| symbol.name == name).collect()
     }
 
     /// The symbols at the last place at or before an address, and how far behind it the address lies. The first is the one that the
     /// kernel would name.
-    pub fn at(&self, address: u64) -> Option<(Vec<&Symbol>, u64)> {
+    pub fn at(&self, address: u64) -> Option<(Vec<Symbol<'s>>, u64)> {
         let place = |number: &u32| self.list[*number as usize].address;
-        let behind = self.by_address.partition_point(|number| place(number) <= address);
+        let behind = self
+            .by_address
+            .partition_point(|number| place(number) <= address);
         let start = place(self.by_address.get(behind.checked_sub(1)?)?);
-        let first = self.by_address.partition_point(|number| place(number) < start);
+        let first = self
+            .by_address
+            .partition_point(|number| place(number) < start);
         let found = self.by_address[first..behind]
             .iter()
-            .map(|number| &self.list[*number as usize])
+            .map(|number| self.list[*number as usize])
             .collect();
         Some((found, address - start))
     }
 
-    /// How many bytes there are from a symbol to the next one in the same module: what the kernel takes for a function's size.
-    pub fn distance_to_next(&self, symbol: &Symbol) -> Option<u64> {
+    /// How many bytes there are from a symbol to the next one of the same module: what the kernel takes for a function's size.
+    pub fn distance_to_next(&self, symbol: Symbol<'_>) -> Option<u64> {
         let place = |number: &u32| self.list[*number as usize].address;
         let behind = self
             .by_address
             .partition_point(|number| place(number) <= symbol.address);
-        let next = &self.list[*self.by_address.get(behind)? as usize];
+        let next = self.list[*self.by_address.get(behind)? as usize];
         (next.module == symbol.module).then(|| next.address - symbol.address)
     }
 }
 
 /// What the bindings know of the kernel, for dumps without a list of symbols.
-fn known(context: &Context<'_>) -> Vec<Symbol> {
+fn known<'s>(context: &Context<'_>) -> Vec<Symbol<'s>> {
     let k = context.k;
     let functions = k.kernel().functions.iter().map(|(address, name)| Symbol {
         address: k.relocated(address),
         letter: 't',
-        name: name.to_owned(),
+        name,
         module: None,
         is_absolute: false,
     });
-    let variables = context.types.variables().filter(|variable| variable.module.is_none());
+    let variables = context
+        .types
+        .variables()
+        .filter(|variable| variable.module.is_none());
     let variables = variables.map(|variable| Symbol {
         address: match variable.per_cpu {
             true => variable.address,
             false => k.relocated(variable.address),
         },
         letter: if variable.external { 'D' } else { 'd' },
-        name: variable.name.to_owned(),
+        name: variable.name,
         module: None,
         is_absolute: variable.per_cpu,
     });
@@ -145,11 +162,10 @@ fn known(context: &Context<'_>) -> Vec<Symbol> {
 }
 
 #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
-fn add_modules(k: &Memory, list: &mut Vec<Symbol>, faults: &mut Faults) {
-    let Some(modules) = faults.check("the list of modules", linux::symbols::modules(k)) else {
-        return;
-    };
-    for module in modules {
+fn modules(k: &Memory, faults: &mut Faults) -> Vec<(String, Vec<(u64, char, String)>)> {
+    let mut found = Vec::new();
+    let list = faults.check("the list of modules", linux::symbols::modules(k));
+    for module in list.into_iter().flatten() {
         let Some(module) = faults.check("a module", module) else {
             continue;
         };
@@ -158,33 +174,36 @@ fn add_modules(k: &Memory, list: &mut Vec<Symbol>, faults: &mut Faults) {
             format_args!("symbols of {name}"),
             linux::symbols::of_module(module),
         );
-        for symbol in symbols.into_iter().flatten() {
-            let symbol = faults.check(format_args!("a symbol of {name}"), symbol);
-            list.extend(symbol.map(|symbol| Symbol {
-                address: symbol.address,
-                letter: symbol.letter,
-                name: symbol.name,
-                module: Some(name.clone()),
-                is_absolute: symbol.letter.eq_ignore_ascii_case(&'a'),
-            }));
-        }
+        let symbols = symbols
+            .into_iter()
+            .flatten()
+            .filter_map(|symbol| faults.check(format_args!("a symbol of {name}"), symbol))
+            .map(|symbol| (symbol.address, symbol.letter, symbol.name))
+            .collect();
+        found.push((name, symbols));
     }
+    found
 }
 
 #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
-fn add_modules(_: &Memory, _: &mut Vec<Symbol>, _: &mut Faults) {}
+fn modules(_: &Memory, _: &mut Faults) -> Vec<(String, Vec<(u64, char, String)>)> {
+    Vec::new()
+}
 
 /// The variable of the table of types that a symbol is: the one of its name and module that lies at its address, where that is known.
-pub fn variable_of(context: &Context<'_>, symbol: &Symbol) -> Option<Variable> {
+pub fn variable_of(context: &Context<'_>, symbol: Symbol<'_>) -> Option<Variable> {
     // Old kernels' per-CPU variables have a prefix.
-    let name = symbol.name.strip_prefix("per_cpu__").unwrap_or(&symbol.name);
+    let name = symbol
+        .name
+        .strip_prefix("per_cpu__")
+        .unwrap_or(symbol.name);
     context
         .types
         .variables_named(name)
         .into_iter()
         .find(|variable| {
             let module = variable.module.map(|(module, _)| module.name);
-            if module != symbol.module.as_deref() {
+            if module != symbol.module {
                 return false;
             }
             if variable.per_cpu {

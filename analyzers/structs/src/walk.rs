@@ -56,7 +56,7 @@ enum LinkKind {
 /// # Errors
 ///
 /// There is no such member, or it is nothing that a list is made of.
-pub fn link(context: &Context<'_>, item: Item, path: &str) -> anyhow::Result<Link> {
+pub fn link(item: Item, path: &str) -> anyhow::Result<Link> {
     let steps = crate::place::steps(path)?;
     if steps.iter().any(|step| !matches!(step, Step::Member(_))) {
         bail!("{path}: a link is a member");
@@ -77,7 +77,6 @@ pub fn link(context: &Context<'_>, item: Item, path: &str) -> anyhow::Result<Lin
         ty = Some(member.ty);
     }
     let ty = ty.with_context(|| format!("{path} names no member"))?;
-    let _ = context;
     let kind = kind_of(ty)
         .with_context(|| format!("{path} is {}: no link of a list", ty.declaration("")))?;
     Ok(Link { kind, offset })
@@ -93,7 +92,6 @@ fn kind_of(ty: Type) -> Option<LinkKind> {
             "hlist_bl_node" => Some(LinkKind::Bl),
             "llist_node" => Some(LinkKind::Llist),
             "rb_node" => Some(LinkKind::Tree),
-            // A priority list's nodes are linked by the list of all.
             _ => None,
         },
         _ => None,
@@ -459,7 +457,7 @@ fn head_in(ty: Type, depth: u32) -> Option<u64> {
         .flattened()
         .into_iter()
         .filter(|member: &Member| member.bits.is_none())
-        .find_map(|member| Some(member.offset + head_in(member.ty, depth)?))
+        .find_map(|member| member.offset.checked_add(head_in(member.ty, depth)?))
 }
 
 /// The struct that a member at `address` is embedded in: by the member's name, or by its offset.

@@ -49,14 +49,11 @@ pub fn table(model: &Model, names: &Names) -> Vec<u8> {
         .filter(|variable| !is_noise(&variable.name));
     for (index, variable) in wanted.enumerate() {
         if variable.module.is_none() && !variable.per_cpu {
-            // Of several at one address, that with a type comes first, and among these what other files can name.
+            // Of several at one address, that with a type comes first; of those without one, what is more than a mark of the
+            // linker's.
             let is_untyped = matches!(variable.ty, Type::Void);
-            by_address.push((
-                variable.address,
-                is_untyped,
-                !variable.external,
-                index as u32,
-            ));
+            let is_mark = is_untyped && variable.name.starts_with('_');
+            by_address.push((variable.address, is_untyped, is_mark, index as u32));
         }
         variables.begin();
         writer.variable(variable, base, &mut variables.bytes);

@@ -8,6 +8,8 @@ use super::{Item, Kind, Member, Shape, Type, Types};
 const CACHE_LINE: u64 = 64;
 /// Nameless structs in nameless structs are shown no deeper.
 const MOST_NESTED: usize = 32;
+/// And no layout is longer: of a table that is damaged, a struct may contain itself many times over.
+const LONGEST: usize = 1 << 24;
 
 /// All that a name means, one after the other: structs, unions, enums and typedefs. `struct` or another keyword may stand before it.
 /// Several types of one name are told apart by their names in the bindings, by which each can be asked for. `None` if there is
@@ -150,6 +152,9 @@ impl Printer {
             // Unnamed bit-fields are padding.
             if member.name.is_empty() && inner.is_none() {
                 continue;
+            }
+            if self.out.len() > LONGEST {
+                break;
             }
             let (start, size) = bits(&member);
             if item.kind != Kind::Union {

@@ -527,21 +527,23 @@ impl Item {
     /// The member of this name as C finds it: anonymous members' members are the struct's own. Its offset counts from the start of this
     /// struct.
     pub fn member(self, name: &str) -> Option<Member> {
-        self.member_within(name, MOST_NESTED)
+        self.member_within(name, MOST_NESTED, &mut { MOST_MEMBERS })
     }
 
-    fn member_within(self, name: &str, depth: u32) -> Option<Member> {
+    /// `left` is how many members may still be looked at: of a table that is damaged, a struct may contain itself.
+    fn member_within(self, name: &str, depth: u32, left: &mut u32) -> Option<Member> {
         if name.is_empty() {
             return None;
         }
         for member in self.members() {
+            *left = left.checked_sub(1)?;
             if member.name == name {
                 return Some(member);
             }
             if member.name.is_empty()
                 && depth > 0
                 && let Shape::Item(inner) = member.ty.stripped()
-                && let Some(mut found) = inner.member_within(name, depth - 1)
+                && let Some(mut found) = inner.member_within(name, depth - 1, left)
             {
                 found.offset = found.offset.saturating_add(member.offset);
                 if let Some((first, _)) = &mut found.bits {
@@ -556,14 +558,15 @@ impl Item {
     /// All members as C lets one name them, those of anonymous members among the others, with offsets from the start of this struct.
     pub fn flattened(self) -> Vec<Member> {
         let mut out = Vec::new();
-        self.flatten(0, MOST_NESTED, &mut out);
+        self.flatten(0, MOST_NESTED, &mut { MOST_MEMBERS }, &mut out);
         out
     }
 
-    fn flatten(self, base: u64, depth: u32, out: &mut Vec<Member>) {
+    fn flatten(self, base: u64, depth: u32, left: &mut u32, out: &mut Vec<Member>) {
         for mut member in self.members() {
-            if out.len() >= MOST_MEMBERS {
-                return;
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => return,
             }
             member.offset = member.offset.saturating_add(base);
             if let Some((first, _)) = &mut member.bits {
@@ -572,7 +575,7 @@ impl Item {
             match member.ty.stripped() {
                 Shape::Item(inner) if member.name.is_empty() && member.bits.is_none() => {
                     if depth > 0 {
-                        inner.flatten(member.offset, depth - 1, out);
+                        inner.flatten(member.offset, depth - 1, left, out);
                     }
                 }
                 _ if member.name.is_empty() => {}
@@ -585,7 +588,7 @@ impl Item {
 /// Anonymous members nest no deeper in C that anyone writes.
 const MOST_NESTED: u32 = 32;
 /// And no struct has so many members: without a bound, 32 unions that each have the next one twice would have 2^32.
-const MOST_MEMBERS: usize = 1 << 16;
+const MOST_MEMBERS: u32 = 1 << 16;
 /// Typedefs of typedefs, arrays of arrays: the table has no circles, and this bounds how long a chain may be followed.
 const MOST_STEPS: u32 = 1000;
 

@@ -558,7 +558,7 @@ impl<'m> Show<'_, 'm> {
                 None => (place.address, place.ty),
             };
             let found = if let Some(member) = &self.args.list {
-                let link = walk::link(context, item, member)?;
+                let link = walk::link(item, member)?;
                 let is_head = self.args.head || ty.is_some_and(walk::is_head);
                 let start = match is_head {
                     true => Start::Head(address),
@@ -566,7 +566,7 @@ impl<'m> Show<'_, 'm> {
                 };
                 walk::list(context, link, start)?
             } else if let Some(member) = &self.args.rbtree {
-                walk::tree(context, walk::link(context, item, member)?, address)?
+                walk::tree(context, walk::link(item, member)?, address)?
             } else if self.args.xarray {
                 walk::xarray(context, address)?
             } else if self.args.idr {
@@ -583,7 +583,7 @@ impl<'m> Show<'_, 'm> {
                     .buckets
                     .or(count)
                     .context("how many buckets the table has isn't known: --buckets")?;
-                let link = walk::link(context, item, member)?;
+                let link = walk::link(item, member)?;
                 Buckets::of(context, element, address, count)?.elements(context, link)?
             } else {
                 Elements::new()

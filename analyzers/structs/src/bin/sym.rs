@@ -11,7 +11,7 @@ use linux::{Faults, Report};
 use serde::Serialize;
 use structs::Context;
 use structs::context::hexadecimal;
-use structs::symbols::{Symbol, Symbols, matches, variable_of};
+use structs::symbols::{Sources, Symbol, Symbols, matches, variable_of};
 
 /// Translates names to addresses and addresses to names: functions and variables, of the kernel and of loaded modules.
 ///
@@ -26,14 +26,14 @@ use structs::symbols::{Symbol, Symbols, matches, variable_of};
   sym --core vmcore 'tcp_*ack*'               all that fit the pattern
   sym --core vmcore -q hash                   all that have this in their names
   sym --core vmcore -m nf_conntrack           all of a module
+  grep -o 'ffffffff[0-9a-f]*' stacks | sym --core vmcore -
   sym --core vmcore --format json init_task | jq -r '.symbols[0].address'"
 )]
 struct Args {
     #[command(flatten)]
     common: Common,
-    /// Names, patterns with * and ?, or addresses: 0x and hexadecimal digits, or 8 and more of them, or fewer if nothing is called so;
-    /// NAME+OFFSET works too
-    #[arg(value_name = "NAME|ADDRESS", required_unless_present_any = ["query", "module", "list"])]
+    /// Names, patterns with * and ?, addresses in hexadecimal, NAME+OFFSET; - for those that standard input has, a word each
+    #[arg(value_name = "NAME|ADDRESS|-", required_unless_present_any = ["query", "module", "list"])]
     what: Vec<String>,
     /// All symbols that have this in their names
     #[arg(short, long, value_name = "TEXT")]
@@ -52,6 +52,9 @@ impl AsRef<Common> for Args {
     }
 }
 
+/// So many names are looked for by going through all.
+const FEW: usize = 16;
+
 fn main() -> ExitCode {
     linux::app::run(analyze)
 }
@@ -59,10 +62,15 @@ fn main() -> ExitCode {
 #[derive(Serialize)]
 struct Found {
     symbols: Vec<Row>,
+    /// What was asked for by name or address, and isn't there.
+    missing: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Row {
+    /// What was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
     /// The address that was asked for, or else the symbol's.
     #[serde(serialize_with = "linux::app::hex")]
     address: u64,
@@ -87,32 +95,46 @@ struct Row {
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found> {
     let context = Context::of(k)?;
-    let symbols = Symbols::read(&context, faults);
-    let is_wanted = |symbol: &&Symbol| match &args.module {
-        Some(module) => symbol.module.as_ref() == Some(module),
-        None => true,
+    let sources = Sources::read(k, faults);
+    let symbols = Symbols::of(&context, &sources);
+    let is_wanted = |symbol: &Symbol<'_>| {
+        let module = args.module.as_deref();
+        module.is_none() || symbol.module == module
     };
-    let row = |symbol: &Symbol| row(&context, &symbols, symbol, 0, Vec::new());
+    let words = words(&args.what)?;
+    // To sort them costs more than to look through them a few times.
+    let by_name = (words.len() > FEW).then(|| symbols.by_name());
+    let named = |name: &str| match &by_name {
+        Some(names) => names.get(name).cloned().unwrap_or_default(),
+        None => symbols.named(name),
+    };
+    let row = |symbol: Symbol<'_>| row(&context, &symbols, symbol, 0, Vec::new());
     let mut rows = Vec::new();
-    for what in &args.what {
+    let mut missing = Vec::new();
+    for what in words {
         let before = rows.len();
         if what.contains(['*', '?']) {
-            let fits = |symbol: &&Symbol| matches(what, &symbol.name);
+            let fits = |symbol: &Symbol<'_>| matches(&what, symbol.name);
             rows.extend(symbols.iter().filter(fits).filter(is_wanted).map(row));
         } else {
-            rows.extend(symbols.named(what).filter(is_wanted).map(row));
+            rows.extend(named(&what).into_iter().filter(is_wanted).map(row));
             if rows.len() == before
-                && let Some(address) = address(&symbols, what)
+                && let Some(address) = address(named, &what)
             {
                 rows.extend(at(&context, &symbols, address));
             }
         }
         if rows.len() == before {
-            anyhow::bail!("there is no symbol {what}");
+            eprintln!("there is no symbol {what}");
+            missing.push(what);
+            continue;
+        }
+        for row in &mut rows[before..] {
+            row.asked = Some(what.clone());
         }
     }
     for query in &args.query {
-        let fits = |symbol: &&Symbol| symbol.name.contains(query.as_str());
+        let fits = |symbol: &Symbol<'_>| symbol.name.contains(query.as_str());
         rows.extend(symbols.iter().filter(fits).filter(is_wanted).map(row));
     }
     if args.what.is_empty() && args.query.is_empty() {
@@ -124,43 +146,62 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
             None => anyhow::bail!("there is no such symbol"),
         }
     }
-    Ok(Found { symbols: rows })
+    Ok(Found {
+        symbols: rows,
+        missing,
+    })
+}
+
+/// What was asked for: words of standard input in the place of `-`.
+fn words(what: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    for word in what {
+        if word == "-" {
+            let text = std::io::read_to_string(std::io::stdin())?;
+            words.extend(text.split_whitespace().map(str::to_owned));
+        } else {
+            words.push(word.clone());
+        }
+    }
+    Ok(words)
 }
 
 /// The address that a text is: digits, or a symbol and a distance.
-fn address(symbols: &Symbols, text: &str) -> Option<u64> {
+fn address<'s>(named: impl Fn(&str) -> Vec<Symbol<'s>>, text: &str) -> Option<u64> {
     if let Some((name, offset)) = text.split_once('+') {
         let offset = match offset.strip_prefix("0x") {
             Some(digits) => hexadecimal(digits)?,
             None => offset.parse().ok()?,
         };
-        return Some(symbols.named(name).next()?.address.wrapping_add(offset));
+        return Some(named(name).first()?.address.wrapping_add(offset));
     }
     hexadecimal(text)
 }
 
 /// What lies at an address, if it is one of the kernel's or a module's.
-fn at(context: &Context<'_>, symbols: &Symbols, address: u64) -> Option<Row> {
+fn at(context: &Context<'_>, symbols: &Symbols<'_>, address: u64) -> Option<Row> {
     let (found, offset) = symbols.at(address)?;
-    let symbol = *found.first()?;
+    let (symbol, others) = found.split_first()?;
+    let symbol = *symbol;
     // Memory of a module has its symbols, all other memory those of the kernel up to where the image ends.
     let module = context
         .names
         .loaded()
         .iter()
         .find(|module| module.has(address))
-        .map(|module| module.name.clone());
+        .map(|module| module.name.as_str());
     if symbol.module != module || (module.is_none() && !is_in_image(context, symbols, address)) {
         return None;
     }
-    let aliases = found[1..].iter().map(|other| other.name.clone()).collect();
+    let aliases = others.iter().map(|other| other.name.to_owned()).collect();
     Some(row(context, symbols, symbol, offset, aliases))
 }
 
 /// Whether an address lies in the kernel's image: before `_end`, or the last symbol where there is none.
-fn is_in_image(context: &Context<'_>, symbols: &Symbols, address: u64) -> bool {
+fn is_in_image(context: &Context<'_>, symbols: &Symbols<'_>, address: u64) -> bool {
     let end = symbols
         .named("_end")
+        .into_iter()
         .find(|symbol| symbol.module.is_none())
         .map(|symbol| symbol.address)
         .or_else(|| {
@@ -172,8 +213,8 @@ fn is_in_image(context: &Context<'_>, symbols: &Symbols, address: u64) -> bool {
 
 fn row(
     context: &Context<'_>,
-    symbols: &Symbols,
-    symbol: &Symbol,
+    symbols: &Symbols<'_>,
+    symbol: Symbol<'_>,
     offset: u64,
     aliases: Vec<String>,
 ) -> Row {
@@ -187,11 +228,12 @@ fn row(
         .map(|variable| variable.ty)
         .filter(|ty| !matches!(ty.shape(), kstruct::types::Shape::Void));
     Row {
+        asked: None,
         address: symbol.address.wrapping_add(offset),
-        name: symbol.name.clone(),
+        name: symbol.name.to_owned(),
         offset,
         letter: symbol.letter,
-        module: symbol.module.clone(),
+        module: symbol.module.map(str::to_owned),
         section: section(symbol.letter),
         size: ty.and_then(Type::size).or_else(|| {
             (!symbol.is_absolute)
