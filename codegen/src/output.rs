@@ -33,12 +33,7 @@ impl Written {
 }
 
 /// Makes `directory` hold exactly these files, and the table of types. With `check`, only says what would be done.
-pub fn write(
-    directory: &Path,
-    files: &Files,
-    table: &[u8],
-    check: bool,
-) -> Result<Written, Error> {
+pub fn write(directory: &Path, files: &Files, table: &[u8], check: bool) -> Result<Written, Error> {
     if !is_ours(directory)? {
         return Err(Error::NotBindings {
             path: directory.to_owned(),
@@ -174,7 +169,10 @@ mod tests {
         for name in ["notes.txt", "names.txt", "lib.rs"] {
             let folder = tempfile::tempdir().expect("a folder");
             fs::write(folder.path().join(name), "mine").expect("it can be written");
-            assert!(write(folder.path(), &files(), b"", false).is_err(), "{name}");
+            assert!(
+                write(folder.path(), &files(), b"", false).is_err(),
+                "{name}"
+            );
             let left = fs::read_dir(folder.path()).expect("it is there").count();
             assert_eq!(left, 1);
         }

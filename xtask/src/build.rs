@@ -215,10 +215,7 @@ pub fn compile(
     full: bool,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let analyzers = named(analyzers)?;
-    let packages: BTreeSet<&String> = analyzers
-        .iter()
-        .map(|analyzer| &analyzer.package)
-        .collect();
+    let packages: BTreeSet<&String> = analyzers.iter().map(|analyzer| &analyzer.package).collect();
     let start = Instant::now();
     // Two at once would take each other's binaries away.
     std::fs::create_dir_all(paths::target(kernel))?;

@@ -99,10 +99,14 @@ pub fn analyzers() -> anyhow::Result<Vec<Analyzer>> {
         .filter(|package| Path::new(&package.manifest_path).starts_with(&below))
         .flat_map(|package| {
             let is_program = |target: &&Target| target.kind.iter().any(|kind| kind == "bin");
-            package.targets.iter().filter(is_program).map(|target| Analyzer {
-                name: target.name.clone(),
-                package: package.name.clone(),
-            })
+            package
+                .targets
+                .iter()
+                .filter(is_program)
+                .map(|target| Analyzer {
+                    name: target.name.clone(),
+                    package: package.name.clone(),
+                })
         })
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));

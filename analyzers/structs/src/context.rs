@@ -108,7 +108,9 @@ impl<'m> Context<'m> {
         let end = bytes.iter().position(|byte| *byte == 0);
         let shown = &bytes[..end.unwrap_or(bytes.len()).min(LONGEST_TEXT)];
         // What is no text is not the text that somebody meant.
-        let is_text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\n') || *byte >= 0x80;
+        let is_text = |byte: &u8| {
+            byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\n') || *byte >= 0x80
+        };
         shown.iter().all(is_text).then(|| {
             let mut text = shown.escape_ascii().to_string();
             if end.is_none() {

@@ -91,7 +91,10 @@ pub fn one_type(context: &Context<'_>, name: &str) -> anyhow::Result<Item> {
             items.len(),
             items
                 .iter()
-                .map(|item| format!("{} ({}:{}, {} bytes)", item.rust, item.file, item.line, item.size))
+                .map(|item| format!(
+                    "{} ({}:{}, {} bytes)",
+                    item.rust, item.file, item.line, item.size
+                ))
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
@@ -121,9 +124,8 @@ pub fn find(context: &Context<'_>, text: &str, cpu: Option<u32>) -> anyhow::Resu
             places: start
                 .into_iter()
                 .map(|(cpu, address)| {
-                    let place = address.and_then(|address| {
-                        walk(context, Start::Item(item), address, &steps)
-                    });
+                    let place = address
+                        .and_then(|address| walk(context, Start::Item(item), address, &steps));
                     (cpu, place)
                 })
                 .collect(),
@@ -177,7 +179,9 @@ pub fn variable_named(context: &Context<'_>, text: &str) -> anyhow::Result<Optio
     if let Some(part) = part {
         variables.retain(|variable| {
             variable.file.contains(part)
-                || variable.module.is_some_and(|(module, _)| module.name == part)
+                || variable
+                    .module
+                    .is_some_and(|(module, _)| module.name == part)
         });
     }
     if let [first, second, ..] = variables[..] {
@@ -244,7 +248,8 @@ pub fn address_of(context: &Context<'_>, text: &str, cpu: Option<u32>) -> anyhow
             Some(digits) => hexadecimal(digits),
             None => offset.parse().ok(),
         };
-        let offset = offset.with_context(|| format!("{text}: what stands behind + is no number"))?;
+        let offset =
+            offset.with_context(|| format!("{text}: what stands behind + is no number"))?;
         let found = find(context, name, cpu)?;
         return Ok(found
             .places
@@ -309,9 +314,9 @@ pub fn steps(text: &str) -> anyhow::Result<Vec<Step>> {
                 Some(digits) => hexadecimal(digits),
                 None => index.parse().ok(),
             };
-            out.push(Step::Index(number.with_context(|| {
-                format!("{text}: [{index}] is no number")
-            })?));
+            out.push(Step::Index(
+                number.with_context(|| format!("{text}: [{index}] is no number"))?,
+            ));
             rest = after.trim_start();
         } else {
             let named = rest.strip_prefix("->").or_else(|| rest.strip_prefix('.'));
@@ -421,10 +426,9 @@ fn aggregate(place: &Place, member: &str) -> Result<Item, Failed> {
         Some(item) if place.bits.is_none() => Ok(item),
         _ => Err(Failed::Wrong(format!(
             "{} is no struct: it has no member {member}",
-            place.ty.map_or_else(
-                || "what lies there".to_owned(),
-                |ty| ty.declaration("")
-            )
+            place
+                .ty
+                .map_or_else(|| "what lies there".to_owned(), |ty| ty.declaration(""))
         ))),
     }
 }
@@ -467,7 +471,9 @@ impl Place {
     pub fn value(&self, context: &Context<'_>, extent: kstruct::types::Extent) -> Value {
         match (self.bits, self.item, self.ty) {
             (Some(member), ..) => kstruct::types::member(context.k, member, self.address, extent),
-            (None, Some(item), _) => kstruct::types::aggregate(context.k, item, self.address, extent),
+            (None, Some(item), _) => {
+                kstruct::types::aggregate(context.k, item, self.address, extent)
+            }
             (None, None, Some(ty)) => kstruct::types::value(context.k, ty, self.address, extent),
             (None, None, None) => Value::Nothing,
         }
@@ -510,10 +516,18 @@ mod tests {
         let member = |name: &str| Step::Member(name.to_owned());
         for (text, root, expected) in [
             ("init_task", "init_task", vec![]),
-            ("init_task.mm->pgd", "init_task", vec![member("mm"), member("pgd")]),
+            (
+                "init_task.mm->pgd",
+                "init_task",
+                vec![member("mm"), member("pgd")],
+            ),
             ("sym:a[3].b", "sym:a", vec![Step::Index(3), member("b")]),
             ("a[0x10]", "a", vec![Step::Index(16)]),
-            ("task_struct:ffff->mm", "task_struct:ffff", vec![member("mm")]),
+            (
+                "task_struct:ffff->mm",
+                "task_struct:ffff",
+                vec![member("mm")],
+            ),
         ] {
             let (found, steps) = parse(text).expect("it is a path");
             assert_eq!((found.as_str(), steps), (root, expected), "{text}");

@@ -193,10 +193,7 @@ fn modules(_: &Memory, _: &mut Faults) -> Vec<(String, Vec<(u64, char, String)>)
 /// The variable of the table of types that a symbol is: the one of its name and module that lies at its address, where that is known.
 pub fn variable_of(context: &Context<'_>, symbol: Symbol<'_>) -> Option<Variable> {
     // Old kernels' per-CPU variables have a prefix.
-    let name = symbol
-        .name
-        .strip_prefix("per_cpu__")
-        .unwrap_or(symbol.name);
+    let name = symbol.name.strip_prefix("per_cpu__").unwrap_or(symbol.name);
     context
         .types
         .variables_named(name)

@@ -107,7 +107,8 @@ pub fn is_head(ty: Type) -> bool {
         "hlist_bl_head",
         "llist_head",
     ];
-    ty.aggregate().is_some_and(|item| heads.contains(&item.name))
+    ty.aggregate()
+        .is_some_and(|item| heads.contains(&item.name))
 }
 
 /// The structs of a list.

@@ -78,10 +78,7 @@ pub fn table(model: &Model, names: &Names) -> Vec<u8> {
             rust
         }
     });
-    let mut kernel = vec![
-        model.kernel.pointer_size,
-        u8::from(model.kernel.big_endian),
-    ];
+    let mut kernel = vec![model.kernel.pointer_size, u8::from(model.kernel.big_endian)];
     kernel.extend(base.to_le_bytes());
     let sections = [
         kernel,

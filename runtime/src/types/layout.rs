@@ -204,10 +204,7 @@ impl Printer {
                     at - start * 8
                 )
             }
-            None => format!(
-                "{:>5}   {size:>5}",
-                base.saturating_add(member.offset)
-            ),
+            None => format!("{:>5}   {size:>5}", base.saturating_add(member.offset)),
         };
         let text = format!("{};", member.declaration());
         self.indent(depth);
@@ -356,4 +353,3 @@ struct Sums {
 fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
-

@@ -437,7 +437,8 @@ impl Types {
             let distance = address - candidate.address.min(address);
             let size = candidate.ty.size().unwrap_or(0).max(1);
             if distance < size {
-                if found.is_some_and(|(best, _): (Variable, u64)| best.address > candidate.address) {
+                if found.is_some_and(|(best, _): (Variable, u64)| best.address > candidate.address)
+                {
                     break;
                 }
                 found = Some((candidate, distance));
@@ -602,11 +603,7 @@ impl Type {
         let types = self.types;
         let mut cursor = types.cursor(Section::Types, self.place as usize);
         // What it is made of was written before it.
-        let part = |cursor: &mut Cursor| {
-            types
-                .ty(cursor)
-                .filter(|part| part.place < self.place)
-        };
+        let part = |cursor: &mut Cursor| types.ty(cursor).filter(|part| part.place < self.place);
         Some(match cursor.byte()? {
             1 => {
                 let encoding = match cursor.byte()? {

@@ -145,12 +145,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn bytes(
-        &self,
-        address: u64,
-        size: u64,
-        known: Option<&'m [u8]>,
-    ) -> Result<&'m [u8], Fault> {
+    fn bytes(&self, address: u64, size: u64, known: Option<&'m [u8]>) -> Result<&'m [u8], Fault> {
         if let Some(bytes) = known {
             return Ok(bytes);
         }
@@ -196,10 +191,7 @@ impl<'m> Reader<'m> {
             None => (member.offset, member.ty.size().unwrap_or(0)),
             Some((first, width)) => {
                 let start = first / 8;
-                (
-                    start,
-                    (first % 8).saturating_add(width).div_ceil(8),
-                )
+                (start, (first % 8).saturating_add(width).div_ceil(8))
             }
         };
         let part = match known {
@@ -265,7 +257,9 @@ impl<'m> Reader<'m> {
             // Of a text that is not all there, what is there is shown.
             let bytes = bytes.or_else(|| {
                 let most = usize::try_from(wanted).unwrap_or(usize::MAX);
-                self.memory.run(self.memory.wrap(address), most.min(4096)).ok()
+                self.memory
+                    .run(self.memory.wrap(address), most.min(4096))
+                    .ok()
             });
             return match bytes {
                 Some(bytes) => Value::Text(bytes.to_vec()),

@@ -81,13 +81,23 @@ struct Args {
     #[arg(long, value_name = "CPU")]
     cpu: Option<u32>,
     /// Follow a list (list_head, hlist, llist, or pointers) by this member, from a head or from a struct that is on it
-    #[arg(long, alias = "next", value_name = "MEMBER", help_heading = "Lists and trees")]
+    #[arg(
+        long,
+        alias = "next",
+        value_name = "MEMBER",
+        help_heading = "Lists and trees"
+    )]
     list: Option<String>,
     /// The address is that of a list's head, which is in no struct of the list: where a number doesn't say what it is of
     #[arg(long, requires = "list", help_heading = "Lists and trees")]
     head: bool,
     /// Go through a red-black tree by this member, from its root
-    #[arg(long, value_name = "MEMBER", conflicts_with = "list", help_heading = "Lists and trees")]
+    #[arg(
+        long,
+        value_name = "MEMBER",
+        conflicts_with = "list",
+        help_heading = "Lists and trees"
+    )]
     rbtree: Option<String>,
     /// Go through an XArray or a radix tree
     #[arg(long, conflicts_with_all = ["list", "rbtree"], help_heading = "Lists and trees")]
@@ -102,7 +112,12 @@ struct Args {
     #[arg(long, value_name = "MEMBER", conflicts_with_all = ["list", "rbtree", "xarray", "idr", "maple"], help_heading = "Lists and trees")]
     hlist_table: Option<String>,
     /// How many buckets the hash table has, if its type doesn't say
-    #[arg(long, value_name = "COUNT", requires = "hlist_table", help_heading = "Lists and trees")]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        requires = "hlist_table",
+        help_heading = "Lists and trees"
+    )]
     buckets: Option<u64>,
     /// No more elements than this
     #[arg(long, value_name = "COUNT", help_heading = "Lists and trees")]
@@ -177,7 +192,10 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Shown
     }
     let item = place::one_type(&context, name)?;
     if item.kind == Kind::Enum {
-        bail!("{} is an enum; without an address its values are shown", item.c_name());
+        bail!(
+            "{} is an enum; without an address its values are shown",
+            item.c_name()
+        );
     }
     let wanted = wanted
         .iter()
@@ -288,10 +306,7 @@ impl<'m> Show<'_, 'm> {
             }
             let ty = place.bits.map_or(place.ty, |member| Some(member.ty));
             if ty.is_some_and(|ty| matches!(ty.stripped(), Shape::Void)) && place.item.is_none() {
-                bail!(
-                    "{what} is at {:#x}; its type isn't known",
-                    place.address
-                );
+                bail!("{what} is at {:#x}; its type isn't known", place.address);
             }
             let members: Vec<(String, Vec<Step>)> = self
                 .args
@@ -425,7 +440,11 @@ impl<'m> Show<'_, 'm> {
         let cpu = cpu.map_or_else(String::new, |cpu| format!("CPU {cpu}: "));
         let _ = writeln!(self.text, "{cpu}{} {address:x}", item.c_name());
         for (name, value) in values {
-            let _ = writeln!(self.text, "  {name} = {}", value.as_str().unwrap_or_default());
+            let _ = writeln!(
+                self.text,
+                "  {name} = {}",
+                value.as_str().unwrap_or_default()
+            );
         }
     }
 
@@ -446,7 +465,9 @@ impl<'m> Show<'_, 'm> {
             self.push(item, address, None, element.index, object(values));
             return;
         }
-        let index = element.index.map_or_else(String::new, |index| format!("{index}: "));
+        let index = element
+            .index
+            .map_or_else(String::new, |index| format!("{index}: "));
         let _ = write!(self.text, "{index}{address:x}");
         for (name, value) in values {
             let value = value.as_str().unwrap_or_default();
@@ -499,8 +520,10 @@ impl<'m> Show<'_, 'm> {
                     }
                 }
                 Err(Failed::Fault(fault)) => {
-                    self.faults
-                        .add(format_args!("{name} of {} {address:#x}", item.c_name()), fault);
+                    self.faults.add(
+                        format_args!("{name} of {} {address:#x}", item.c_name()),
+                        fault,
+                    );
                     match self.is_json() {
                         true => serde_json::Value::Null,
                         false => format!("<{}>", fault.kind).into(),
@@ -594,12 +617,7 @@ impl<'m> Show<'_, 'm> {
     }
 
     /// What there is to say of types without an address.
-    fn layout(
-        mut self,
-        items: &[Item],
-        name: &str,
-        members: &[String],
-    ) -> anyhow::Result<Shown> {
+    fn layout(mut self, items: &[Item], name: &str, members: &[String]) -> anyhow::Result<Shown> {
         if self.is_json() {
             for item in items {
                 let row = layout_row(*item);
