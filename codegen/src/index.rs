@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::passes::{flattened, grouped};
 
 /// The version of what is generated: bindings of another one don't fit the runtime, and are to be made anew.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// What bindings say of themselves: the first line of `index.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

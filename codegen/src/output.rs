@@ -9,8 +9,10 @@ use crate::emit::{Files, HEADER};
 
 /// The file that makes a folder one of bindings: it is written last.
 const INDEX: &str = "index.json";
+/// The file of [`crate::emit::table`].
+const TABLE: &str = "types.bin";
 /// Files of bindings that don't say in their first line what wrote them.
-const TEXTS: &[&str] = &[INDEX, "names.txt", "functions.txt"];
+const TEXTS: &[&str] = &[INDEX, TABLE, "names.txt", "functions.txt"];
 
 /// What [`write()`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,8 +32,8 @@ impl Written {
     }
 }
 
-/// Makes `directory` hold exactly these files. With `check`, only says what would be done.
-pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Error> {
+/// Makes `directory` hold exactly these files, and the table of types. With `check`, only says what would be done.
+pub fn write(directory: &Path, files: &Files, table: &[u8], check: bool) -> Result<Written, Error> {
     if !is_ours(directory)? {
         return Err(Error::NotBindings {
             path: directory.to_owned(),
@@ -40,13 +42,14 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
     let mut written = Written::default();
     let mut expected = BTreeSet::new();
     let mut differing = Vec::new();
-    for (name, text) in files {
+    let texts = files.iter().map(|(name, text)| (&**name, text.as_bytes()));
+    for (name, bytes) in texts.chain([(TABLE, table)]) {
         let path = directory.join(name);
         expected.insert(path.clone());
-        if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        if fs::read(&path).is_ok_and(|old| old == bytes) {
             written.same += 1;
         } else {
-            differing.push((path.clone(), text));
+            differing.push((path.clone(), bytes));
             written.changed.push(path);
         }
     }
@@ -57,12 +60,12 @@ pub fn write(directory: &Path, files: &Files, check: bool) -> Result<Written, Er
             fs::remove_file(&index).map_err(io(&index))?;
         }
         differing.retain(|(path, _)| *path != index);
-        differing.extend(files.get(INDEX).map(|text| (index, text)));
-        for (path, text) in differing {
+        differing.extend(files.get(INDEX).map(|text| (index, text.as_bytes())));
+        for (path, bytes) in differing {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(io(parent))?;
             }
-            fs::write(&path, text).map_err(io(&path))?;
+            fs::write(&path, bytes).map_err(io(&path))?;
         }
     }
     let mut present = Vec::new();
@@ -145,16 +148,16 @@ mod tests {
         for kept in 0..4 {
             let folder = tempfile::tempdir().expect("a folder");
             let folder = folder.path();
-            write(folder, &files(), false).expect("it is empty");
+            write(folder, &files(), b"", false).expect("it is empty");
             let order = ["constants.rs", "mod.rs", "names.txt", INDEX];
             for name in &order[kept..] {
                 fs::remove_file(folder.join(name)).expect("it is there");
             }
             fs::write(folder.join(order[kept]), "").expect("as if it was just made");
-            let written = write(folder, &files(), false).expect("it is what a run left");
+            let written = write(folder, &files(), b"", false).expect("it is what a run left");
             assert_eq!(written.changed.len(), 4 - kept);
             assert!(
-                write(folder, &files(), true)
+                write(folder, &files(), b"", true)
                     .expect("it is ours")
                     .is_fresh()
             );
@@ -166,7 +169,10 @@ mod tests {
         for name in ["notes.txt", "names.txt", "lib.rs"] {
             let folder = tempfile::tempdir().expect("a folder");
             fs::write(folder.path().join(name), "mine").expect("it can be written");
-            assert!(write(folder.path(), &files(), false).is_err(), "{name}");
+            assert!(
+                write(folder.path(), &files(), b"", false).is_err(),
+                "{name}"
+            );
             let left = fs::read_dir(folder.path()).expect("it is there").count();
             assert_eq!(left, 1);
         }

@@ -26,3 +26,12 @@ mod waits;
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
 pub use anchors::KERNEL;
+
+/// All types and variables of the kernel by their names, for programs that learn what they are to show when they run. Only these have the
+/// table in them. `None` if the bindings' table is none.
+pub fn types() -> Option<&'static kstruct::types::Types> {
+    static TYPES: std::sync::OnceLock<Option<kstruct::types::Types>> = std::sync::OnceLock::new();
+    TYPES
+        .get_or_init(|| kstruct::types::Types::new(include_bytes!(env!("KSTRUCT_TYPES"))))
+        .as_ref()
+}

@@ -3,6 +3,8 @@
 //! The format is that of the kernel's `scripts/kallsyms.c` and `kernel/kallsyms.c`: names are made of tokens, addresses are
 //! offsets. VMCOREINFO says where the tables are since 6.0.
 
+use std::sync::OnceLock;
+
 use crate::bits;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
@@ -25,8 +27,8 @@ pub struct Kallsyms {
     names: String,
     /// Indices of `symbols` by address, those without absolute ones.
     by_address: Vec<u32>,
-    /// Indices of `symbols` by name.
-    by_name: Vec<u32>,
+    /// Indices of `symbols` by name; sorted when a name is asked for.
+    by_name: OnceLock<Vec<u32>>,
     /// What could not be read.
     faults: Vec<Fault>,
 }
@@ -158,16 +160,19 @@ impl Kallsyms {
     }
 
     fn sort(&mut self) {
-        let places = 0..self.symbols.len() as u32;
-        let mut by_address: Vec<u32> = places
-            .clone()
+        let mut by_address: Vec<u32> = (0..self.symbols.len() as u32)
             .filter(|index| !self.symbols[*index as usize].is_absolute)
             .collect();
         by_address.sort_by_key(|index| self.symbols[*index as usize].address);
-        let mut by_name: Vec<u32> = places.collect();
-        by_name.sort_by_key(|index| self.get(*index).name);
         self.by_address = by_address;
-        self.by_name = by_name;
+    }
+
+    fn by_name(&self) -> &[u32] {
+        self.by_name.get_or_init(|| {
+            let mut by_name: Vec<u32> = (0..self.symbols.len() as u32).collect();
+            by_name.sort_by_key(|index| self.get(*index).name);
+            by_name
+        })
     }
 
     fn get(&self, index: u32) -> KernelSymbol<'_> {
@@ -192,11 +197,10 @@ impl Kallsyms {
 
     /// The symbols of a name: static ones may share it.
     pub fn named(&self, name: &str) -> impl Iterator<Item = KernelSymbol<'_>> {
-        let start = self
-            .by_name
-            .partition_point(|index| self.get(*index).name < name);
-        let count = self.by_name[start..].partition_point(|index| self.get(*index).name == name);
-        self.by_name[start..start + count]
+        let by_name = self.by_name();
+        let start = by_name.partition_point(|index| self.get(*index).name < name);
+        let count = by_name[start..].partition_point(|index| self.get(*index).name == name);
+        by_name[start..start + count]
             .iter()
             .map(|index| self.get(*index))
     }

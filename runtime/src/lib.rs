@@ -18,6 +18,7 @@ mod paging;
 mod refcount;
 mod symbol;
 pub mod table;
+pub mod types;
 mod user;
 pub mod view;
 pub mod walk;

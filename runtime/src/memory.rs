@@ -196,6 +196,13 @@ impl Memory {
         self.kernel.functions.name(linked)
     }
 
+    /// The function that an address of this dump lies in, or the last one before it, and how many bytes lie between. Where the kernel's
+    /// code ends isn't known here.
+    pub fn function_at(&self, address: u64) -> Option<(&'static str, u64)> {
+        let linked = self.wrap(address.wrapping_sub(self.located.kaslr));
+        self.kernel.functions.at(linked)
+    }
+
     /// A variable's value: a view for a struct, a number for a number. A variable of a module is looked for in the dump's
     /// list of modules first, which may not have the module.
     #[inline]

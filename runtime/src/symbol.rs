@@ -76,6 +76,24 @@ pub struct Functions(pub &'static str);
 impl Functions {
     /// The name of the function at exactly this linked address. Where several have it, the first by name.
     pub fn name(self, address: u64) -> Option<&'static str> {
+        let (here, name) = parse(self.0.get(self.first_from(address)?..)?)?;
+        (here == address).then_some(name)
+    }
+
+    /// The function that starts at a linked address, or the last one before it, and how many bytes lie between. Where several start
+    /// there, the first by name.
+    pub fn at(self, address: u64) -> Option<(&'static str, u64)> {
+        if let Some(name) = self.name(address) {
+            return Some((name, 0));
+        }
+        let before = self.0.get(..self.first_from(address)?)?;
+        let last = before.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        let (place, _) = parse(self.0.get(last..)?)?;
+        Some((self.name(place)?, address.checked_sub(place)?))
+    }
+
+    /// Where the lines begin whose functions start at this address or behind it.
+    fn first_from(self, address: u64) -> Option<usize> {
         let text = self.0;
         // The offsets of a line's start: below `low` all lines are smaller.
         let (mut low, mut high) = (0, text.len());
@@ -89,8 +107,12 @@ impl Functions {
                 high = start;
             }
         }
-        let (here, name) = parse(&text[low..])?;
-        (here == address).then_some(name)
+        Some(low)
+    }
+
+    /// All functions: linked addresses and names, by address.
+    pub fn iter(self) -> impl Iterator<Item = (u64, &'static str)> {
+        self.0.lines().filter_map(parse)
     }
 }
 
@@ -116,5 +138,11 @@ mod tests {
         assert_eq!(functions.name(0), None);
         assert_eq!(functions.name(u64::MAX), None);
         assert_eq!(Functions("").name(1), None);
+        assert_eq!(functions.at(0x20), Some(("b", 0)));
+        assert_eq!(functions.at(0x2f), Some(("b", 0xf)));
+        assert_eq!(functions.at(0x1f), Some(("a", 0xf)));
+        assert_eq!(functions.at(0xf), None);
+        assert_eq!(functions.at(u64::MAX), Some(("start", 0x7eff_ffff)));
+        assert_eq!(Functions("").at(1), None);
     }
 }

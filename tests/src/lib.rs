@@ -8,6 +8,7 @@ pub mod images;
 pub mod machine;
 mod random;
 mod synthetic;
+pub mod types;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -73,7 +74,7 @@ pub fn build_example(
     program
 }
 
-/// A program of this workspace, built for the fixture's kernel with checks for overflow: `xtask`, `ps`, `netdev`.
+/// A program of this workspace, built for the fixture's kernel with checks for overflow: `xtask`, `ps`, `netdev`, `struct`, `sym`.
 pub fn built(program: &str) -> &'static Path {
     static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
         let output = Command::new(env!("CARGO"))
@@ -85,6 +86,7 @@ pub fn built(program: &str) -> &'static Path {
                 "--message-format=json-render-diagnostics",
             ])
             .args(["--package=xtask", "--package=ps", "--package=netdev"])
+            .arg("--package=structs")
             .output()
             .expect("cargo runs");
         assert!(output.status.success(), "{}", shown(&output));

@@ -184,7 +184,7 @@ fn no_name_becomes_code() {
     let mut root_module = String::from("#![allow(warnings)]\n");
     let mut add = |name: &str, files: &emit::Files| {
         let bindings = folder.path().join(name);
-        output::write(&bindings, files, false).expect("it can be written");
+        output::write(&bindings, files, b"", false).expect("it can be written");
         let path = bindings.join("mod.rs");
         root_module += &format!("#[path = {path:?}]\npub mod {name};\n");
     };

@@ -1,5 +1,6 @@
 //! `cargo xtask build` and `run`: analyzers for one kernel.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use anyhow::{Context as _, bail};
 use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 
-use crate::{find, generate, paths, seed, selected, workspace};
+use crate::workspace::{self, Analyzer};
+use crate::{find, generate, paths, seed, selected};
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -47,11 +49,11 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let (kernel, vmlinux) = resolve(&args.kernel)?;
     let all = workspace::analyzers()?;
     let wanted = if args.analyzers.is_empty() {
-        &all
+        all.into_iter().map(|analyzer| analyzer.name).collect()
     } else {
-        &args.analyzers
+        args.analyzers.clone()
     };
-    for path in compile(&kernel, vmlinux.as_deref(), wanted, args.full)? {
+    for path in compile(&kernel, vmlinux.as_deref(), &wanted, args.full)? {
         println!("{}", path.display());
     }
     Ok(())
@@ -179,6 +181,29 @@ fn first_line(directory: &Path) -> Option<String> {
     BufReader::new(file).lines().next()?.ok()
 }
 
+/// The analyzers of these names: a crate's name stands for all of its programs.
+fn named(wanted: &[String]) -> anyhow::Result<Vec<Analyzer>> {
+    let all = workspace::analyzers()?;
+    let mut found: Vec<Analyzer> = Vec::new();
+    for name in wanted {
+        let exact = all.iter().filter(|analyzer| analyzer.name == *name);
+        let package = all.iter().filter(|analyzer| analyzer.package == *name);
+        let before = found.len();
+        found.extend(exact.cloned());
+        if found.len() == before {
+            found.extend(package.cloned());
+        }
+        if found.len() == before {
+            let names: Vec<&str> = all.iter().map(|analyzer| &*analyzer.name).collect();
+            bail!(
+                "there is no analyzer {name}; there are {}",
+                names.join(", ")
+            );
+        }
+    }
+    Ok(found)
+}
+
 /// Compiles analyzers for a kernel, each kernel in a target directory of its own, and copies them to where
 /// [`paths::binaries`] says.
 ///
@@ -189,13 +214,8 @@ pub fn compile(
     analyzers: &[String],
     full: bool,
 ) -> anyhow::Result<Vec<PathBuf>> {
-    let all = workspace::analyzers()?;
-    if let Some(unknown) = analyzers.iter().find(|name| !all.contains(name)) {
-        bail!(
-            "there is no analyzer {unknown}; there are {}",
-            all.join(", ")
-        );
-    }
+    let analyzers = named(analyzers)?;
+    let packages: BTreeSet<&String> = analyzers.iter().map(|analyzer| &analyzer.package).collect();
     let start = Instant::now();
     // Two at once would take each other's binaries away.
     std::fs::create_dir_all(paths::target(kernel))?;
@@ -206,14 +226,18 @@ pub fn compile(
         generate::ensure(kernel, vmlinux)?;
         paths::bindings(kernel)
     } else {
-        selected::ensure(kernel, vmlinux, analyzers)?
+        let packages: Vec<String> = packages.iter().copied().cloned().collect();
+        selected::ensure(kernel, vmlinux, &packages)?
     };
     seed::target(&paths::target(kernel));
     let mut command = cargo(kernel);
     command.env("KSTRUCT_KERNEL", &bindings);
     command.args(["build", "--release"]);
-    for analyzer in analyzers {
-        command.args(["--package", analyzer]);
+    for package in &packages {
+        command.args(["--package", package]);
+    }
+    for analyzer in &analyzers {
+        command.args(["--bin", &analyzer.name]);
     }
     command.stdin(Stdio::null());
     let status = command.status().context("can't run cargo")?;
@@ -223,15 +247,19 @@ pub fn compile(
     let binaries = paths::binaries(kernel);
     std::fs::create_dir_all(&binaries).with_context(|| binaries.display().to_string())?;
     let mut paths = Vec::new();
-    for analyzer in analyzers {
-        let built = paths::target(kernel).join("release").join(analyzer);
-        let copy = binaries.join(analyzer);
+    for Analyzer { name, .. } in &analyzers {
+        let built = paths::target(kernel).join("release").join(name);
+        let copy = binaries.join(name);
         place(&built, &copy).with_context(|| copy.display().to_string())?;
         paths.push(copy);
     }
     eprintln!(
         "built {} for {kernel} in {:.1} s",
-        analyzers.join(", "),
+        analyzers
+            .iter()
+            .map(|analyzer| &*analyzer.name)
+            .collect::<Vec<_>>()
+            .join(", "),
         start.elapsed().as_secs_f64()
     );
     Ok(paths)

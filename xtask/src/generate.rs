@@ -10,7 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::index::Wishes;
 use kstruct_codegen::model::{Asked, Model};
-use kstruct_codegen::{btf as btf_reader, dwarf, emit, names, output, select};
+use kstruct_codegen::names::{self, Names};
+use kstruct_codegen::select::{self, Selection};
+use kstruct_codegen::{btf as btf_reader, dwarf, emit, output};
 
 use crate::{btf, build, find, loaded, paths, selected};
 
@@ -410,8 +412,8 @@ pub fn generate(
         );
         Some(selection)
     };
-    let files = emit::selected(&model, &item_names, selection.as_ref(), &command)?;
-    let written = output::write(directory, &files, check)?;
+    let (files, table) = emitted(&model, &item_names, selection.as_ref(), &command)?;
+    let written = output::write(directory, &files, &table, check)?;
     if !extras.modules.is_empty() {
         let names: Vec<&str> = extras.modules.keys().map(String::as_str).collect();
         match names.len() {
@@ -428,11 +430,25 @@ pub fn generate(
         read.as_secs_f64(),
         if check { "checked" } else { "written" },
         (start.elapsed() - read).as_secs_f64(),
-        files.len(),
+        files.len() + 1,
         written.changed.len() + written.stale.len(),
         if check { "differ" } else { "changed" },
     );
     Ok(written)
+}
+
+/// What bindings are made of: Rust of all or of what is selected, and the table of all types.
+pub fn emitted(
+    model: &Model,
+    names: &Names,
+    selection: Option<&Selection>,
+    command: &str,
+) -> anyhow::Result<(emit::Files, Vec<u8>)> {
+    let (files, table) = rayon::join(
+        || emit::selected(model, names, selection, command),
+        || emit::table(model, names),
+    );
+    Ok((files?, table))
 }
 
 /// Generates the bindings of a kernel if there are none, or none of this version of kstruct, or if an analyzer asks for a

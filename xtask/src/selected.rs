@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use kstruct_codegen::{emit, names, output, select};
+use kstruct_codegen::{names, output, select};
 use serde::{Deserialize, Serialize};
 
 use crate::{build, generate, paths, workspace};
@@ -107,8 +107,8 @@ pub fn ensure(
     let names = names::assign(&model);
     let selection = select::used_by(&model, &names, &new.identifiers);
     let command = format!("cargo xtask build --kernel {kernel}");
-    let files = emit::selected(&model, &names, Some(&selection), &command)?;
-    output::write(&folder, &files, false)?;
+    let (files, table) = generate::emitted(&model, &names, Some(&selection), &command)?;
+    output::write(&folder, &files, &table, false)?;
     std::fs::write(&stamp_file, serde_json::to_string(&new)?)
         .with_context(|| stamp_file.display().to_string())?;
     eprintln!(

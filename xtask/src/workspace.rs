@@ -37,6 +37,7 @@ struct Dependency {
 
 #[derive(Deserialize)]
 struct Target {
+    name: String,
     kind: Vec<String>,
 }
 
@@ -81,22 +82,35 @@ fn ask_cargo() -> anyhow::Result<Vec<Package>> {
     Ok(metadata.packages)
 }
 
-/// The names of all analyzers: the crates below `analyzers/` that have a binary.
-pub fn analyzers() -> anyhow::Result<Vec<String>> {
+/// An analyzer: a program of a crate below `analyzers/`.
+#[derive(Debug, Clone)]
+pub struct Analyzer {
+    /// The program's name, which is what users know.
+    pub name: String,
+    /// The crate's name, which is another where a crate can't have the program's, or has several.
+    pub package: String,
+}
+
+/// All analyzers by name.
+pub fn analyzers() -> anyhow::Result<Vec<Analyzer>> {
     let below = paths::root().canonicalize()?.join("analyzers");
-    let mut names: Vec<String> = packages()?
+    let mut found: Vec<Analyzer> = packages()?
         .iter()
-        .filter(|package| {
-            Path::new(&package.manifest_path).starts_with(&below)
-                && package
-                    .targets
-                    .iter()
-                    .any(|target| target.kind.iter().any(|kind| kind == "bin"))
+        .filter(|package| Path::new(&package.manifest_path).starts_with(&below))
+        .flat_map(|package| {
+            let is_program = |target: &&Target| target.kind.iter().any(|kind| kind == "bin");
+            package
+                .targets
+                .iter()
+                .filter(is_program)
+                .map(|target| Analyzer {
+                    name: target.name.clone(),
+                    package: package.name.clone(),
+                })
         })
-        .map(|package| package.name.clone())
         .collect();
-    names.sort();
-    Ok(names)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// Where the sources of these crates are, and of the crates of this workspace that they depend on, but for the runtime,

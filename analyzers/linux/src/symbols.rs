@@ -1,61 +1,291 @@
-//! The symbols of loaded modules, as /proc/kallsyms shows them (kernel/module/kallsyms.c). Those of the kernel itself are
-//! [`kstruct::Kallsyms`].
-#![cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab"))]
+//! Names of addresses, and the symbols of loaded modules as /proc/kallsyms shows them (kernel/module/kallsyms.c). Those of the kernel
+//! itself are [`kstruct::Kallsyms`].
 
-use kernel::{module, sym};
-use kstruct::{Fault, FaultKind, Memory};
+use std::fmt;
+use std::sync::OnceLock;
 
-/// No module has so many symbols; a damaged dump may say anything.
-const MOST_SYMBOLS: u64 = 1 << 20;
+use kstruct::Memory;
 
-/// A symbol of a module.
+#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+pub use of_modules::{ModuleSymbol, modules, of_module};
+
+/// Names of functions by their addresses, as `%pS` has them: of the kernel by what the bindings know, so that no list of symbols has to be
+/// read; of modules by the lists that these have in the dump, each read when one of its addresses is asked for.
+///
+/// ```text
+/// let names = Names::of(k);
+/// println!("{}", names.shown(pointer));   // veth_poll+0x12 [veth]
+/// ```
+pub struct Names<'m> {
+    k: &'m Memory,
+    modules: OnceLock<Vec<Loaded<'m>>>,
+}
+
+/// What lies at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleSymbol {
-    /// Where it is; for an absolute one its value.
-    pub address: u64,
-    /// The letter of its type, as of `nm`.
-    pub letter: char,
-    /// Its name.
+pub struct Named {
+    /// The symbol's name.
     pub name: String,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// The module that it is in; `None` for the kernel itself.
+    pub module: Option<String>,
 }
 
-/// The modules that are loaded.
-pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fault>>, Fault> {
-    Ok(k.get(sym::modules)?.entries(module::list))
-}
-
-/// A module's symbols in the order of its table. One whose name can't be read is a fault in its place.
-///
-/// # Errors
-///
-/// The table can't be read, or has more symbols than any module.
-pub fn of_module(module: module<'_>) -> Result<Vec<Result<ModuleSymbol, Fault>>, Fault> {
-    let Some(list) = module.kallsyms().deref_or_null()? else {
-        return Ok(Vec::new());
-    };
-    let count = u64::from(list.num_symtab());
-    if count > MOST_SYMBOLS {
-        return Err(Fault {
-            address: list.symtab().addr(),
-            kind: FaultKind::TooLarge,
-        });
-    }
-    let symbols = list.symtab().array(count as usize)?;
-    let letters = list.typetab().array(count as usize)?;
-    let mut found = Vec::new();
-    for (symbol, letter) in symbols.iter().zip(letters.iter()) {
-        let name = list.strtab().byte_add(i64::from(symbol.st_name())).read();
-        match name {
-            // The first has no name, nor do those that only debuggers need.
-            Ok(name) if name.is_empty() => {}
-            Ok(name) => found.push(Ok(ModuleSymbol {
-                // 32 bits wide in modules of 32-bit kernels.
-                address: u64::from(symbol.st_value()),
-                letter: char::from(letter),
-                name: name.to_string(),
-            })),
-            Err(fault) => found.push(Err(fault)),
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.offset != 0 {
+            write!(f, "+{:#x}", self.offset)?;
+        }
+        match &self.module {
+            Some(module) => write!(f, " [{module}]"),
+            None => Ok(()),
         }
     }
-    Ok(found)
+}
+
+/// A module in a dump.
+pub struct Loaded<'m> {
+    /// Its name.
+    pub name: String,
+    /// The memory that it was given: start and size.
+    pub memory: Vec<(u64, u64)>,
+    /// Its symbols by address, those without a place left out; and what could not be read.
+    symbols: OnceLock<Vec<(u64, String)>>,
+    #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+    module: kernel::module<'m>,
+    #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+    module: std::marker::PhantomData<&'m ()>,
+}
+
+impl<'m> Names<'m> {
+    /// Of a dump. Nothing is read yet.
+    pub fn of(k: &'m Memory) -> Self {
+        Names {
+            k,
+            modules: OnceLock::new(),
+        }
+    }
+
+    /// The function or, in a module, the function or variable at an address or before it. `None` for what is no place of that kind.
+    pub fn at(&self, address: u64) -> Option<Named> {
+        let (name, offset) = match self.k.function_at(address) {
+            Some(found) => found,
+            None => return self.in_module(address),
+        };
+        // Data lies behind the last function.
+        if !is_text(self.k, address, offset) {
+            return self.in_module(address);
+        }
+        Some(Named {
+            name: name.to_owned(),
+            offset,
+            module: None,
+        })
+    }
+
+    /// The address, and the name of what lies there if there is one.
+    pub fn shown(&self, address: u64) -> String {
+        match self.at(address) {
+            Some(name) => format!("{address:#x} <{name}>"),
+            None => format!("{address:#x}"),
+        }
+    }
+
+    fn in_module(&self, address: u64) -> Option<Named> {
+        let module = self.loaded().iter().find(|module| module.has(address))?;
+        let symbols = module.symbols();
+        let behind = symbols.partition_point(|(place, _)| *place <= address);
+        let (place, _) = symbols.get(behind.checked_sub(1)?)?;
+        // Of several at one address the first, as in the kernel.
+        let first = symbols.partition_point(|(other, _)| other < place);
+        let (place, name) = symbols.get(first)?;
+        // A symbol of another part of the module's memory is not what lies here.
+        if !module.is_one_part(*place, address) {
+            return None;
+        }
+        Some(Named {
+            name: name.clone(),
+            offset: address - place,
+            module: Some(module.name.clone()),
+        })
+    }
+
+    /// The loaded modules. What can't be read of them is left out here; [`modules`] has the faults.
+    pub fn loaded(&self) -> &[Loaded<'m>] {
+        self.modules.get_or_init(|| all_loaded(self.k))
+    }
+}
+
+impl Loaded<'_> {
+    /// Whether an address lies in the module's memory.
+    pub fn has(&self, address: u64) -> bool {
+        self.part(address).is_some()
+    }
+
+    fn part(&self, address: u64) -> Option<usize> {
+        self.memory
+            .iter()
+            .position(|(start, size)| address.wrapping_sub(*start) < *size)
+    }
+
+    fn is_one_part(&self, a: u64, b: u64) -> bool {
+        self.part(a).is_some() && self.part(a) == self.part(b)
+    }
+
+    #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+    fn symbols(&self) -> &[(u64, String)] {
+        self.symbols.get_or_init(|| {
+            let list = of_module(self.module).unwrap_or_default();
+            let mut symbols: Vec<(u64, String)> = list
+                .into_iter()
+                .flatten()
+                .filter(|symbol| self.has(symbol.address))
+                .map(|symbol| (symbol.address, symbol.name))
+                .collect();
+            // Stable: of one address the first of the list comes first.
+            symbols.sort_by_key(|(address, _)| *address);
+            symbols
+        })
+    }
+
+    #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+    fn symbols(&self) -> &[(u64, String)] {
+        let _ = self.module;
+        self.symbols.get_or_init(Vec::new)
+    }
+}
+
+/// Whether an address is in the kernel's code. Where the kernel doesn't say where that ends, functions are taken to be no longer than any is.
+fn is_text(k: &Memory, address: u64, offset: u64) -> bool {
+    const LONGEST: u64 = 1 << 16;
+    #[cfg(all(kernel_has = "sym:_text", kernel_has = "sym:_etext"))]
+    {
+        let start = k.address_of(kernel::sym::_text);
+        let end = k.address_of(kernel::sym::_etext);
+        if (start..end).contains(&address) {
+            return true;
+        }
+    }
+    #[cfg(all(kernel_has = "sym:_sinittext", kernel_has = "sym:_einittext"))]
+    {
+        let start = k.address_of(kernel::sym::_sinittext);
+        let end = k.address_of(kernel::sym::_einittext);
+        if (start..end).contains(&address) {
+            return true;
+        }
+    }
+    let _ = (k, address);
+    !cfg!(all(kernel_has = "sym:_text", kernel_has = "sym:_etext")) && offset < LONGEST
+}
+
+#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
+    let Ok(list) = modules(k) else {
+        return Vec::new();
+    };
+    list.map_while(Result::ok)
+        .map(|module| Loaded {
+            name: module.name().to_string(),
+            memory: of_modules::memory(module),
+            symbols: OnceLock::new(),
+            module,
+        })
+        .collect()
+}
+
+#[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+fn all_loaded(_: &Memory) -> Vec<Loaded<'_>> {
+    Vec::new()
+}
+
+#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+mod of_modules {
+    use kernel::{module, sym};
+    use kstruct::{Fault, FaultKind, Memory};
+
+    /// No module has so many symbols; a damaged dump may say anything.
+    const MOST_SYMBOLS: u64 = 1 << 20;
+
+    /// A symbol of a module.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ModuleSymbol {
+        /// Where it is; for an absolute one its value.
+        pub address: u64,
+        /// The letter of its type, as of `nm`.
+        pub letter: char,
+        /// Bytes, as the module's ELF symbol table has it; 0 where that doesn't say.
+        pub size: u64,
+        /// Its name.
+        pub name: String,
+    }
+
+    /// The modules that are loaded.
+    pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fault>>, Fault> {
+        Ok(k.get(sym::modules)?.entries(module::list))
+    }
+
+    /// A module's symbols in the order of its table. One whose name can't be read is a fault in its place.
+    ///
+    /// # Errors
+    ///
+    /// The table can't be read, or has more symbols than any module.
+    pub fn of_module(module: module<'_>) -> Result<Vec<Result<ModuleSymbol, Fault>>, Fault> {
+        let Some(list) = module.kallsyms().deref_or_null()? else {
+            return Ok(Vec::new());
+        };
+        let count = u64::from(list.num_symtab());
+        if count > MOST_SYMBOLS {
+            return Err(Fault {
+                address: list.symtab().addr(),
+                kind: FaultKind::TooLarge,
+            });
+        }
+        let symbols = list.symtab().array(count as usize)?;
+        // Since 5.2 the letters have a table of their own; before they were put in the place of what ELF has there.
+        #[cfg(kernel_has = "mod_kallsyms.typetab")]
+        let letters = list.typetab().array(count as usize)?;
+        let mut found = Vec::new();
+        for (index, symbol) in symbols.iter().enumerate() {
+            #[cfg(kernel_has = "mod_kallsyms.typetab")]
+            let letter = letters.get(index).unwrap_or(b'?');
+            #[cfg(not(kernel_has = "mod_kallsyms.typetab"))]
+            let letter = symbol.st_info();
+            let _ = index;
+            let name = list.strtab().byte_add(i64::from(symbol.st_name())).read();
+            match name {
+                // The first has no name, nor do those that only debuggers need.
+                Ok(name) if name.is_empty() => {}
+                Ok(name) => found.push(Ok(ModuleSymbol {
+                    // 32 bits wide in modules of 32-bit kernels.
+                    address: u64::from(symbol.st_value()),
+                    letter: char::from(letter),
+                    size: u64::from(symbol.st_size()),
+                    name: name.to_string(),
+                })),
+                Err(fault) => found.push(Err(fault)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The memory that a module was given: start and size of each part.
+    pub fn memory(module: module<'_>) -> Vec<(u64, u64)> {
+        let mut parts = Vec::new();
+        // 6.4 and later.
+        #[cfg(kernel_has = "module_memory.base")]
+        for part in module.mem().iter() {
+            parts.push((part.base().addr(), u64::from(part.size())));
+        }
+        #[cfg(kernel_has = "module_layout.base")]
+        for part in [module.core_layout(), module.init_layout()] {
+            parts.push((part.base().addr(), u64::from(part.size())));
+        }
+        // Before 4.5.
+        #[cfg(kernel_has = "module.module_core")]
+        parts.push((module.module_core().addr(), u64::from(module.core_size())));
+        parts.retain(|(start, size)| *start != 0 && *size != 0);
+        parts
+    }
 }

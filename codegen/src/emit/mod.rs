@@ -7,9 +7,11 @@ mod constants;
 mod identity;
 mod item;
 mod symbols;
+mod table;
 mod types;
 
 pub use symbols::is_noise;
+pub use table::table;
 
 use std::collections::{BTreeMap, BTreeSet};
 
