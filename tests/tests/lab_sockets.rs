@@ -88,7 +88,9 @@ impl Machine {
                 .lines()
                 .find(|line| line.starts_with("net -> "))
                 .expect("a network namespace");
-            let inode = line.trim_start_matches("net -> net:[").trim_end_matches(']');
+            let inode = line
+                .trim_start_matches("net -> net:[")
+                .trim_end_matches(']');
             (inode.parse().expect("a number"), name)
         })
         .collect()
@@ -158,7 +160,9 @@ fn leave_out_timers_that_ran_out(
             continue;
         };
         let later = |row: &Row| row.get(expires).and_then(|time| time.parse::<f64>().ok());
-        let ran_out = counts.iter().any(|count| row.get(*count) != after.get(*count))
+        let ran_out = counts
+            .iter()
+            .any(|count| row.get(*count) != after.get(*count))
             || later(after) > later(row);
         if ran_out {
             row.remove(expires);
@@ -242,8 +246,18 @@ fn proc_inet(file: &str, little: bool, is_tcp: bool) -> BTreeMap<String, Row> {
 /// The number of a state as /proc has it.
 fn state_number(name: &str) -> usize {
     const STATES: [&str; 12] = [
-        "", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN",
-        "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING",
+        "",
+        "ESTAB",
+        "SYN-SENT",
+        "SYN-RECV",
+        "FIN-WAIT-1",
+        "FIN-WAIT-2",
+        "TIME-WAIT",
+        "UNCONN",
+        "CLOSE-WAIT",
+        "LAST-ACK",
+        "LISTEN",
+        "CLOSING",
     ];
     STATES
         .iter()
@@ -357,7 +371,10 @@ fn tcp_is_what_proc_says() {
                 comparison.tables(&format!("{space} {file}"), &found, &truth);
             }
         }
-        println!("{}: {between} values lie between the recordings, {left_out} timers began anew", machine.name);
+        println!(
+            "{}: {between} values lie between the recordings, {left_out} timers began anew",
+            machine.name
+        );
         comparison.finish(&format!("{}: /proc/net/tcp, tcp6", machine.name));
     }
 }
@@ -411,7 +428,10 @@ fn datagram_sockets_are_what_proc_says() {
                 comparison.tables(&format!("{space} {file}"), &found, &truth);
             }
         }
-        comparison.finish(&format!("{}: /proc/net/udp, udplite, raw, icmp and of IPv6", machine.name));
+        comparison.finish(&format!(
+            "{}: /proc/net/udp, udplite, raw, icmp and of IPv6",
+            machine.name
+        ));
     }
 }
 
@@ -456,12 +476,19 @@ fn unix_sockets_are_what_proc_says() {
                     ("refcount", text(&socket["refcount"])),
                     ("protocol", "0".to_owned()),
                     // __SO_ACCEPTCON
-                    ("flags", if is_listener { "00010000" } else { "00000000" }.to_owned()),
+                    (
+                        "flags",
+                        if is_listener { "00010000" } else { "00000000" }.to_owned(),
+                    ),
                     ("type", kind.map_or("?", |(_, number)| number).to_owned()),
                     ("state", text(&socket["socket_state"])),
                     ("name", socket["name"].as_str().unwrap_or("").to_owned()),
                 ];
-                add(&mut found, &text(&socket["inode"]), row.into_iter().collect());
+                add(
+                    &mut found,
+                    &text(&socket["inode"]),
+                    row.into_iter().collect(),
+                );
             }
             comparison.tables(&format!("{space} unix"), &found, &truth);
         }
@@ -480,9 +507,17 @@ fn netlink_sockets_are_what_proc_says() {
             let mut truth = BTreeMap::new();
             for line in file.lines().skip(1) {
                 let words: Vec<&str> = line.split_whitespace().collect();
-                let names = ["groups", "rmem", "wmem", "dumping", "refcount", "drops", "inode"];
-                let row = names.into_iter().zip(words[3..].iter().map(ToString::to_string));
-                add(&mut truth, &format!("{} {}", words[1], words[2]), row.collect());
+                let names = [
+                    "groups", "rmem", "wmem", "dumping", "refcount", "drops", "inode",
+                ];
+                let row = names
+                    .into_iter()
+                    .zip(words[3..].iter().map(ToString::to_string));
+                add(
+                    &mut truth,
+                    &format!("{} {}", words[1], words[2]),
+                    row.collect(),
+                );
             }
             let mut found = BTreeMap::new();
             for socket in array(&report["netlink"]) {
@@ -526,8 +561,12 @@ fn packet_sockets_are_what_proc_says() {
             let mut truth = BTreeMap::new();
             for line in file.lines().skip(1) {
                 let words: Vec<&str> = line.split_whitespace().collect();
-                let names = ["refcount", "type", "proto", "iface", "running", "rmem", "uid"];
-                let row = names.into_iter().zip(words[1..8].iter().map(ToString::to_string));
+                let names = [
+                    "refcount", "type", "proto", "iface", "running", "rmem", "uid",
+                ];
+                let row = names
+                    .into_iter()
+                    .zip(words[1..8].iter().map(ToString::to_string));
                 add(&mut truth, words[8], row.collect());
             }
             let mut found = BTreeMap::new();
@@ -547,7 +586,11 @@ fn packet_sockets_are_what_proc_says() {
                     ("rmem", text(&socket["memory"]["rmem_alloc"])),
                     ("uid", text(&socket["uid"])),
                 ];
-                add(&mut found, &text(&socket["inode"]), row.into_iter().collect());
+                add(
+                    &mut found,
+                    &text(&socket["inode"]),
+                    row.into_iter().collect(),
+                );
             }
             comparison.tables(&format!("{space} packet"), &found, &truth);
         }
@@ -574,7 +617,10 @@ fn words_of_ss(line: &str) -> Row {
             Some(("users", rest)) => drop(row.insert("users", sorted_users(rest))),
             Some(("timer", rest)) => {
                 let parts = rest.trim_matches(['(', ')']);
-                for (name, part) in ["timer", "expires", "timer_count"].iter().zip(parts.split(',')) {
+                for (name, part) in ["timer", "expires", "timer_count"]
+                    .iter()
+                    .zip(parts.split(','))
+                {
                     row.insert(name, part.to_owned());
                 }
                 let expires = milliseconds(&row["expires"]);
@@ -653,7 +699,7 @@ fn lines_of_ss<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, Row
 #[test]
 fn tcp_is_what_ss_says() {
     /// What we add, and what the ss of the recordings didn't know.
-    const OURS: [&str; 4] = ["sock", "waits-at", "usec_ts", "rcv_wnd"];
+    const OURS: [&str; 5] = ["sock", "waits-at", "usec_ts", "rcv_wnd", "rehash"];
     for machine in machines() {
         let table = machine.table("tcp", &["-tanpieom", "--state", "connected,listening"]);
         let spaces = machine.spaces();
@@ -687,7 +733,113 @@ fn tcp_is_what_ss_says() {
             between += allow_between(&found, &mut truth, &after);
             comparison.tables(space, &found, &truth);
         }
-        println!("{}: {between} values lie between the recordings, {left_out} timers began anew", machine.name);
+        println!(
+            "{}: {between} values lie between the recordings, {left_out} timers began anew",
+            machine.name
+        );
         comparison.finish(&format!("{}: ss -tanpieom", machine.name));
+    }
+}
+
+/// The numbers of open files and what their links say; a name may have a line break in it.
+fn links(text: &str) -> Vec<(u32, String)> {
+    let mut links: Vec<(u32, String)> = Vec::new();
+    for line in text.lines() {
+        let link = line
+            .split_once(" -> ")
+            .and_then(|(number, path)| Some((number.parse().ok()?, path.to_owned())));
+        match (link, links.last_mut()) {
+            (Some(link), _) => links.push(link),
+            (None, Some((_, path))) => *path = format!("{path}\n{line}"),
+            (None, None) => panic!("{line}"),
+        }
+    }
+    links
+}
+
+/// The processes of which there is a recording.
+fn processes(machine: &Machine) -> Vec<(String, PathBuf)> {
+    let folder = machine.folder.join("truth/proc");
+    std::fs::read_dir(&folder)
+        .expect("processes were recorded")
+        .map(|entry| {
+            let entry = entry.expect("it can be listed");
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            (pid, entry.path())
+        })
+        .filter(|(_, folder)| folder.join("fd.txt").exists())
+        .collect()
+}
+
+/// The recorder reads folders of /proc while it records, and not at the dump.
+fn is_open_for_recording(pid: &str, path: &str) -> bool {
+    pid == "1" && path.starts_with("/proc")
+}
+
+#[test]
+fn files_are_what_proc_says() {
+    for machine in machines() {
+        let report = machine.report("ps", &["--files"]);
+        let mut found = BTreeMap::new();
+        for task in array(&report["tasks"]) {
+            for file in array(&task["files"]) {
+                let flags = file["flags"].as_u64().expect("a number");
+                let row = [
+                    ("path", text(&file["path"])),
+                    ("pos", text(&file["pos"])),
+                    ("flags", format!("0{flags:o}")),
+                    ("mnt_id", text(&file["mount"])),
+                    ("ino", text(&file["inode"])),
+                ];
+                let key = format!("{} {}", text(&task["pid"]), text(&file["fd"]));
+                add(&mut found, &key, row.into_iter().collect());
+            }
+        }
+        let mut truth = BTreeMap::new();
+        for (pid, folder) in processes(&machine) {
+            for (number, path) in links(&read(&folder.join("fd.txt"))) {
+                if is_open_for_recording(&pid, &path) {
+                    continue;
+                }
+                let mut row = Row::from([("path", path)]);
+                // What stands behind these four depends on the kind of file.
+                let info = read(&folder.join(format!("fdinfo/{number}")));
+                for line in info.lines().take(4) {
+                    let (name, value) = line.split_once(':').expect("a name");
+                    row.insert(leaked(name), value.trim().to_owned());
+                }
+                add(&mut truth, &format!("{pid} {number}"), row);
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("file", &found, &truth);
+        comparison.finish(&format!("{}: /proc/PID/fd, fdinfo", machine.name));
+    }
+}
+
+#[test]
+fn sockets_are_with_the_processes_that_hold_them() {
+    for machine in machines() {
+        let report = machine.report("ps", &["--sockets"]);
+        let mut found = BTreeMap::new();
+        for task in array(&report["tasks"]) {
+            for socket in array(&task["sockets"]) {
+                let key = format!("{} {}", text(&task["pid"]), text(&socket["fd"]));
+                let row = Row::from([("inode", text(&socket["inode"]))]);
+                add(&mut found, &key, row);
+            }
+        }
+        let mut truth = BTreeMap::new();
+        for (pid, folder) in processes(&machine) {
+            for (number, path) in links(&read(&folder.join("fd.txt"))) {
+                if let Some(rest) = path.strip_prefix("socket:[") {
+                    let row = Row::from([("inode", rest.trim_end_matches(']').to_owned())]);
+                    add(&mut truth, &format!("{pid} {number}"), row);
+                }
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("socket", &found, &truth);
+        comparison.finish(&format!("{}: sockets among /proc/PID/fd", machine.name));
     }
 }

@@ -41,8 +41,11 @@ pub fn write_timer(out: &mut impl Write, milliseconds: i64) -> fmt::Result {
     }
 }
 
-/// A rate in bits a second with ss's prefixes (`sprint_bw`).
-pub fn write_rate(out: &mut impl Write, rate: f64) -> fmt::Result {
+/// A rate in bits a second (`sprint_bw`): a whole number, or with a prefix and one digit behind the point.
+pub fn write_rate(out: &mut impl Write, rate: f64, is_numeric: bool) -> fmt::Result {
+    if is_numeric {
+        return write!(out, "{rate:.0}");
+    }
     if rate > 1_000_000_000_000.0 {
         write!(out, "{:.1}T", rate / 1_000_000_000_000.0)
     } else if rate > 1_000_000_000.0 {
@@ -123,11 +126,14 @@ mod tests {
     fn rates_have_prefixes() {
         let text = |rate| {
             let mut out = String::new();
-            assert!(write_rate(&mut out, rate).is_ok());
+            assert!(write_rate(&mut out, rate, false).is_ok());
             out
         };
         assert_eq!(text(999.0), "999");
         assert_eq!(text(1001.0), "1.0K");
         assert_eq!(text(24_555_555_555.0), "24.6G");
+        let mut out = String::new();
+        assert!(write_rate(&mut out, 24_555_555_555.4, true).is_ok());
+        assert_eq!(out, "24555555555");
     }
 }

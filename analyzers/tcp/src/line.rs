@@ -20,6 +20,8 @@ pub struct Shown {
     pub info: bool,
     /// Holders.
     pub processes: bool,
+    /// Rates as whole numbers.
+    pub numeric: bool,
 }
 
 /// How wide the columns of addresses are.
@@ -134,7 +136,7 @@ pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) 
         && let Some(info) = &socket.info
     {
         out.push_str("        ");
-        write_info(out, socket, info)?;
+        write_info(out, socket, info, shown.numeric)?;
         out.push('\n');
     }
     Ok(())
@@ -184,7 +186,7 @@ fn write_milliseconds(out: &mut String, name: &str, microseconds: u64) -> fmt::R
 }
 
 /// `tcp_stats_print` of misc/ss.c.
-fn write_info(out: &mut String, socket: &Tcp, info: &Info) -> fmt::Result {
+fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> fmt::Result {
     let is_listener = socket.listener.is_some();
     for (name, has) in [
         ("ts", info.ts),
@@ -246,11 +248,12 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info) -> fmt::Result {
             ("data_segs_in", info.data_segs_in.into()),
         ],
     )?;
-    write_rates(out, info)?;
+    write_rates(out, info, is_numeric)?;
+    // Of a listener, what waits to be accepted.
+    write_numbers(out, [("unacked", info.unacked.into())])?;
     if is_listener {
         return Ok(());
     }
-    write_numbers(out, [("unacked", info.unacked.into())])?;
     if info.retrans != 0 || info.total_retrans != 0 {
         write!(out, " retrans:{}/{}", info.retrans, info.total_retrans)?;
     }
@@ -290,11 +293,11 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info) -> fmt::Result {
     )
 }
 
-fn write_rates(out: &mut String, info: &Info) -> fmt::Result {
+fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
     if info.rtt != 0 && info.snd_mss != 0 && info.snd_cwnd != 0 {
         out.push_str(" send ");
         let bits = f64::from(info.snd_cwnd) * f64::from(info.snd_mss) * 8_000_000.0;
-        write_rate(out, bits / f64::from(info.rtt))?;
+        write_rate(out, bits / f64::from(info.rtt), is_numeric)?;
         out.push_str("bps");
     }
     write_numbers(
@@ -307,17 +310,17 @@ fn write_rates(out: &mut String, info: &Info) -> fmt::Result {
     )?;
     if let Some(rate @ 1..) = info.pacing_rate {
         out.push_str(" pacing_rate ");
-        write_rate(out, rate as f64 * 8.0)?;
+        write_rate(out, rate as f64 * 8.0, is_numeric)?;
         out.push_str("bps");
         if let Some(most @ 1..) = info.max_pacing_rate {
             out.push('/');
-            write_rate(out, most as f64 * 8.0)?;
+            write_rate(out, most as f64 * 8.0, is_numeric)?;
             out.push_str("bps");
         }
     }
     if info.delivery_rate != 0 {
         out.push_str(" delivery_rate ");
-        write_rate(out, info.delivery_rate as f64 * 8.0)?;
+        write_rate(out, info.delivery_rate as f64 * 8.0, is_numeric)?;
         out.push_str("bps");
     }
     write_numbers(

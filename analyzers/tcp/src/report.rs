@@ -53,8 +53,8 @@ struct Args {
     /// As of ss: always so here
     #[arg(short, hide = true)]
     all: bool,
-    /// As of ss: always so here
-    #[arg(short, hide = true)]
+    /// Show rates as whole numbers, and not as 12.3Mbps
+    #[arg(short, long)]
     numeric: bool,
     /// Count sockets by state
     #[arg(short, long)]
@@ -136,6 +136,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
             memory: args.memory,
             info: args.info,
             processes: args.processes || !any,
+            numeric: args.numeric,
         },
         summary: args.summary,
     })
