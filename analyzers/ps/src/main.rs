@@ -1,6 +1,9 @@
 //! `ps`: every task of a dump.
 #![forbid(unsafe_code)]
 
+mod files;
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -22,7 +25,9 @@ use serde::Serialize;
   ps --core vmcore -T -u           the threads of user processes
   ps --core vmcore 1 sshd          task 1 and all tasks named sshd
   ps --core vmcore -S              how many tasks are in which state
-  ps --core vmcore -p 4711         a task and its ancestors"
+  ps --core vmcore -p 4711         a task and its ancestors
+  ps --core vmcore --files 4711    what files it has open
+  ps --core vmcore --sockets -u    what sockets processes hold"
 )]
 struct Args {
     #[command(flatten)]
@@ -51,6 +56,12 @@ struct Args {
     /// Show the arguments of processes, read from their own memory
     #[arg(long)]
     args: bool,
+    /// Show the files that processes have open: number, path, flags, position, inode number, mount, address
+    #[arg(long)]
+    files: bool,
+    /// Show the sockets that processes hold
+    #[arg(long)]
+    sockets: bool,
     /// Only these: a process or thread id, the address of a task_struct (0x...), or a name
     #[arg(value_name = "PID|ADDRESS|NAME")]
     select: Vec<String>,
@@ -99,6 +110,12 @@ struct Row {
     args: Option<Option<Vec<String>>>,
     /// Whether a CPU was running it.
     active: bool,
+    /// With `--files`, what it has open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<files::OpenFile>>,
+    /// With `--sockets`, those of its files that are sockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets: Option<Vec<held::HeldSocket>>,
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks> {
@@ -148,7 +165,13 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
             rows.push(reader.row(*thread, group.len() as u64));
         }
     }
-    let rows = select(rows, args)?;
+    let mut rows = select(rows, args)?;
+    if args.files {
+        files::add(k, &mut rows, faults)?;
+    }
+    if args.sockets {
+        held::add(k, &mut rows, faults)?;
+    }
     let mut states = BTreeMap::new();
     for row in &rows {
         *states.entry(row.state).or_default() += 1;
@@ -223,6 +246,8 @@ impl Reader<'_> {
             kernel_thread: task::is_kernel_thread(task),
             args,
             active: self.active.contains(&task.addr()),
+            files: None,
+            sockets: None,
         }
     }
 }
@@ -353,6 +378,22 @@ impl Report for Tasks {
                 column.set_cell_alignment(comfy_table::CellAlignment::Right);
             }
         }
-        table_text(&table)
+        let text = table_text(&table);
+        let mut out = String::with_capacity(text.len());
+        for (index, line) in text.lines().enumerate() {
+            out.push_str(line);
+            out.push('\n');
+            // The first line is the header.
+            let Some(row) = index.checked_sub(1).and_then(|index| self.tasks.get(index)) else {
+                continue;
+            };
+            if let Some(files) = &row.files {
+                files::describe(files, &mut out);
+            }
+            if let Some(sockets) = &row.sockets {
+                held::describe(sockets, &mut out);
+            }
+        }
+        out
     }
 }

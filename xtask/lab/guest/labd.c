@@ -36,6 +36,10 @@ int main(int count, char **argument)
 		spawn("lab-tcpcli", tcp_client);
 		forever();
 	}
+	if (!strcmp(role, "more-sockets")) {
+		name("lab-socks");
+		more_sockets();
+	}
 	if (!strcmp(role, "send") && count == 6)
 		return send_datagrams(argument[2], atoi(argument[3]), atoi(argument[4]), atoi(argument[5]));
 	if (!strcmp(role, "frame") && count == 4)

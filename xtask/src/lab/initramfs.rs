@@ -24,6 +24,7 @@ const HOST_PROGRAMS: &[&str] = &["bridge", "ip", "nft", "ss", "tc", "xtables-leg
 const C_SOURCES: &[&str] = &[
     "labd.c",
     "sockets.c",
+    "sockets2.c",
     "processes.c",
     "crash.c",
     "recorder.c",
@@ -34,7 +35,9 @@ const SCRIPTS: &[&str] = &[
     "network",
     "processes",
     "traffic",
+    "sockets2",
     "tools",
+    "tools-sockets",
     "live",
     "rules.nft",
     "closing.nft",

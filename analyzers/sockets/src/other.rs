@@ -1,0 +1,258 @@
+//! Netlink and packet sockets, and those of families of which no more is known than that somebody holds one.
+
+use kernel::sock;
+use kstruct::{Fault, Ptr, View as _, walk};
+use linux::Faults;
+use serde::Serialize;
+
+use crate::sock::{Base, Reader, Work, state_name};
+
+/// A netlink socket (net/netlink/af_netlink.c).
+#[derive(Serialize)]
+pub struct Netlink {
+    /// What all sockets have.
+    #[serde(flatten)]
+    pub base: Base,
+    /// Its address; 0 for the kernel's.
+    pub portid: u32,
+    /// Whom it is connected to.
+    pub dst_portid: u32,
+    /// The groups that it is connected to.
+    pub dst_group: u32,
+    /// The numbers of the groups that it listens to, from 1 on.
+    pub groups: Vec<u32>,
+    /// A dump is being read from it.
+    pub dumping: bool,
+}
+
+/// Netlink's protocols (include/uapi/linux/netlink.h) as ss names them.
+pub fn netlink_name(protocol: u32) -> Option<&'static str> {
+    const NAMES: [&str; 23] = [
+        "rtnl",
+        "unused",
+        "usersock",
+        "fw",
+        "tcpdiag",
+        "nflog",
+        "xfrm",
+        "selinux",
+        "iscsi",
+        "audit",
+        "fiblookup",
+        "connector",
+        "nft",
+        "ip6fw",
+        "dec-rt",
+        "uevent",
+        "genl",
+        "",
+        "scsi-trans",
+        "ecryptfs",
+        "rdma",
+        "crypto",
+        "smc",
+    ];
+    let name = NAMES.get(protocol as usize).copied()?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// Protocols that there may be: `MAX_LINKS` (include/uapi/linux/netlink.h).
+#[cfg(kernel_has = "sym:nl_table")]
+const PROTOCOLS: usize = 32;
+
+/// The netlink sockets of all namespaces, by protocol.
+#[cfg(all(
+    kernel_has = "sym:nl_table",
+    kernel_has = "netlink_sock.node",
+    kernel_has = "bucket_table.future_tbl"
+))]
+pub fn netlinks(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Netlink> {
+    use kernel::netlink_sock;
+
+    let table = reader
+        .k
+        .get(kernel::sym::nl_table)
+        .and_then(|table| table.array(PROTOCOLS));
+    let Some(table) = faults.check("nl_table", table) else {
+        return Vec::new();
+    };
+    let mut addresses = Vec::new();
+    for (protocol, table) in table.iter().enumerate() {
+        // Protocols that nobody registered have no hash table.
+        if table.hash().tbl().is_null() {
+            continue;
+        }
+        for socket in table.hash().entries(netlink_sock::node) {
+            let what = format_args!("netlink sockets of protocol {protocol}");
+            addresses.extend(faults.check(what, socket).map(netlink_sock::addr));
+        }
+    }
+    reader.read_all(&addresses, "netlink socket", faults, read_netlink)
+}
+
+/// Before 3.17.
+#[cfg(not(all(
+    kernel_has = "sym:nl_table",
+    kernel_has = "netlink_sock.node",
+    kernel_has = "bucket_table.future_tbl"
+)))]
+pub fn netlinks(_: &Reader<'_>, _: &mut Faults) -> Vec<Netlink> {
+    Vec::new()
+}
+
+#[cfg(all(
+    kernel_has = "sym:nl_table",
+    kernel_has = "netlink_sock.node",
+    kernel_has = "bucket_table.future_tbl"
+))]
+fn read_netlink(work: &mut Work<'_, '_>, address: u64) -> Result<Netlink, Fault> {
+    /// No protocol has more groups: `nft` has 4, `genl` dozens; the kernel checks none.
+    const MOST_GROUPS: usize = 4096;
+    let socket = kernel::netlink_sock::at(work.reader.k, address)?;
+    let base = work.base(
+        socket.sk(),
+        state_name(socket.sk().__sk_common().skc_state()),
+    );
+    let width = u32::from(kernel::KERNEL.pointer_size) * 8;
+    let words = (socket.ngroups() as usize)
+        .min(MOST_GROUPS)
+        .div_ceil(width as usize);
+    let groups = match (socket.groups().is_null(), words) {
+        (true, _) | (_, 0) => Vec::new(),
+        (false, words) => {
+            let words = work.check(address, socket.groups().array(words));
+            let bits = words.map(|words| walk::set_bits(words.iter(), width).collect::<Vec<_>>());
+            let bits = bits.unwrap_or_default();
+            bits.into_iter().map(|bit| bit as u32 + 1).collect()
+        }
+    };
+    #[cfg(kernel_has = "netlink_sock.cb_running")]
+    let dumping = socket.cb_running();
+    #[cfg(not(kernel_has = "netlink_sock.cb_running"))]
+    let dumping = false;
+    Ok(Netlink {
+        base,
+        portid: socket.portid(),
+        dst_portid: socket.dst_portid(),
+        dst_group: socket.dst_group(),
+        groups,
+        dumping,
+    })
+}
+
+/// A packet socket (net/packet/af_packet.c).
+#[derive(Serialize)]
+pub struct Packet {
+    /// What all sockets have; its protocol is the Ethernet protocol that it receives.
+    #[serde(flatten)]
+    pub base: Base,
+    /// The Ethernet protocol that it receives; 0 for none, 3 for all.
+    pub ethertype: u16,
+    /// The interface; 0 for all.
+    pub packet_ifindex: i32,
+    /// Its name.
+    pub packet_device: Option<Box<str>>,
+    /// It is hooked in to receive.
+    pub running: bool,
+    /// The group that it shares packets with.
+    pub fanout: Option<Fanout>,
+    /// Whether a filter is attached.
+    pub filtered: bool,
+}
+
+/// A group of packet sockets that share what arrives.
+#[derive(Serialize)]
+pub struct Fanout {
+    /// Its number.
+    pub id: u16,
+    /// How packets are shared out (`PACKET_FANOUT_HASH` and others).
+    pub mode: u8,
+}
+
+/// The packet sockets of all namespaces.
+#[cfg(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist"))]
+pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
+    use kernel::sock_common;
+
+    let mut addresses = Vec::new();
+    for space in reader.spaces.iter() {
+        for socket in space.net.packet().sklist().entries(sock_common::skc_node) {
+            let what = format_args!("packet sockets of network namespace {}", space.inode);
+            addresses.extend(faults.check(what, socket).map(sock_common::addr));
+        }
+    }
+    reader.read_all(&addresses, "packet socket", faults, read_packet)
+}
+
+/// Where there are none.
+#[cfg(not(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist")))]
+pub fn packets(_: &Reader<'_>, _: &mut Faults) -> Vec<Packet> {
+    Vec::new()
+}
+
+#[cfg(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist"))]
+fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {
+    let socket = kernel::packet_sock::at(work.reader.k, address)?;
+    let sk = socket.sk();
+    let base = work.base(sk, state_name(sk.__sk_common().skc_state()));
+    let fanout = work
+        .check(address, socket.fanout().deref_or_null())
+        .flatten();
+    // `PACKET_SOCK_RUNNING`; a bit-field before 6.4.
+    #[cfg(kernel_has = "packet_sock.flags")]
+    let running = socket.flags() & 1 << kernel::constants::PACKET_SOCK_RUNNING != 0;
+    #[cfg(not(kernel_has = "packet_sock.flags"))]
+    let running = u64::from(socket.running()) != 0;
+    let net = sk.__sk_common().skc_net().net().addr();
+    Ok(Packet {
+        ethertype: crate::inet::network16(socket.num()),
+        packet_ifindex: socket.ifindex(),
+        packet_device: work.device(net, socket.ifindex()),
+        running,
+        fanout: fanout.map(|fanout| Fanout {
+            id: fanout.id(),
+            mode: fanout.type_(),
+        }),
+        filtered: !sk.sk_filter().is_null(),
+        base,
+    })
+}
+
+/// Sockets that processes hold and that are not among the known ones, which are sorted: those of other families, and those that are
+/// in no table as they are not bound.
+pub fn held(reader: &Reader<'_>, known: &[u64], faults: &mut Faults) -> Vec<Base> {
+    let addresses = unknown(reader, known, faults, |_| true);
+    reader.read_all(&addresses, "socket", faults, |work, address| {
+        let sk = sock::at(work.reader.k, address)?;
+        Ok(work.base(sk, state_name(sk.__sk_common().skc_state())))
+    })
+}
+
+/// The addresses of sockets that processes hold, that are not among the known ones, and that are wanted.
+pub(crate) fn unknown(
+    reader: &Reader<'_>,
+    known: &[u64],
+    faults: &mut Faults,
+    wants: impl Fn(sock<'_>) -> bool + Send + Sync,
+) -> Vec<u64> {
+    let held: Vec<u64> = reader.owners.sockets().collect();
+    let found = walk::par_index(held.len(), |index| {
+        let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, *held.get(index)?);
+        let pointer = match socket.deref() {
+            Ok(socket) => socket.sk(),
+            Err(fault) => return Some(Err(fault)),
+        };
+        if pointer.is_null() || known.binary_search(&pointer.addr()).is_ok() {
+            return None;
+        }
+        match pointer.deref() {
+            Ok(sk) => wants(sk).then(|| Ok(sk.addr())),
+            Err(fault) => Some(Err(fault)),
+        }
+    });
+    found
+        .into_iter()
+        .flatten()
+        .filter_map(|socket| faults.check("socket of an open file", socket))
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Who holds a socket: all processes' tables of open files, gone through once.
+
+use kstruct::Memory;
+use linux::Faults;
+use serde::Serialize;
+
+use crate::name::Name;
+
+/// A process that has a socket open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its id in the initial pid namespace.
+    pub pid: i32,
+    /// The number of the file.
+    pub fd: u32,
+    /// The name of its first thread.
+    pub comm: Name,
+}
+
+/// All sockets that are open files, by the address of their `struct socket`.
+#[derive(Default)]
+pub struct Owners {
+    /// Sorted by socket, process, number.
+    held: Vec<(u64, Holder)>,
+}
+
+impl Owners {
+    /// Who holds the socket at an address; nobody does if that is 0.
+    pub fn of(&self, socket: u64) -> impl Iterator<Item = Holder> {
+        let start = self.held.partition_point(|(held, _)| *held < socket);
+        self.held[start..]
+            .iter()
+            .take_while(move |(held, _)| *held == socket)
+            .map(|(_, holder)| *holder)
+    }
+
+    /// The addresses of all that are held, in order.
+    pub fn sockets(&self) -> impl Iterator<Item = u64> {
+        let mut last = 0;
+        self.held.iter().filter_map(move |(socket, _)| {
+            let is_new = *socket != last;
+            last = *socket;
+            is_new.then_some(*socket)
+        })
+    }
+
+    /// Goes through all processes.
+    pub fn read(k: &Memory, faults: &mut Faults) -> Self {
+        let mut held = files::held(k, faults);
+        held.sort_unstable_by_key(|(socket, holder)| (*socket, holder.pid, holder.fd));
+        Owners { held }
+    }
+}
+
+#[cfg(all(
+    kernel_has = "files_struct.fdt",
+    kernel_has = "fdtable.fd",
+    kernel_has = "task_struct.files",
+    kernel_has = "file.f_op",
+    kernel_has = "sym:socket_file_ops"
+))]
+mod files {
+    use kernel::{fdtable, file, sym, task_struct};
+    use kstruct::{Fault, FaultKind, Memory, walk};
+    use linux::{Faults, task};
+
+    use super::Holder;
+    use crate::name::Name;
+
+    /// A process has no more open files, whatever it is allowed.
+    const MOST: usize = 1 << 24;
+    /// Files that a thread looks at before it takes others.
+    const PIECE: usize = 1024;
+
+    /// A table of open files. Threads share it, and processes may.
+    struct Table<'m> {
+        /// Whose it is.
+        processes: Vec<(i32, Name)>,
+        fdt: fdtable<'m>,
+        length: usize,
+    }
+
+    /// All files of all processes that are sockets.
+    pub fn held(k: &Memory, faults: &mut Faults) -> Vec<(u64, Holder)> {
+        let tables = tables(k, faults);
+        let pieces: Vec<(&Table<'_>, usize)> = tables
+            .iter()
+            .flat_map(|table| (0..table.length).step_by(PIECE).map(move |at| (table, at)))
+            .collect();
+        let operations = k.address_of(sym::socket_file_ops);
+        let found = walk::par_index(pieces.len(), |index| {
+            let (table, start) = pieces[index];
+            let mut held = Vec::new();
+            let mut faults = Vec::new();
+            match table.fdt.fd().array(table.length) {
+                Ok(slots) => {
+                    for number in start..table.length.min(start + PIECE) {
+                        let Some(pointer) = slots.get(number) else {
+                            break;
+                        };
+                        if pointer.is_null() {
+                            continue;
+                        }
+                        match pointer.deref() {
+                            Ok(file) if file.f_op().addr() == operations => {
+                                let socket = file.private_data().addr();
+                                held.extend(table.processes.iter().map(|(pid, comm)| {
+                                    let holder = Holder {
+                                        pid: *pid,
+                                        fd: number as u32,
+                                        comm: *comm,
+                                    };
+                                    (socket, holder)
+                                }));
+                            }
+                            Ok(_) => {}
+                            Err(fault) => faults.push((number, fault)),
+                        }
+                    }
+                }
+                Err(fault) => faults.push((start, fault)),
+            }
+            (held, faults)
+        });
+        let mut all = Vec::with_capacity(found.iter().map(|(held, _)| held.len()).sum());
+        for ((held, errors), (table, _)) in found.into_iter().zip(&pieces) {
+            all.extend(held);
+            for (number, fault) in errors {
+                let pid = table.processes.first().map_or(0, |(pid, _)| *pid);
+                faults.add(format_args!("file {number} of process {pid}"), fault);
+            }
+        }
+        all
+    }
+
+    fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Table<'m>> {
+        let mut tables: Vec<(u64, Table<'m>)> = Vec::new();
+        let mut places = std::collections::HashMap::new();
+        for leader in task::leaders(k) {
+            let Some(leader) = faults.check("task list", leader) else {
+                continue;
+            };
+            let process = (leader.pid(), Name::from(leader.comm()));
+            for address in tables_of(leader, faults) {
+                let place = *places.entry(address).or_insert(tables.len());
+                if let Some((_, table)) = tables.get_mut(place) {
+                    table.processes.push(process);
+                    continue;
+                }
+                let what = format_args!("open files of process {}", process.0);
+                match faults.check(what, table(k, address, process)) {
+                    Some(table) => tables.push((address, table)),
+                    None => {
+                        places.remove(&address);
+                    }
+                }
+            }
+        }
+        tables.into_iter().map(|(_, table)| table).collect()
+    }
+
+    /// The addresses of a process's tables: one, but for threads that unshared theirs.
+    fn tables_of(leader: task_struct<'_>, faults: &mut Faults) -> Vec<u64> {
+        let mut found = Vec::with_capacity(1);
+        for thread in task::threads(leader) {
+            let what = format_args!("threads of {}", leader.pid());
+            let Some(thread) = faults.check(what, thread) else {
+                continue;
+            };
+            let files = thread.files().addr();
+            // None of a zombie.
+            if files != 0 && !found.contains(&files) {
+                found.push(files);
+            }
+        }
+        found
+    }
+
+    fn table(k: &Memory, address: u64, process: (i32, Name)) -> Result<Table<'_>, Fault> {
+        let files: kernel::files_struct<'_> = kstruct::View::at(k, address)?;
+        let fdt = files.fdt().deref()?;
+        let length = usize::try_from(fdt.max_fds()).unwrap_or(usize::MAX);
+        if length > MOST {
+            return Err(Fault {
+                address: files.fdt().addr(),
+                kind: FaultKind::TooLarge,
+            });
+        }
+        Ok(Table {
+            processes: vec![process],
+            fdt,
+            length,
+        })
+    }
+
+    /// `file` must be selected for its pointers to lead anywhere.
+    const _: usize = <file<'static> as kstruct::View<'static>>::SIZE;
+}
+
+#[cfg(not(all(
+    kernel_has = "files_struct.fdt",
+    kernel_has = "fdtable.fd",
+    kernel_has = "task_struct.files",
+    kernel_has = "file.f_op",
+    kernel_has = "sym:socket_file_ops"
+)))]
+mod files {
+    use kstruct::Memory;
+    use linux::Faults;
+
+    use super::Holder;
+
+    /// Kernels before 2.6.15 have their tables elsewhere.
+    pub fn held(_: &Memory, _: &mut Faults) -> Vec<(u64, Holder)> {
+        Vec::new()
+    }
+}

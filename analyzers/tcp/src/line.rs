@@ -1,0 +1,349 @@
+//! A socket as a line of text, with what `ss` would show of it.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use sockets::sock::Base;
+use sockets::tcp::{Info, Tcp, Which};
+use sockets::text::{write_g, write_holders, write_rate, write_timer};
+
+/// What is shown of a socket.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    /// Timers.
+    pub options: bool,
+    /// Who and where.
+    pub extended: bool,
+    /// `skmem`
+    pub memory: bool,
+    /// `tcp_info`
+    pub info: bool,
+    /// Holders.
+    pub processes: bool,
+    /// Rates as whole numbers.
+    pub numeric: bool,
+}
+
+/// How wide the columns of addresses are.
+pub fn width(sockets: &[Box<Tcp>]) -> usize {
+    // What IPv4 can need. IPv6 is as wide as it has to be.
+    const IPV4: usize = 21;
+    let mut widest = IPV4;
+    let mut text = String::new();
+    for socket in sockets.iter().filter(|socket| socket.ends.local.is_ipv6()) {
+        for (address, port, device) in ends(socket) {
+            text.clear();
+            let _ = write_end(&mut text, socket, address, port, device);
+            widest = widest.max(text.len());
+        }
+    }
+    widest
+}
+
+/// The heading of a network namespace.
+pub fn write_header(out: &mut String, netns: Option<u64>, width: usize) {
+    let inode = netns.map_or_else(|| "?".to_owned(), |inode| inode.to_string());
+    // Writing to a string doesn't fail.
+    let _ = writeln!(out, "== network namespace {inode}");
+    let _ = writeln!(
+        out,
+        "{:<10} {:>7} {:>7} {:>width$} {:>width$}",
+        "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port"
+    );
+}
+
+/// A socket's two ends, the first with the interface that it is bound to.
+fn ends(socket: &Tcp) -> [(IpAddr, u16, Option<&str>); 2] {
+    let ends = &socket.ends;
+    [
+        (ends.local, ends.local_port, socket.base.device.as_deref()),
+        (ends.remote, ends.remote_port, None),
+    ]
+}
+
+fn write_end(
+    out: &mut String,
+    socket: &Tcp,
+    address: IpAddr,
+    port: u16,
+    device: Option<&str>,
+) -> fmt::Result {
+    match address {
+        IpAddr::V4(address) => write!(out, "{address}")?,
+        IpAddr::V6(address) if address.is_unspecified() && !socket.ends.v6only => out.push('*'),
+        IpAddr::V6(address) => write!(out, "[{address}]")?,
+    }
+    if let Some(device) = device {
+        write!(out, "%{device}")?;
+    }
+    if port == 0 {
+        out.push_str(":*");
+        return Ok(());
+    }
+    write!(out, ":{port}")
+}
+
+/// Adds a socket's line, and where more was asked for a second one.
+pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) -> fmt::Result {
+    let base = &socket.base;
+    write!(
+        out,
+        "{:<10} {:>7} {:>7}",
+        base.state, socket.rx_queue, socket.tx_queue
+    )?;
+    for (address, port, device) in ends(socket) {
+        // The text is as long as it is: what comes before it follows from that.
+        let start = out.len();
+        write_end(out, socket, address, port, device)?;
+        let length = out.len() - start;
+        const BLANKS: &str = "                                                                ";
+        let blanks = (width + 1).saturating_sub(length).clamp(1, BLANKS.len());
+        out.insert_str(start, &BLANKS[..blanks]);
+    }
+    if shown.processes {
+        write_holders(out, &base.holders)?;
+        if let Some(listener) = socket.waits_at {
+            write!(out, " waits-at:{listener:x}")?;
+        }
+    }
+    if shown.options && socket.timer.which != Which::Off {
+        write!(out, " timer:({},", socket.timer.which.name())?;
+        write_timer(out, socket.timer.expires_ms)?;
+        write!(out, ",{})", socket.timer.retransmits)?;
+    }
+    if shown.extended {
+        write_extended(out, socket, base)?;
+    }
+    if shown.memory
+        && let Some(memory) = &base.memory
+    {
+        write!(
+            out,
+            " skmem:(r{},rb{},t{},tb{},f{},w{},o{},bl{},d{})",
+            memory.rmem_alloc,
+            memory.rcvbuf,
+            memory.wmem_alloc,
+            memory.sndbuf,
+            memory.fwd_alloc,
+            memory.wmem_queued,
+            memory.optmem,
+            memory.backlog,
+            memory.drops
+        )?;
+    }
+    out.push('\n');
+    if shown.info
+        && let Some(info) = &socket.info
+    {
+        out.push_str("        ");
+        write_info(out, socket, info, shown.numeric)?;
+        out.push('\n');
+    }
+    Ok(())
+}
+
+fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
+    if base.uid != 0 {
+        write!(out, " uid:{}", base.uid)?;
+    }
+    write!(out, " ino:{} sk:{:x}", base.inode, base.cookie)?;
+    if base.mark != 0 {
+        write!(out, " fwmark:{:#x}", base.mark)?;
+    }
+    if let Some(cgroup) = &base.cgroup {
+        write!(out, " cgroup:{cgroup}")?;
+    }
+    if base.family == "inet6" {
+        write!(out, " v6only:{}", u8::from(socket.ends.v6only))?;
+    }
+    let (receives, sends) = (base.shutdown & 1 == 0, base.shutdown & 2 == 0);
+    write!(
+        out,
+        " {}-{} sock:{:x}",
+        if receives { '<' } else { '-' },
+        if sends { '>' } else { '-' },
+        base.address
+    )
+}
+
+/// Numbers that are shown unless they are 0.
+fn write_numbers<const N: usize>(out: &mut String, numbers: [(&str, u64); N]) -> fmt::Result {
+    for (name, number) in numbers {
+        if number != 0 {
+            write!(out, " {name}:{number}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Microseconds as milliseconds.
+fn write_milliseconds(out: &mut String, name: &str, microseconds: u64) -> fmt::Result {
+    if microseconds != 0 {
+        write!(out, " {name}:")?;
+        write_g(out, microseconds as f64 / 1000.0)?;
+    }
+    Ok(())
+}
+
+/// `tcp_stats_print` of misc/ss.c.
+fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> fmt::Result {
+    let is_listener = socket.listener.is_some();
+    for (name, has) in [
+        ("ts", info.ts),
+        ("usec_ts", info.usec_ts),
+        ("sack", info.sack),
+        ("ecn", info.ecn),
+        ("ecnseen", info.ecnseen),
+        ("fastopen", info.fastopen),
+    ] {
+        if has {
+            write!(out, " {name}")?;
+        }
+    }
+    if !socket.congestion.is_empty() {
+        write!(out, " {}", socket.congestion)?;
+    }
+    if !socket.ulp.is_empty() {
+        write!(out, " ulp:{}", socket.ulp)?;
+    }
+    if let Some((sent, received)) = info.wscale {
+        write!(out, " wscale:{sent},{received}")?;
+    }
+    if !is_listener {
+        // 3 s is what a connection begins with, and not worth a word to ss.
+        if info.rto != 3_000_000 {
+            write_milliseconds(out, "rto", info.rto)?;
+        }
+        write_numbers(out, [("backoff", info.backoff.into())])?;
+        if info.rtt != 0 {
+            write_milliseconds(out, "rtt", info.rtt.into())?;
+            out.push('/');
+            write_g(out, f64::from(info.rttvar) / 1000.0)?;
+        }
+        write_milliseconds(out, "ato", info.ato)?;
+    }
+    write_numbers(
+        out,
+        [
+            ("mss", info.snd_mss.into()),
+            ("pmtu", info.pmtu.into()),
+            ("rcvmss", info.rcv_mss.into()),
+            ("advmss", info.advmss.into()),
+            ("cwnd", info.snd_cwnd.into()),
+        ],
+    )?;
+    if !is_listener && info.snd_ssthresh < 0xffff {
+        write_numbers(out, [("ssthresh", info.snd_ssthresh.into())])?;
+    }
+    write_numbers(
+        out,
+        [
+            ("bytes_sent", info.bytes_sent),
+            ("bytes_retrans", info.bytes_retrans),
+            ("bytes_acked", info.bytes_acked),
+            ("bytes_received", info.bytes_received),
+            ("segs_out", info.segs_out.into()),
+            ("segs_in", info.segs_in.into()),
+            ("data_segs_out", info.data_segs_out.into()),
+            ("data_segs_in", info.data_segs_in.into()),
+        ],
+    )?;
+    write_rates(out, info, is_numeric)?;
+    // Of a listener, what waits to be accepted.
+    write_numbers(out, [("unacked", info.unacked.into())])?;
+    if is_listener {
+        return Ok(());
+    }
+    if info.retrans != 0 || info.total_retrans != 0 {
+        write!(out, " retrans:{}/{}", info.retrans, info.total_retrans)?;
+    }
+    write_numbers(
+        out,
+        [
+            ("lost", info.lost.into()),
+            ("sacked", info.sacked.into()),
+            ("dsack_dups", info.dsack_dups.into()),
+        ],
+    )?;
+    // What a connection begins with.
+    if info.reordering != 3 {
+        write!(out, " reordering:{}", info.reordering)?;
+    }
+    write_numbers(out, [("reord_seen", info.reord_seen.into())])?;
+    write_milliseconds(out, "rcv_rtt", info.rcv_rtt.into())?;
+    write_numbers(
+        out,
+        [
+            ("rcv_space", info.rcv_space.into()),
+            ("rcv_ssthresh", info.rcv_ssthresh.into()),
+            ("notsent", info.notsent_bytes.into()),
+        ],
+    )?;
+    if info.min_rtt != u32::MAX {
+        write_milliseconds(out, "minrtt", info.min_rtt.into())?;
+    }
+    write_numbers(
+        out,
+        [
+            ("rcv_ooopack", info.rcv_ooopack.into()),
+            ("snd_wnd", info.snd_wnd.into()),
+            ("rcv_wnd", info.rcv_wnd.into()),
+            ("rehash", info.rehash.into()),
+        ],
+    )
+}
+
+fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
+    if info.rtt != 0 && info.snd_mss != 0 && info.snd_cwnd != 0 {
+        out.push_str(" send ");
+        let bits = f64::from(info.snd_cwnd) * f64::from(info.snd_mss) * 8_000_000.0;
+        write_rate(out, bits / f64::from(info.rtt), is_numeric)?;
+        out.push_str("bps");
+    }
+    write_numbers(
+        out,
+        [
+            ("lastsnd", info.last_data_sent_ms),
+            ("lastrcv", info.last_data_recv_ms),
+            ("lastack", info.last_ack_recv_ms),
+        ],
+    )?;
+    if let Some(rate @ 1..) = info.pacing_rate {
+        out.push_str(" pacing_rate ");
+        write_rate(out, rate as f64 * 8.0, is_numeric)?;
+        out.push_str("bps");
+        if let Some(most @ 1..) = info.max_pacing_rate {
+            out.push('/');
+            write_rate(out, most as f64 * 8.0, is_numeric)?;
+            out.push_str("bps");
+        }
+    }
+    if info.delivery_rate != 0 {
+        out.push_str(" delivery_rate ");
+        write_rate(out, info.delivery_rate as f64 * 8.0, is_numeric)?;
+        out.push_str("bps");
+    }
+    write_numbers(
+        out,
+        [
+            ("delivered", info.delivered.into()),
+            ("delivered_ce", info.delivered_ce.into()),
+        ],
+    )?;
+    if info.app_limited {
+        out.push_str(" app_limited");
+    }
+    if info.busy_time != 0 {
+        write!(out, " busy:{}ms", info.busy_time / 1000)?;
+        for (name, time) in [
+            ("rwnd_limited", info.rwnd_limited),
+            ("sndbuf_limited", info.sndbuf_limited),
+        ] {
+            if time != 0 {
+                let share = 100.0 * time as f64 / info.busy_time as f64;
+                write!(out, " {name}:{}ms({share:.1}%)", time / 1000)?;
+            }
+        }
+    }
+    Ok(())
+}

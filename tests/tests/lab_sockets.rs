@@ -1,0 +1,845 @@
+//! `tcp` and `sockets` on dumps of real kernels, against /proc/net and what `ss` said a moment before the dump: every row, every column.
+//!
+//! Clocks go on between the recording and the dump, and some seconds after it there is a second recording. What is the same in both must be
+//! the same in the dump; a number that isn't must lie between the two. A timer that ran out between the two began anew: what it counts is
+//! then between as well, but when it expires next can't be known, and is left out. Nothing else is.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tests::compare::{Comparison, Row};
+use tests::{analyze, array, lab_machines, read_json, shown, text, xtask};
+
+/// Network namespaces of which there is a recording.
+const SPACES: [&str; 3] = ["root", "lab", "idle"];
+
+struct Machine {
+    folder: PathBuf,
+    name: String,
+}
+
+fn machines() -> Vec<Machine> {
+    let machines: Vec<Machine> = lab_machines(&["stop"])
+        .into_iter()
+        .map(|folder| Machine {
+            name: text(&read_json(&folder.join("lab.json"))["release"]),
+            folder,
+        })
+        .collect();
+    assert!(!machines.is_empty());
+    machines
+}
+
+impl Machine {
+    fn report(&self, analyzer: &str, options: &[&str]) -> Value {
+        analyze(analyzer, &self.folder.join("vmcore"), options)
+    }
+
+    /// What is printed for people.
+    fn table(&self, analyzer: &str, options: &[&str]) -> String {
+        let core = self.folder.join("vmcore");
+        let core = core.to_str().expect("paths here are UTF-8");
+        let mut args = vec!["run", analyzer, "--core", core, "--"];
+        args.extend(options);
+        let output = xtask(&args);
+        assert!(output.status.success(), "{analyzer}: {}", shown(&output));
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+
+    fn is_little_endian(&self) -> bool {
+        !self.folder.to_string_lossy().contains("s390x")
+    }
+
+    /// A file of both recordings; empty where there is none.
+    fn truth(&self, path: &str) -> [String; 2] {
+        ["truth", "truth-after"].map(|when| {
+            let path = self.folder.join(when).join(path);
+            read(&path)
+        })
+    }
+
+    /// The inode numbers of the namespaces, by what `ip netns` and the recorder call them.
+    fn spaces(&self) -> BTreeMap<u64, &'static str> {
+        let manifest = read(&self.folder.join("truth/labd.manifest"));
+        let pid_of = |line_start: &str| {
+            let line = manifest
+                .lines()
+                .find(|line| line.starts_with(line_start))
+                .unwrap_or_else(|| panic!("{line_start}"));
+            let pid = line.split("pid=").nth(1).expect("a pid");
+            pid.split(' ').next().expect("a number").to_owned()
+        };
+        let tasks = read_json(&self.folder.join("truth/tasks.json"));
+        let idle = array(&tasks)
+            .iter()
+            .find(|task| task["comm"] == "lab-idlens")
+            .expect("the process of namespace idle");
+        [
+            ("root", "1".to_owned()),
+            ("lab", pid_of("LAB netns pid=")),
+            ("idle", text(&idle["tid"])),
+        ]
+        .into_iter()
+        .map(|(name, pid)| {
+            let spaces = read(&self.folder.join(format!("truth/proc/{pid}/ns.txt")));
+            let line = spaces
+                .lines()
+                .find(|line| line.starts_with("net -> "))
+                .expect("a network namespace");
+            let inode = line
+                .trim_start_matches("net -> net:[")
+                .trim_end_matches(']');
+            (inode.parse().expect("a number"), name)
+        })
+        .collect()
+    }
+}
+
+fn read(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Rows of the same key get numbers, so that none is lost.
+fn add(rows: &mut BTreeMap<String, Row>, key: &str, row: Row) {
+    let mut number = 0;
+    loop {
+        let key = match number {
+            0 => key.to_owned(),
+            number => format!("{key} #{number}"),
+        };
+        if let std::collections::btree_map::Entry::Vacant(place) = rows.entry(key) {
+            place.insert(row);
+            return;
+        }
+        number += 1;
+    }
+}
+
+/// Where a number changed between the recordings and the dump's is between the two, what was found is right.
+fn allow_between(
+    found: &BTreeMap<String, Row>,
+    truth: &mut BTreeMap<String, Row>,
+    after: &BTreeMap<String, Row>,
+) -> usize {
+    let mut allowed = 0;
+    for (key, row) in truth {
+        let (Some(found), Some(after)) = (found.get(key), after.get(key)) else {
+            continue;
+        };
+        for (column, value) in row {
+            let [Some(found), Some(after)] = [found.get(column), after.get(column)] else {
+                continue;
+            };
+            let numbers = [&*value, found, after].map(|text| text.parse::<f64>());
+            let [Ok(before), Ok(is), Ok(then)] = numbers else {
+                continue;
+            };
+            if before != then && before.min(then) <= is && is <= before.max(then) {
+                value.clone_from(found);
+                allowed += 1;
+            }
+        }
+    }
+    allowed
+}
+
+/// When timers expire that began anew between the recordings: what they count has changed.
+fn leave_out_timers_that_ran_out(
+    found: &mut BTreeMap<String, Row>,
+    truth: &mut BTreeMap<String, Row>,
+    after: &BTreeMap<String, Row>,
+    expires: &'static str,
+    counts: &[&str],
+) -> usize {
+    let mut left_out = 0;
+    for (key, row) in truth {
+        let Some(after) = after.get(key) else {
+            continue;
+        };
+        let later = |row: &Row| row.get(expires).and_then(|time| time.parse::<f64>().ok());
+        let ran_out = counts
+            .iter()
+            .any(|count| row.get(*count) != after.get(*count))
+            || later(after) > later(row);
+        if ran_out {
+            row.remove(expires);
+            if let Some(found) = found.get_mut(key) {
+                found.remove(expires);
+            }
+            left_out += 1;
+        }
+    }
+    left_out
+}
+
+fn address_of(hex: &str, little: bool) -> IpAddr {
+    let word = |at: usize| {
+        let word = u32::from_str_radix(&hex[at..at + 8], 16).expect("hexadecimal");
+        if little {
+            word.to_le_bytes()
+        } else {
+            word.to_be_bytes()
+        }
+    };
+    if hex.len() == 8 {
+        return Ipv4Addr::from(word(0)).into();
+    }
+    let mut bytes = [0; 16];
+    for part in 0..4 {
+        bytes[part * 4..part * 4 + 4].copy_from_slice(&word(part * 8));
+    }
+    Ipv6Addr::from(bytes).into()
+}
+
+fn end_of(text: &str, little: bool) -> String {
+    let (address, port) = text.split_once(':').expect("address and port");
+    let port = u16::from_str_radix(port, 16).expect("a port");
+    format!("{} {port}", address_of(address, little))
+}
+
+fn hex(text: &str) -> String {
+    u64::from_str_radix(text, 16)
+        .unwrap_or_else(|_| panic!("{text}"))
+        .to_string()
+}
+
+/// The lines of /proc/net/{tcp,udp,raw,...} and their IPv6 counterparts.
+fn proc_inet(file: &str, little: bool, is_tcp: bool) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    for line in file.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (local, remote) = (end_of(words[1], little), end_of(words[2], little));
+        let (tx, rx) = words[4].split_once(':').expect("queues");
+        let (timer, when) = words[5].split_once(':').expect("a timer");
+        let mut row: Row = [
+            ("state", hex(words[3])),
+            ("tx_queue", hex(tx)),
+            ("rx_queue", hex(rx)),
+            ("timer", hex(timer)),
+            ("when", hex(when)),
+            ("retransmits", hex(words[6])),
+            ("uid", words[7].to_owned()),
+            ("probes", words[8].to_owned()),
+            ("inode", words[9].to_owned()),
+            ("refcount", words[10].to_owned()),
+        ]
+        .into_iter()
+        .collect();
+        // words[11] is the socket's address, disguised (%pK): nothing can be compared with it.
+        let rest: &[&'static str] = if is_tcp {
+            &["rto", "ato", "quick", "cwnd", "ssthresh"]
+        } else {
+            &["drops"]
+        };
+        for (name, word) in rest.iter().zip(&words[12..]) {
+            row.insert(name, (*word).to_owned());
+        }
+        let closed = if is_tcp { "" } else { &*words[9] };
+        add(&mut rows, &format!("{local} {remote} {closed}"), row);
+    }
+    rows
+}
+
+/// The number of a state as /proc has it.
+fn state_number(name: &str) -> usize {
+    const STATES: [&str; 12] = [
+        "",
+        "ESTAB",
+        "SYN-SENT",
+        "SYN-RECV",
+        "FIN-WAIT-1",
+        "FIN-WAIT-2",
+        "TIME-WAIT",
+        "UNCONN",
+        "CLOSE-WAIT",
+        "LAST-ACK",
+        "LISTEN",
+        "CLOSING",
+    ];
+    STATES
+        .iter()
+        .position(|state| *state == name)
+        .unwrap_or_else(|| panic!("{name}"))
+}
+
+/// `jiffies_to_clock_t` of microseconds.
+fn ticks(microseconds: &Value) -> u64 {
+    microseconds.as_u64().expect("a number") / 10_000
+}
+
+fn ends(socket: &Value) -> String {
+    ["local", "local_port", "remote", "remote_port"]
+        .map(|column| text(&socket[column]))
+        .join(" ")
+}
+
+/// A TCP socket as /proc/net/tcp would show it.
+fn as_proc_tcp(socket: &Value) -> Row {
+    let timer = &socket["timer"];
+    let which = ["off", "on", "keepalive", "timewait", "persist"]
+        .iter()
+        .position(|which| timer["which"] == *which)
+        .expect("a timer");
+    let expires = timer["expires_ms"].as_i64().expect("a number").max(0);
+    let is_listener = socket["state"] == "LISTEN";
+    let info = &socket["info"];
+    let number = |value: &Value| value.as_u64().unwrap_or(0).to_string();
+    let mut row: Row = [
+        ("state", state_number(&text(&socket["state"])).to_string()),
+        // /proc has the limit of a listener's queue nowhere.
+        (
+            "tx_queue",
+            if is_listener {
+                "0".to_owned()
+            } else {
+                text(&socket["tx_queue"])
+            },
+        ),
+        ("rx_queue", text(&socket["rx_queue"])),
+        ("timer", which.to_string()),
+        ("when", (expires / 10).to_string()),
+        // Only what the timer of retransmissions counts, whichever timer is pending.
+        (
+            "retransmits",
+            match &*text(&socket["form"]) {
+                "full" => number(&info["retransmits"]),
+                "request" => text(&timer["retransmits"]),
+                _ => "0".to_owned(),
+            },
+        ),
+        ("uid", text(&socket["uid"])),
+        ("probes", number(&info["probes"])),
+        ("inode", text(&socket["inode"])),
+        ("refcount", text(&socket["refcount"])),
+    ]
+    .into_iter()
+    .collect();
+    if socket["form"] == "full" {
+        let threshold = if is_listener {
+            text(&socket["listener"]["max_fastopen"])
+        } else if info["snd_ssthresh"].as_u64() >= Some(0x7fff_ffff) {
+            "-1".to_owned()
+        } else {
+            text(&info["snd_ssthresh"])
+        };
+        row.extend([
+            ("rto", ticks(&info["rto"]).to_string()),
+            ("ato", ticks(&info["ato"]).to_string()),
+            ("quick", text(&info["quick_and_pingpong"])),
+            ("cwnd", text(&info["snd_cwnd"])),
+            ("ssthresh", threshold),
+        ]);
+    }
+    row
+}
+
+#[test]
+fn tcp_is_what_proc_says() {
+    for machine in machines() {
+        let report = machine.report("tcp", &[]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        let (mut between, mut left_out) = (0, 0);
+        for space in SPACES {
+            for (file, family) in [("tcp", "inet"), ("tcp6", "inet6")] {
+                let [mut truth, after] = machine
+                    .truth(&format!("net/{space}/{file}"))
+                    .map(|file| proc_inet(&file, machine.is_little_endian(), true));
+                let mut found = BTreeMap::new();
+                for socket in array(&report["sockets"]) {
+                    let inode = socket["netns"].as_u64().expect("a namespace");
+                    // Those that are bound to nothing, or bound and no more, /proc doesn't have.
+                    if spaces[&inode] == space
+                        && socket["family"] == family
+                        && socket["state"] != "UNCONN"
+                    {
+                        let key = format!("{} ", ends(socket));
+                        add(&mut found, &key, as_proc_tcp(socket));
+                    }
+                }
+                left_out += leave_out_timers_that_ran_out(
+                    &mut found,
+                    &mut truth,
+                    &after,
+                    "when",
+                    &["retransmits", "probes", "timer"],
+                );
+                between += allow_between(&found, &mut truth, &after);
+                comparison.tables(&format!("{space} {file}"), &found, &truth);
+            }
+        }
+        println!(
+            "{}: {between} values lie between the recordings, {left_out} timers began anew",
+            machine.name
+        );
+        comparison.finish(&format!("{}: /proc/net/tcp, tcp6", machine.name));
+    }
+}
+
+#[test]
+fn datagram_sockets_are_what_proc_says() {
+    for machine in machines() {
+        let report = machine.report("sockets", &[]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            for (file, netid, family) in [
+                ("udp", "udp", "inet"),
+                ("udp6", "udp", "inet6"),
+                ("udplite", "udplite", "inet"),
+                ("udplite6", "udplite", "inet6"),
+                ("raw", "raw", "inet"),
+                ("raw6", "raw", "inet6"),
+                ("icmp", "icmp", "inet"),
+                ("icmp6", "icmp", "inet6"),
+            ] {
+                let [truth, _] = machine
+                    .truth(&format!("net/{space}/{file}"))
+                    .map(|file| proc_inet(&file, machine.is_little_endian(), false));
+                let mut found = BTreeMap::new();
+                for socket in array(&report["datagram"]) {
+                    let inode = socket["netns"].as_u64().expect("a namespace");
+                    if spaces[&inode] != space
+                        || socket["netid"] != netid
+                        || socket["family"] != family
+                    {
+                        continue;
+                    }
+                    let state = state_number(&text(&socket["state"])).to_string();
+                    let row = [
+                        ("state", state),
+                        ("tx_queue", text(&socket["tx_queue"])),
+                        ("rx_queue", text(&socket["rx_queue"])),
+                        ("timer", "0".to_owned()),
+                        ("when", "0".to_owned()),
+                        ("retransmits", "0".to_owned()),
+                        ("uid", text(&socket["uid"])),
+                        ("probes", "0".to_owned()),
+                        ("inode", text(&socket["inode"])),
+                        ("refcount", text(&socket["refcount"])),
+                        ("drops", text(&socket["memory"]["drops"])),
+                    ];
+                    let key = format!("{} {}", ends(socket), text(&socket["inode"]));
+                    add(&mut found, &key, row.into_iter().collect());
+                }
+                comparison.tables(&format!("{space} {file}"), &found, &truth);
+            }
+        }
+        comparison.finish(&format!(
+            "{}: /proc/net/udp, udplite, raw, icmp and of IPv6",
+            machine.name
+        ));
+    }
+}
+
+#[test]
+fn unix_sockets_are_what_proc_says() {
+    const TYPES: [(&str, &str); 3] = [("stream", "0001"), ("dgram", "0002"), ("seqpacket", "0005")];
+    for machine in machines() {
+        let report = machine.report("sockets", &["-x"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("net/{space}/unix"));
+            let mut truth = BTreeMap::new();
+            for line in file.lines().skip(1) {
+                let words: Vec<&str> = line.splitn(2, ": ").collect();
+                let columns: Vec<&str> = words[1].split_whitespace().collect();
+                // A name may have blanks: it is what stands behind the inode's number and one blank.
+                let name = words[1]
+                    .find(columns[5])
+                    .map(|at| &words[1][at..])
+                    .and_then(|rest| rest.split_once(' '))
+                    .map_or("", |(_, name)| name);
+                let row = [
+                    ("refcount", hex(columns[0])),
+                    ("protocol", hex(columns[1])),
+                    ("flags", columns[2].to_owned()),
+                    ("type", columns[3].to_owned()),
+                    ("state", hex(columns[4])),
+                    ("name", name.to_owned()),
+                ];
+                add(&mut truth, columns[5], row.into_iter().collect());
+            }
+            let mut found = BTreeMap::new();
+            for socket in array(&report["unix"]) {
+                if spaces[&socket["netns"].as_u64().expect("a namespace")] != space {
+                    continue;
+                }
+                let kind = text(&socket["type"]);
+                let kind = TYPES.iter().find(|(name, _)| *name == kind);
+                let is_listener = socket["state"] == "LISTEN";
+                let row = [
+                    ("refcount", text(&socket["refcount"])),
+                    ("protocol", "0".to_owned()),
+                    // __SO_ACCEPTCON
+                    (
+                        "flags",
+                        if is_listener { "00010000" } else { "00000000" }.to_owned(),
+                    ),
+                    ("type", kind.map_or("?", |(_, number)| number).to_owned()),
+                    ("state", text(&socket["socket_state"])),
+                    ("name", socket["name"].as_str().unwrap_or("").to_owned()),
+                ];
+                add(
+                    &mut found,
+                    &text(&socket["inode"]),
+                    row.into_iter().collect(),
+                );
+            }
+            comparison.tables(&format!("{space} unix"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: /proc/net/unix", machine.name));
+    }
+}
+
+#[test]
+fn netlink_sockets_are_what_proc_says() {
+    for machine in machines() {
+        let report = machine.report("sockets", &["-k"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("net/{space}/netlink"));
+            let mut truth = BTreeMap::new();
+            for line in file.lines().skip(1) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let names = [
+                    "groups", "rmem", "wmem", "dumping", "refcount", "drops", "inode",
+                ];
+                let row = names
+                    .into_iter()
+                    .zip(words[3..].iter().map(ToString::to_string));
+                add(
+                    &mut truth,
+                    &format!("{} {}", words[1], words[2]),
+                    row.collect(),
+                );
+            }
+            let mut found = BTreeMap::new();
+            for socket in array(&report["netlink"]) {
+                if spaces[&socket["netns"].as_u64().expect("a namespace")] != space {
+                    continue;
+                }
+                // The first word of the groups.
+                let groups = array(&socket["groups"])
+                    .iter()
+                    .map(|group| group.as_u64().expect("a number"))
+                    .filter(|group| *group <= 32)
+                    .fold(0_u32, |groups, group| groups | 1 << (group - 1));
+                let memory = &socket["memory"];
+                let row = [
+                    ("groups", format!("{groups:08x}")),
+                    ("rmem", text(&memory["rmem_alloc"])),
+                    ("wmem", text(&memory["wmem_alloc"])),
+                    ("dumping", u8::from(socket["dumping"] == true).to_string()),
+                    ("refcount", text(&socket["refcount"])),
+                    ("drops", text(&memory["drops"])),
+                    ("inode", text(&socket["inode"])),
+                ];
+                let key = format!("{} {}", text(&socket["protocol"]), text(&socket["portid"]));
+                add(&mut found, &key, row.into_iter().collect());
+            }
+            comparison.tables(&format!("{space} netlink"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: /proc/net/netlink", machine.name));
+    }
+}
+
+#[test]
+fn packet_sockets_are_what_proc_says() {
+    const TYPES: [(&str, &str); 3] = [("dgram", "2"), ("raw", "3"), ("packet", "10")];
+    for machine in machines() {
+        let report = machine.report("sockets", &["-0"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("net/{space}/packet"));
+            let mut truth = BTreeMap::new();
+            for line in file.lines().skip(1) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let names = [
+                    "refcount", "type", "proto", "iface", "running", "rmem", "uid",
+                ];
+                let row = names
+                    .into_iter()
+                    .zip(words[1..8].iter().map(ToString::to_string));
+                add(&mut truth, words[8], row.collect());
+            }
+            let mut found = BTreeMap::new();
+            for socket in array(&report["packet"]) {
+                if spaces[&socket["netns"].as_u64().expect("a namespace")] != space {
+                    continue;
+                }
+                let kind = text(&socket["type"]);
+                let kind = TYPES.iter().find(|(name, _)| *name == kind);
+                let protocol = socket["ethertype"].as_u64().expect("a number");
+                let row = [
+                    ("refcount", text(&socket["refcount"])),
+                    ("type", kind.map_or("?", |(_, number)| number).to_owned()),
+                    ("proto", format!("{protocol:04x}")),
+                    ("iface", text(&socket["packet_ifindex"])),
+                    ("running", u8::from(socket["running"] == true).to_string()),
+                    ("rmem", text(&socket["memory"]["rmem_alloc"])),
+                    ("uid", text(&socket["uid"])),
+                ];
+                add(
+                    &mut found,
+                    &text(&socket["inode"]),
+                    row.into_iter().collect(),
+                );
+            }
+            comparison.tables(&format!("{space} packet"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: /proc/net/packet", machine.name));
+    }
+}
+
+/// What stands in a line of ss behind the addresses, by name: `rto:204` and `send 12Mbps` have values, `sack` is there or not.
+fn words_of_ss(line: &str) -> Row {
+    let mut row = Row::new();
+    let mut words = line.split_whitespace();
+    while let Some(word) = words.next() {
+        if ["send", "pacing_rate", "delivery_rate"].contains(&word) {
+            let rate = words.next().unwrap_or_default();
+            // A maximum may stand behind it.
+            let (rate, most) = rate.split_once('/').unwrap_or((rate, ""));
+            row.insert(leaked(word), rate.to_owned());
+            if !most.is_empty() {
+                row.insert("max_pacing_rate", most.to_owned());
+            }
+            continue;
+        }
+        match word.split_once(':') {
+            Some(("users", rest)) => drop(row.insert("users", sorted_users(rest))),
+            Some(("timer", rest)) => {
+                let parts = rest.trim_matches(['(', ')']);
+                for (name, part) in ["timer", "expires", "timer_count"]
+                    .iter()
+                    .zip(parts.split(','))
+                {
+                    row.insert(name, part.to_owned());
+                }
+                let expires = milliseconds(&row["expires"]);
+                row.insert("expires", expires.to_string());
+            }
+            Some(("rtt" | "retrans" | "wscale", pair)) => {
+                let name = word.split(':').next().unwrap_or_default();
+                for (index, value) in pair.split(['/', ',']).enumerate() {
+                    row.insert(leaked(&format!("{name}{index}")), value.to_owned());
+                }
+            }
+            Some(("skmem", rest)) => {
+                for part in rest.trim_matches(['(', ')']).split(',') {
+                    let digits = part.find(|c: char| c.is_ascii_digit()).expect("a number");
+                    let (name, number) = part.split_at(digits);
+                    row.insert(leaked(&format!("skmem {name}")), number.to_owned());
+                }
+            }
+            Some((name, value)) => {
+                let value = value.strip_suffix("ms").unwrap_or(value);
+                row.insert(leaked(name), value.to_owned());
+            }
+            None => drop(row.insert(leaked(word), String::new())),
+        }
+    }
+    row
+}
+
+/// Names of columns live as long as the test.
+fn leaked(name: &str) -> &'static str {
+    Box::leak(name.to_owned().into_boxed_str())
+}
+
+/// Who holds a socket, in an order.
+fn sorted_users(text: &str) -> String {
+    let mut users: Vec<&str> = text.trim_matches(['(', ')']).split("),(").collect();
+    users.sort_unstable();
+    users.join(" ")
+}
+
+/// `1min4sec`, `2.036ms`, `204ms`
+fn milliseconds(text: &str) -> u64 {
+    let (minutes, rest) = text.split_once("min").unwrap_or(("0", text));
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text}"));
+    let rest = if let Some(seconds) = rest.strip_suffix("sec") {
+        number(seconds) * 1000
+    } else if let Some(rest) = rest.strip_suffix("ms") {
+        match rest.split_once('.') {
+            Some((seconds, rest)) => number(seconds) * 1000 + number(rest),
+            None => number(rest),
+        }
+    } else {
+        assert!(rest.is_empty(), "{text}");
+        0
+    };
+    number(minutes) * 60_000 + rest
+}
+
+/// Lines of `ss -O`, and of our tables, by their ends and state.
+fn lines_of_ss<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().unwrap_or_else(|| panic!("{line}"));
+        let (state, rx, tx, local, remote) = (next(), next(), next(), next(), next());
+        let rest: Vec<&str> = words.collect();
+        let mut row = words_of_ss(&rest.join(" "));
+        row.insert("state", state.to_owned());
+        row.insert("rx_queue", rx.to_owned());
+        row.insert("tx_queue", tx.to_owned());
+        add(&mut rows, &format!("{local} {remote}"), row);
+    }
+    rows
+}
+
+#[test]
+fn tcp_is_what_ss_says() {
+    /// What we add, and what the ss of the recordings didn't know.
+    const OURS: [&str; 5] = ["sock", "waits-at", "usec_ts", "rcv_wnd", "rehash"];
+    for machine in machines() {
+        let table = machine.table("tcp", &["-tanpieom", "--state", "connected,listening"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        let (mut between, mut left_out) = (0, 0);
+        for space in SPACES {
+            let own = table
+                .split("== network namespace ")
+                .skip(1)
+                .find(|part| {
+                    let inode = part.lines().next().expect("a number");
+                    spaces[&inode.parse().expect("a number")] == space
+                })
+                .unwrap_or_default();
+            // The second line of a socket belongs to its first.
+            let own = own.replace("\n        ", " ");
+            let mut found = lines_of_ss(own.lines().skip(2));
+            for row in found.values_mut() {
+                row.retain(|name, _| !OURS.contains(name));
+            }
+            let [mut truth, after] = machine
+                .truth(&format!("tools/{space}/ss_tcp.txt"))
+                .map(|file| lines_of_ss(file.lines()));
+            left_out += leave_out_timers_that_ran_out(
+                &mut found,
+                &mut truth,
+                &after,
+                "expires",
+                &["timer_count", "timer", "retrans0", "retrans1", "backoff"],
+            );
+            between += allow_between(&found, &mut truth, &after);
+            comparison.tables(space, &found, &truth);
+        }
+        println!(
+            "{}: {between} values lie between the recordings, {left_out} timers began anew",
+            machine.name
+        );
+        comparison.finish(&format!("{}: ss -tanpieom", machine.name));
+    }
+}
+
+/// The numbers of open files and what their links say; a name may have a line break in it.
+fn links(text: &str) -> Vec<(u32, String)> {
+    let mut links: Vec<(u32, String)> = Vec::new();
+    for line in text.lines() {
+        let link = line
+            .split_once(" -> ")
+            .and_then(|(number, path)| Some((number.parse().ok()?, path.to_owned())));
+        match (link, links.last_mut()) {
+            (Some(link), _) => links.push(link),
+            (None, Some((_, path))) => *path = format!("{path}\n{line}"),
+            (None, None) => panic!("{line}"),
+        }
+    }
+    links
+}
+
+/// The processes of which there is a recording.
+fn processes(machine: &Machine) -> Vec<(String, PathBuf)> {
+    let folder = machine.folder.join("truth/proc");
+    std::fs::read_dir(&folder)
+        .expect("processes were recorded")
+        .map(|entry| {
+            let entry = entry.expect("it can be listed");
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            (pid, entry.path())
+        })
+        .filter(|(_, folder)| folder.join("fd.txt").exists())
+        .collect()
+}
+
+/// The recorder reads folders of /proc while it records, and not at the dump.
+fn is_open_for_recording(pid: &str, path: &str) -> bool {
+    pid == "1" && path.starts_with("/proc")
+}
+
+#[test]
+fn files_are_what_proc_says() {
+    for machine in machines() {
+        let report = machine.report("ps", &["--files"]);
+        let mut found = BTreeMap::new();
+        for task in array(&report["tasks"]) {
+            for file in array(&task["files"]) {
+                let flags = file["flags"].as_u64().expect("a number");
+                let row = [
+                    ("path", text(&file["path"])),
+                    ("pos", text(&file["pos"])),
+                    ("flags", format!("0{flags:o}")),
+                    ("mnt_id", text(&file["mount"])),
+                    ("ino", text(&file["inode"])),
+                ];
+                let key = format!("{} {}", text(&task["pid"]), text(&file["fd"]));
+                add(&mut found, &key, row.into_iter().collect());
+            }
+        }
+        let mut truth = BTreeMap::new();
+        for (pid, folder) in processes(&machine) {
+            for (number, path) in links(&read(&folder.join("fd.txt"))) {
+                if is_open_for_recording(&pid, &path) {
+                    continue;
+                }
+                let mut row = Row::from([("path", path)]);
+                // What stands behind these four depends on the kind of file.
+                let info = read(&folder.join(format!("fdinfo/{number}")));
+                for line in info.lines().take(4) {
+                    let (name, value) = line.split_once(':').expect("a name");
+                    row.insert(leaked(name), value.trim().to_owned());
+                }
+                add(&mut truth, &format!("{pid} {number}"), row);
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("file", &found, &truth);
+        comparison.finish(&format!("{}: /proc/PID/fd, fdinfo", machine.name));
+    }
+}
+
+#[test]
+fn sockets_are_with_the_processes_that_hold_them() {
+    for machine in machines() {
+        let report = machine.report("ps", &["--sockets"]);
+        let mut found = BTreeMap::new();
+        for task in array(&report["tasks"]) {
+            for socket in array(&task["sockets"]) {
+                let key = format!("{} {}", text(&task["pid"]), text(&socket["fd"]));
+                let row = Row::from([("inode", text(&socket["inode"]))]);
+                add(&mut found, &key, row);
+            }
+        }
+        let mut truth = BTreeMap::new();
+        for (pid, folder) in processes(&machine) {
+            for (number, path) in links(&read(&folder.join("fd.txt"))) {
+                if let Some(rest) = path.strip_prefix("socket:[") {
+                    let row = Row::from([("inode", rest.trim_end_matches(']').to_owned())]);
+                    add(&mut truth, &format!("{pid} {number}"), row);
+                }
+            }
+        }
+        let mut comparison = Comparison::default();
+        comparison.tables("socket", &found, &truth);
+        comparison.finish(&format!("{}: sockets among /proc/PID/fd", machine.name));
+    }
+}
