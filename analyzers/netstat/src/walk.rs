@@ -2,7 +2,7 @@
 //! dump, so that they are right whatever a kernel counts.
 
 use kernel::{net_device, snmp_mib, sym};
-use kstruct::{Array, Fault, Memory, View as _};
+use kstruct::{Array, Fault, Memory};
 use linux::Faults;
 use linux::net::Namespace as Netns;
 

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use kstruct::Memory;
 use linux::app::Common;
 use linux::{Faults, Report};
-use routes::model::{Family, Neighbour, Nexthop, Proxy, Route, Rule};
+use routes::model::{Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
 use routes::{names, text};
 use serde::Serialize;
 
@@ -73,6 +73,8 @@ enum What {
     Neigh,
     /// Addresses that the kernel answers for
     Proxy,
+    /// The shape of IPv4 tables, as /proc/net/fib_trie and fib_triestat show it; only if it is asked for
+    Trie,
 }
 
 fn table(name: &str) -> Result<u32, String> {
@@ -93,6 +95,7 @@ struct Routing {
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
     proxies: Vec<Proxy>,
+    tries: Vec<Trie>,
 }
 
 impl Args {
@@ -154,11 +157,13 @@ fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
     use linux::time::Clock;
     use routes::walk::{
-        Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules,
+        Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
     };
 
     let clock =
         Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
+    let cpus = linux::cpu::possible(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let congestion = congestion_controls(k, faults);
     let families = args.families();
     let mut found = Routing::default();
@@ -171,6 +176,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
         let context = &mut Context::new(k, namespace, clock, &congestion, faults);
         if families.contains(&Family::Inet) {
             for table in fib::tables(context) {
+                if args.what.contains(&What::Trie) {
+                    found.tries.extend(trie::of_table(context, table, &cpus));
+                }
                 if args.shows(What::Route) {
                     found.routes.extend(fib::routes(context, table));
                 }
@@ -262,6 +270,18 @@ impl Report for Routing {
             section(&mut out, "neighbours", neighbours.map(text::neighbour));
             let proxies = self.proxies.iter().filter(|it| it.netns == *netns);
             section(&mut out, "proxies", proxies.map(text::proxy));
+            let tries = || self.tries.iter().filter(|it| it.netns == *netns);
+            let shapes = tries().filter(|trie| !trie.nodes.is_empty());
+            for (heading, text) in [
+                ("fib_trie", shapes.map(text::trie).collect::<String>()),
+                ("fib_triestat", tries().map(text::trie_stats).collect()),
+            ] {
+                section(
+                    &mut out,
+                    heading,
+                    text.lines().map(str::to_owned),
+                );
+            }
         }
         out
     }

@@ -378,6 +378,75 @@ pub struct Proxy {
     pub at: u64,
 }
 
+/// The shape of an IPv4 table.
+#[derive(Debug, Serialize)]
+pub struct Trie {
+    /// The inode number of its network namespace.
+    pub netns: u64,
+    /// The table's number.
+    pub table: u32,
+    /// Its nodes, each before what is below it.
+    pub nodes: Vec<TrieNode>,
+    /// What there is of everything.
+    pub stats: TrieStats,
+}
+
+/// A node of a trie.
+#[derive(Debug, Serialize)]
+pub struct TrieNode {
+    /// How many nodes are above it.
+    pub level: u32,
+    /// The addresses below it.
+    pub prefix: Prefix,
+    /// How many bits of addresses it decides by; 0 for a leaf.
+    pub bits: u8,
+    /// Children that are full nodes themselves.
+    pub full_children: u32,
+    /// Children that aren't there.
+    pub empty_children: u32,
+    /// The routes of a leaf.
+    pub routes: Vec<TrieRoute>,
+}
+
+/// A route of a leaf.
+#[derive(Debug, Serialize)]
+pub struct TrieRoute {
+    /// Bits of its prefix.
+    pub length: u8,
+    /// Its scope's number.
+    pub scope: u8,
+    /// `unicast`, `local` ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its type of service.
+    pub tos: u8,
+}
+
+/// What a trie has of everything.
+#[derive(Debug, Default, Serialize)]
+pub struct TrieStats {
+    /// Leaves.
+    pub leaves: u64,
+    /// The sum of the leaves' levels.
+    pub total_depth: u64,
+    /// The lowest leaf's level.
+    pub most_depth: u32,
+    /// Routes.
+    pub prefixes: u64,
+    /// Nodes with children.
+    pub inner: u64,
+    /// How many of these there are by the bits that they decide by.
+    pub sizes: [u64; 32],
+    /// Places for children.
+    pub pointers: u64,
+    /// Those that are empty.
+    pub null_pointers: u64,
+    /// Bytes that all of it takes.
+    pub bytes: u64,
+    /// What lookups did.
+    pub counts: Vec<(&'static str, u64)>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Prefix;

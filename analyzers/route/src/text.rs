@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule};
+use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie};
 
 /// `RT_TABLE_MAIN`, which `ip` doesn't name.
 const MAIN: u32 = 254;
@@ -180,7 +180,7 @@ pub fn rule(rule: &Rule) -> String {
         }
         action => out.push_str(action),
     }
-    if rule.protocol != "kernel" {
+    if rule.protocol != "kernel" && rule.protocol != "unspec" {
         let _ = write!(out, " proto {}", rule.protocol);
     }
     out
@@ -272,6 +272,92 @@ pub fn proxy(proxy: &Proxy) -> String {
         let _ = write!(out, " proto {}", proxy.protocol);
     }
     out
+}
+
+/// A table's trie, as of /proc/net/fib_trie.
+pub fn trie(trie: &Trie) -> String {
+    let mut out = table_heading(trie.table);
+    for node in &trie.nodes {
+        let indent = "   ".repeat(node.level as usize);
+        if node.bits != 0 {
+            let _ = writeln!(
+                out,
+                "{indent}  +-- {}/{} {} {} {}",
+                node.prefix.address,
+                node.prefix.length,
+                node.bits,
+                node.full_children,
+                node.empty_children
+            );
+            continue;
+        }
+        let _ = writeln!(out, "{indent}  |-- {}", node.prefix.address);
+        for route in &node.routes {
+            let scope = match route.scope {
+                0 => "universe".to_owned(),
+                200 => "site".to_owned(),
+                253 => "link".to_owned(),
+                254 => "host".to_owned(),
+                255 => "nowhere".to_owned(),
+                other => format!("scope={other}"),
+            };
+            let kind = route.kind.to_uppercase();
+            let _ = write!(out, "{indent}     /{} {scope} {kind}", route.length);
+            if route.tos != 0 {
+                let _ = write!(out, " tos={}", route.tos);
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// What a table's trie has of everything, as of /proc/net/fib_triestat.
+pub fn trie_stats(trie: &Trie) -> String {
+    let stats = &trie.stats;
+    let mut out = table_heading(trie.table);
+    let depth = (stats.total_depth * 100).checked_div(stats.leaves).unwrap_or(0);
+    let _ = write!(
+        out,
+        "\tAver depth:     {}.{:02}\n\tMax depth:      {}\n\tLeaves:         {}\n\tPrefixes:       {}\n\tInternal nodes: {}\n\t",
+        depth / 100,
+        depth % 100,
+        stats.most_depth,
+        stats.leaves,
+        stats.prefixes,
+        stats.inner
+    );
+    for (bits, count) in stats.sizes.iter().enumerate().skip(1) {
+        if *count != 0 {
+            let _ = write!(out, "  {bits}: {count}");
+        }
+    }
+    let _ = write!(
+        out,
+        "\n\tPointers: {}\nNull ptrs: {}\nTotal size: {}  kB\n",
+        stats.pointers,
+        stats.null_pointers,
+        stats.bytes.div_ceil(1024)
+    );
+    if !stats.counts.is_empty() {
+        out.push_str("\nCounters:\n---------\n");
+        for (name, count) in &stats.counts {
+            // The kernel writes one of them so.
+            let space = if *name == "null node hit" { "" } else { " " };
+            let _ = writeln!(out, "{name}{space}= {count}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// `fib_table_print`
+fn table_heading(table: u32) -> String {
+    match table {
+        255 => "Local:\n".to_owned(),
+        254 => "Main:\n".to_owned(),
+        other => format!("Id {other}:\n"),
+    }
 }
 
 fn destination(dst: Prefix) -> String {

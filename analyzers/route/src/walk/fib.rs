@@ -194,7 +194,7 @@ fn route(
 }
 
 /// `dscp_t` has it where the type of service has it; before 5.18 it was called so.
-fn tos(alias: fib_alias<'_>) -> u8 {
+pub(super) fn tos(alias: fib_alias<'_>) -> u8 {
     #[cfg(kernel_has = "fib_alias.fa_dscp")]
     {
         alias.fa_dscp()

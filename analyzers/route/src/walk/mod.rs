@@ -7,6 +7,7 @@ pub mod hop;
 pub mod neighbours;
 pub mod nexthops;
 pub mod rules;
+pub mod trie;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
