@@ -82,7 +82,9 @@ fn has(name: &str, pattern: &str) -> bool {
 )))]
 fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Counters> {
     let _ = (args.netns, args.devices, args.wants(&Counter::new("", 0)));
-    anyhow::bail!("this kernel's counters are not where those of 5.14 and later are")
+    anyhow::bail!(
+        "these bindings don't have this kernel's tables of names of counters (snmp4_tcp_list), as those of BTF alone don't, or the kernel is older than 5.14"
+    )
 }
 
 #[cfg(all(

@@ -1,17 +1,13 @@
 //! Counters where kernels since 5.14 have them. Names are the kernel's own: its tables of names (`struct snmp_mib`) are read from the
 //! dump, so that they are right whatever a kernel counts.
 
-use kernel::{net_device, snmp_mib, sym};
+use kernel::{constants, net_device, snmp_mib, sym};
 use kstruct::{Array, Fault, Memory};
 use linux::Faults;
 use linux::net::Namespace as Netns;
 
 use crate::model::{Counter, Device, Namespace, Sockets, Value};
 
-/// `TCP_MIB_MAXCONN`, include/uapi/linux/snmp.h, which is signed (RFC 2012).
-const MAX_CONN: usize = 4;
-/// `ICMP_MIB_*` that net/ipv4/proc.c names itself.
-const ICMP_IN: [(&str, usize); 3] = [("InMsgs", 1), ("InErrors", 2), ("InCsumErrors", 5)];
 /// What is sent has this bit in the index of `icmpmsg_mib`.
 const SENT: usize = 0x100;
 
@@ -109,7 +105,7 @@ impl<'m> Reader<'m, '_> {
     fn ipv4(&self, net: kernel::net<'m>, out: &mut Vec<Counter>) -> Result<(), Fault> {
         let (k, cpus, mib) = (self.k, self.cpus, net.mib());
         let all = net.ipv4().devconf_all().deref()?;
-        let forwarding = kernel::constants::IPV4_DEVCONF_FORWARDING as usize;
+        let forwarding = constants::IPV4_DEVCONF_FORWARDING as usize;
         let forwards = all.data().get(forwarding.wrapping_sub(1)).unwrap_or(0) != 0;
         out.push(Counter::new("IpForwarding", if forwards { 1 } else { 2 }));
         let ttl = u64::from(net.ipv4().sysctl_ip_default_ttl());
@@ -123,7 +119,8 @@ impl<'m> Reader<'m, '_> {
         let tcp = sums!(k, mib.tcp_statistics(), cpus);
         for (name, index) in self.names(k.get(sym::snmp4_tcp_list)?)? {
             let value = k.wrap(sum(&tcp, index));
-            let value = if index == MAX_CONN {
+            // Signed (RFC 2012): -1 is no limit.
+            let value = if index == constants::TCP_MIB_MAXCONN as usize {
                 Value::Signed(signed(value))
             } else {
                 Value::Unsigned(value)
@@ -171,8 +168,13 @@ impl<'m> Reader<'m, '_> {
             let index = usize::try_from(entry.index()).unwrap_or(usize::MAX);
             types.push((entry.name().read()?.to_string(), index));
         }
-        for (name, index) in ICMP_IN {
-            out.push(Counter::new(format!("Icmp{name}"), k.wrap(sum(&sums, index))));
+        for (name, index) in [
+            ("InMsgs", constants::ICMP_MIB_INMSGS),
+            ("InErrors", constants::ICMP_MIB_INERRORS),
+            ("InCsumErrors", constants::ICMP_MIB_CSUMERRORS),
+        ] {
+            let value = k.wrap(sum(&sums, index as usize));
+            out.push(Counter::new(format!("Icmp{name}"), value));
         }
         for (name, index) in &types {
             out.push(Counter::new(
@@ -181,20 +183,18 @@ impl<'m> Reader<'m, '_> {
             ));
         }
         #[allow(unused_mut, reason = "newer kernels count more")]
-        let mut sent = vec![("OutMsgs", 3), ("OutErrors", 4)];
+        let mut sent = vec![
+            ("OutMsgs", constants::ICMP_MIB_OUTMSGS),
+            ("OutErrors", constants::ICMP_MIB_OUTERRORS),
+        ];
         #[cfg(kernel_has = "const:ICMP_MIB_RATELIMITGLOBAL")]
         sent.extend([
-            (
-                "OutRateLimitGlobal",
-                kernel::constants::ICMP_MIB_RATELIMITGLOBAL as usize,
-            ),
-            (
-                "OutRateLimitHost",
-                kernel::constants::ICMP_MIB_RATELIMITHOST as usize,
-            ),
+            ("OutRateLimitGlobal", constants::ICMP_MIB_RATELIMITGLOBAL),
+            ("OutRateLimitHost", constants::ICMP_MIB_RATELIMITHOST),
         ]);
         for (name, index) in sent {
-            out.push(Counter::new(format!("Icmp{name}"), k.wrap(sum(&sums, index))));
+            let value = k.wrap(sum(&sums, index as usize));
+            out.push(Counter::new(format!("Icmp{name}"), value));
         }
         for (name, index) in &types {
             let value = k.wrap(sum(&messages, *index | SENT));

@@ -310,10 +310,12 @@ pub struct Member {
 pub struct Resilient {
     /// How many buckets flows are hashed to.
     pub buckets: u16,
-    /// Jiffies after which a bucket may go to another member.
-    pub idle_timer: u32,
-    /// Jiffies for which an unbalanced group is tolerated.
-    pub unbalanced_timer: u32,
+    /// How long a bucket must be idle to go to another member.
+    pub idle_timer: Age,
+    /// How long an unbalanced group is tolerated; 0 is for ever.
+    pub unbalanced_timer: Age,
+    /// For how long it has been unbalanced.
+    pub unbalanced_time: Age,
 }
 
 /// An entry of the neighbour tables (ARP and ND).

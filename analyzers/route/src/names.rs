@@ -103,6 +103,34 @@ pub fn ip_protocol(number: u8) -> String {
     name.to_owned()
 }
 
+/// A type of service as iproute2's file of DSCPs names it, else in hexadecimal.
+pub fn tos(number: u8) -> String {
+    let name = match number {
+        0x28 => "AF11",
+        0x30 => "AF12",
+        0x38 => "AF13",
+        0x48 => "AF21",
+        0x50 => "AF22",
+        0x58 => "AF23",
+        0x68 => "AF31",
+        0x70 => "AF32",
+        0x78 => "AF33",
+        0x88 => "AF41",
+        0x90 => "AF42",
+        0x98 => "AF43",
+        0x20 => "CS1",
+        0x40 => "CS2",
+        0x60 => "CS3",
+        0x80 => "CS4",
+        0xa0 => "CS5",
+        0xc0 => "CS6",
+        0xe0 => "CS7",
+        0xb8 => "EF",
+        other => return format!("{other:#04x}"),
+    };
+    name.to_owned()
+}
+
 /// `RTAX_*` from 2 on: the names of a route's metrics.
 pub const METRICS: [&str; 16] = [
     "mtu",

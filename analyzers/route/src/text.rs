@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use crate::names;
 use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie};
 
 /// `RT_TABLE_MAIN`, which `ip` doesn't name.
@@ -27,7 +28,7 @@ pub fn route(route: &Route) -> String {
         encap(hop, &mut out);
     }
     if route.tos != 0 {
-        let _ = write!(out, "tos {:#04x} ", route.tos);
+        let _ = write!(out, "tos {} ", names::tos(route.tos));
     }
     if let Some(hop) = single {
         via(route.family, hop, &mut out);
@@ -87,9 +88,9 @@ pub fn route(route: &Route) -> String {
             out.push_str("\n\tnexthop ");
             encap(hop, &mut out);
             via(route.family, hop, &mut out);
+            realms("realm", hop.realm, &mut out);
             let dev = hop.dev.as_deref().unwrap_or("*");
             let _ = write!(out, "dev {dev} weight {} ", hop.weight);
-            realms("realm", hop.realm, &mut out);
             for flag in &hop.flags {
                 let _ = write!(out, "{flag} ");
             }
@@ -114,7 +115,7 @@ pub fn rule(rule: &Rule) -> String {
         let _ = write!(out, "to {} ", prefix(dst));
     }
     if rule.tos != 0 {
-        let _ = write!(out, "tos {:#04x} ", rule.tos);
+        let _ = write!(out, "tos {} ", names::tos(rule.tos));
     }
     if rule.fwmark != 0 || rule.fwmask != 0 {
         let _ = write!(out, "fwmark {:#x}", rule.fwmark);
@@ -181,7 +182,10 @@ pub fn rule(rule: &Rule) -> String {
         action => out.push_str(action),
     }
     if rule.protocol != "kernel" && rule.protocol != "unspec" {
-        let _ = write!(out, " proto {}", rule.protocol);
+        if !out.ends_with(' ') {
+            out.push(' ');
+        }
+        let _ = write!(out, "proto {}", rule.protocol);
     }
     out
 }
@@ -200,8 +204,15 @@ pub fn nexthop(nexthop: &Nexthop) -> String {
         }
         out.push(' ');
     }
-    if nexthop.resilient.is_some() {
-        out.push_str("type resilient ");
+    if let Some(resilient) = &nexthop.resilient {
+        let _ = write!(
+            out,
+            "type resilient buckets {} idle_timer {} unbalanced_timer {} unbalanced_time {} ",
+            resilient.buckets,
+            resilient.idle_timer.seconds.unwrap_or_default(),
+            resilient.unbalanced_timer.seconds.unwrap_or_default(),
+            resilient.unbalanced_time.seconds.unwrap_or_default()
+        );
     }
     if let Some(hop) = &nexthop.hop {
         encap(hop, &mut out);
@@ -390,7 +401,7 @@ fn via(family: Family, hop: &Hop, out: &mut String) {
 
 fn encap(hop: &Hop, out: &mut String) {
     if let Some(encap) = &hop.encap {
-        let _ = write!(out, " encap {} {}", encap.kind, encap.detail);
+        let _ = write!(out, "encap {} {}", encap.kind, encap.detail);
     }
 }
 

@@ -16,7 +16,7 @@ use kstruct::Memory;
 use linux::Faults;
 use linux::net::Namespace;
 use linux::net::address;
-use linux::time::Clock;
+use linux::time::{Age, Clock};
 
 use crate::model::{Expiry, Family, Metric, Prefix};
 use crate::names;
@@ -69,6 +69,11 @@ impl<'m, 'f> Context<'m, 'f> {
             jiffies,
             seconds: hz.and_then(|hz| jiffies.checked_div(hz)),
         }
+    }
+
+    /// A span of time in jiffies.
+    pub(crate) fn span(&self, jiffies: u64) -> Age {
+        self.clock.age(self.k, self.clock.now.wrapping_sub(jiffies))
     }
 
     /// `rtnetlink_put_metrics`, net/core/rtnetlink.c: those that are set.

@@ -50,8 +50,16 @@ fn describe(context: &Context<'_, '_>, object: nexthop<'_>) -> Result<Nexthop, F
             let table = group.res_table().deref()?;
             out.resilient = Some(Resilient {
                 buckets: table.num_nh_buckets(),
-                idle_timer: table.idle_timer(),
-                unbalanced_timer: table.unbalanced_timer(),
+                idle_timer: context.span(table.idle_timer().into()),
+                unbalanced_timer: context.span(table.unbalanced_timer().into()),
+                // `nh_res_table_unbalanced_time`
+                unbalanced_time: if table.uw_nh_entries().next().addr()
+                    == table.uw_nh_entries().addr()
+                {
+                    context.span(0)
+                } else {
+                    context.clock.age(context.k, table.unbalanced_since())
+                },
             });
         }
         return Ok(out);
