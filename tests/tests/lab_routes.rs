@@ -493,6 +493,92 @@ fn proc_route(route: &Value, kind: &str) -> Row {
     ])
 }
 
+/// /proc/net/ipv6_route, each column. It has the entry that ends a search (`fib6_null_entry`) where a table has no default route, which is
+/// no route.
+#[test]
+fn every_line_of_proc_net_ipv6_route_is_right() {
+    for machine in machines() {
+        let report = analyze("route", &machine.vmcore, &["route", "-6"]);
+        let mut comparison = Comparison::default();
+        for namespace in NAMESPACES {
+            let mut found: BTreeMap<usize, Row> = BTreeMap::new();
+            for route in array(&report["routes"]) {
+                if machine.namespace_of(route) != namespace {
+                    continue;
+                }
+                // Of a next hop object the first path is shown.
+                let hops = array(&route["nexthops"]);
+                let count = if route.get("nhid").is_some() { 1 } else { hops.len() };
+                for hop in hops.iter().take(count) {
+                    found.insert(found.len(), proc_route6(route, hop));
+                }
+            }
+            let truth = read(&machine.truth.join("net").join(namespace).join("ipv6_route"));
+            let truth = truth
+                .lines()
+                .map(|line| {
+                    let columns: Vec<&str> = line.split_whitespace().collect();
+                    let column = |index: usize| (*columns.get(index).expect("10")).to_owned();
+                    Row::from([
+                        ("dst", column(0)),
+                        ("length", column(1)),
+                        ("src", column(2)),
+                        ("src length", column(3)),
+                        ("gateway", column(4)),
+                        ("metric", column(5)),
+                        ("refcnt", column(6)),
+                        ("use", column(7)),
+                        ("flags", column(8)),
+                        ("dev", column(9)),
+                    ])
+                })
+                // RTF_REJECT, RTF_NONEXTHOP
+                .filter(|row| row["flags"] != "00200200" || row["metric"] != "ffffffff");
+            comparison.tables(
+                &format!("{namespace} ipv6_route"),
+                &found,
+                &truth.enumerate().collect(),
+            );
+        }
+        comparison.finish(&format!("{}: /proc/net/ipv6_route", machine.release));
+    }
+}
+
+/// `ipv6_route_native_seq_show`, net/ipv6/ip6_fib.c.
+fn proc_route6(route: &Value, hop: &Value) -> Row {
+    let address = |address: &str| -> String {
+        let address: std::net::Ipv6Addr = address.parse().expect("an IPv6 address");
+        format!("{:032x}", u128::from(address))
+    };
+    let prefix = |prefix: &Value| -> (String, String) {
+        let prefix = prefix.as_str().unwrap_or("::/0");
+        let (start, length) = prefix.split_once('/').expect("a prefix");
+        let length: u8 = length.parse().expect("a number");
+        (address(start), format!("{length:02x}"))
+    };
+    let (dst, length) = prefix(&route["dst"]);
+    let (src, src_length) = prefix(&route["src"]);
+    let gateway = hop["gateway"].as_str();
+    let flags = text(&hop["route"]["flags"]);
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).expect("hexadecimal");
+    // RTF_GATEWAY
+    let flags = flags | if gateway.is_some() { 2 } else { 0 };
+    let refcnt = hop["route"]["refcnt"].as_i64().expect("a number");
+    let metric = route["metric"].as_u64().expect("a number");
+    Row::from([
+        ("dst", dst),
+        ("length", length),
+        ("src", src),
+        ("src length", src_length),
+        ("gateway", address(gateway.unwrap_or("::"))),
+        ("metric", format!("{metric:08x}")),
+        ("refcnt", format!("{refcnt:08x}")),
+        ("use", "00000000".to_owned()),
+        ("flags", format!("{flags:08x}")),
+        ("dev", hop["dev"].as_str().unwrap_or("").to_owned()),
+    ])
+}
+
 /// Names and values in pairs of lines: /proc/net/snmp and netstat.
 fn pairs(text: &str, rows: &mut BTreeMap<String, Row>) {
     let lines: Vec<&str> = text.lines().collect();

@@ -93,7 +93,11 @@ fn names(k: &Memory, faults: &mut Faults) -> BTreeMap<u64, Vec<String>> {
             Ok(Some((inode.i_ino(), name.read()?.to_string())))
         });
         if let Some(Some((inode, name))) = faults.check(WHAT, name) {
-            found.entry(inode).or_default().push(name);
+            // Each mount namespace has a mount of its own.
+            let names = found.entry(inode).or_default();
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
     }
     found

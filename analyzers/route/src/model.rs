@@ -148,6 +148,22 @@ pub struct Hop {
     pub encap: Option<Encap>,
     /// The realm (`nh_tclassid`); 0 is none.
     pub realm: u32,
+    /// IPv6 has a route of its own for each next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<HopRoute>,
+}
+
+/// The route that a next hop of IPv6 belongs to.
+#[derive(Debug, Clone, Serialize)]
+pub struct HopRoute {
+    /// `RTF_*` of include/uapi/linux/{route,ipv6_route}.h (`fib6_flags`).
+    #[serde(serialize_with = "linux::app::hex_u32")]
+    pub flags: u32,
+    /// References to it.
+    pub refcnt: i32,
+    /// The `fib6_info`.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
 }
 
 /// A light-weight tunnel.

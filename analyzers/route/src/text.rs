@@ -60,12 +60,12 @@ pub fn route(route: &Route) -> String {
     if let Some(hop) = single {
         realms("realm", hop.realm, &mut out);
     }
-    if route.exception.is_some() {
+    // `ip` doesn't say so of IPv6.
+    if let Some(exception) = &route.exception
+        && route.family == Family::Inet
+    {
         out.push_str("\n    cache ");
-        if route.flags.is_empty()
-            && route.exception.as_ref().is_some_and(|it| it.gateway.is_some())
-            && route.family == Family::Inet
-        {
+        if exception.gateway.is_some() {
             out.push_str("<redirected> ");
         }
     }
@@ -76,6 +76,14 @@ pub fn route(route: &Route) -> String {
     }
     for value in &route.metrics {
         metric(value, &mut out);
+    }
+    if let Some(exception) = &route.exception {
+        // `ip` leaves these out.
+        if exception.is_stale {
+            out.push_str("(stale) ");
+        } else if exception.is_unused {
+            out.push_str("(not used yet) ");
+        }
     }
     if let Some(dev) = &route.iif {
         let _ = write!(out, "iif {dev} ");

@@ -5,7 +5,7 @@ use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, View as _};
 
 use super::{Context, hop, prefix6};
-use crate::model::{Family, Hop, Route};
+use crate::model::{Family, Hop, HopRoute, Route};
 use crate::names;
 
 /// `FIB6_TABLE_HASHSZ`, include/net/ip6_fib.h.
@@ -129,11 +129,14 @@ fn route<'m>(
     {
         "blackhole".clone_into(&mut kind);
     }
-    let commons = match object {
-        Some(object) => hop::of_object(object)?,
+    let commons: Vec<_> = match object {
+        Some(object) => hop::of_object(object)?
+            .into_iter()
+            .map(|(common, weight)| (common, weight, info))
+            .collect(),
         None => siblings(context, info)
             .into_iter()
-            .map(|common| (common, common.nhc_weight()))
+            .map(|(common, info)| (common, common.nhc_weight(), info))
             .collect(),
     };
     let multipath = match object {
@@ -142,11 +145,16 @@ fn route<'m>(
     };
     let mut nexthops: Vec<Hop> = Vec::new();
     let mut flags = 0;
-    for (common, weight) in commons {
+    for (common, weight, info) in commons {
         let hop = hop::hop(common, weight);
         if let Some((hop, its)) = context.faults.check("next hop", hop) {
             flags = its;
-            nexthops.push(hop);
+            let route = Some(HopRoute {
+                flags: info.fib6_flags(),
+                refcnt: info.fib6_ref().value(),
+                address: info.addr(),
+            });
+            nexthops.push(Hop { route, ..hop });
         }
     }
     let (src, source) = (info.fib6_src(), info.fib6_prefsrc());
@@ -192,7 +200,7 @@ pub(super) fn preference(flags: u32) -> String {
 fn siblings<'m>(
     context: &mut Context<'m, '_>,
     info: fib6_info<'m>,
-) -> Vec<kernel::fib_nh_common<'m>> {
+) -> Vec<(kernel::fib_nh_common<'m>, fib6_info<'m>)> {
     const WHAT: &str = "next hops of an IPv6 route";
     let mut all = vec![info];
     if info.fib6_nsiblings() > 0 {
@@ -203,7 +211,7 @@ fn siblings<'m>(
     all.into_iter()
         .filter_map(|info| {
             let hop = info.fib6_nh().deref();
-            Some(context.faults.check(WHAT, hop)?.nh_common())
+            Some((context.faults.check(WHAT, hop)?.nh_common(), info))
         })
         .collect()
 }

@@ -39,6 +39,7 @@ pub(super) fn hop(common: fib_nh_common<'_>, weight: i32) -> Result<(Hop, u32), 
         scope: names::scope(common.nhc_scope()),
         encap: encap(common.nhc_lwtstate())?,
         realm: 0,
+        route: None,
     };
     Ok((hop, flags))
 }
@@ -155,20 +156,17 @@ fn ip_tunnel(k: &Memory, data: u64, is_ipv6: bool) -> Result<String, Fault> {
 fn mpls(k: &Memory, data: u64) -> Result<String, Fault> {
     use std::fmt::Write as _;
 
+    /// `MPLS_TTL_PROP_DISABLED`, net/mpls/internal.h: a TTL was given.
+    const DISABLED: u32 = 2;
     let encap = kernel::mpls_iptunnel_encap::at(k, data)?;
     let mut out = String::new();
-    for label in encap
-        .label()
-        .array(usize::from(encap.labels()))?
-        .iter()
-        .enumerate()
-    {
-        let slash = if label.0 == 0 { "" } else { "/" };
-        let _ = write!(out, "{slash}{}", label.1);
+    let labels = encap.label().array(usize::from(encap.labels()))?;
+    for (index, label) in labels.iter().enumerate() {
+        let slash = if index == 0 { "" } else { "/" };
+        let _ = write!(out, "{slash}{label}");
     }
     out.push(' ');
-    // 0 with a TTL that was given.
-    if encap.ttl_propagate() == 0 {
+    if u32::from(encap.ttl_propagate()) == DISABLED {
         let _ = write!(out, "ttl {} ", encap.default_ttl());
     }
     Ok(out)

@@ -20,6 +20,9 @@ const MOST_BUCKETS: u64 = 1 << 28;
 /// `PNEIGH_HASHMASK` and one.
 const PROXY_BUCKETS: usize = 16;
 
+/// `NTF_PROXY`
+const PROXY: u32 = 8;
+
 /// The tables of ARP and of ND.
 fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<neigh_table<'m>> {
     let mut found = Vec::new();
@@ -153,7 +156,8 @@ fn proxy(table: neigh_table<'_>, entry: pneigh_entry<'_>) -> Result<Proxy, Fault
         family: family(table.family()).ok_or_else(|| inconsistent(table.addr()))?,
         address: key(entry.key().cast(), table)?,
         dev: device.map(|device| device.name().to_string()),
-        flags: names::neighbour_flags(u32::from(entry.flags())),
+        // Which they all are.
+        flags: names::neighbour_flags(u32::from(entry.flags()) & !PROXY),
         protocol: names::protocol(entry.protocol()),
         at: entry.addr(),
     })
