@@ -226,6 +226,326 @@ fn every_line_of_ip_is_the_same() {
     }
 }
 
+/// `ip -j -d route` and `ip -j -d -6 route`, column by column, against the analyzer's JSON. Of a route with an encapsulation `ip` writes
+/// `dst`, `src` and `tos` twice, with the tunnel's last; so these are compared in its lines alone.
+#[test]
+fn every_column_of_a_route_is_the_same() {
+    for machine in machines() {
+        let report = analyze("route", &machine.vmcore, &["route"]);
+        let mut comparison = Comparison::default();
+        for (family, file) in [("inet", "ip_route.json"), ("inet6", "ip6_route.json")] {
+            for namespace in NAMESPACES {
+                let found: BTreeMap<usize, Row> = array(&report["routes"])
+                    .iter()
+                    .filter(|route| {
+                        machine.namespace_of(route) == namespace && route["family"] == family
+                    })
+                    .map(found_route)
+                    .enumerate()
+                    .collect();
+                let path = machine.truth.join("tools").join(namespace).join(file);
+                let said = read_json(&path);
+                let mut said: Vec<Row> = array(&said).iter().map(said_route).collect();
+                // Without a family, those of IPv6 are behind.
+                if family == "inet" {
+                    said.truncate(found.len());
+                }
+                let truth = said.into_iter().enumerate().collect();
+                comparison.tables(&format!("{namespace} {file}"), &found, &truth);
+            }
+        }
+        comparison.finish(&format!("{}: ip -j -d route", machine.release));
+    }
+}
+
+/// Next hops as text: router, interface, weight, flags.
+fn hops(list: &Value) -> String {
+    let hops = list.as_array().map_or(&[][..], Vec::as_slice);
+    let hop = |hop: &Value| {
+        let gateway = hop.get("gateway").or_else(|| hop["via"].get("host"));
+        let realm = match &hop["flow"]["to"] {
+            Value::Null => hop["realm"].as_u64().unwrap_or(0).to_string(),
+            realm => text(realm),
+        };
+        format!(
+            "{} {} {} {} {realm}",
+            gateway.map_or_else(String::new, text),
+            optional(&hop["dev"]),
+            hop["weight"],
+            hop["flags"]
+        )
+    };
+    hops.iter().map(hop).collect::<Vec<_>>().join("; ")
+}
+
+fn said_route(route: &Value) -> Row {
+    let has_encap = route.get("encap").is_some();
+    let own = |column: &str| {
+        if has_encap {
+            "(the tunnel's)".to_owned()
+        } else {
+            optional(&route[column])
+        }
+    };
+    let gateway = route.get("gateway").or_else(|| route["via"].get("host"));
+    let metrics = route["metrics"][0].as_object().cloned().unwrap_or_default();
+    let metrics: BTreeMap<String, String> = metrics
+        .into_iter()
+        .map(|(name, value)| (name, optional(&value)))
+        .collect();
+    Row::from([
+        ("type", text(&route["type"])),
+        ("dst", own("dst")),
+        ("from", optional(&route["from"])),
+        ("gateway", gateway.map_or_else(String::new, text)),
+        ("dev", optional(&route["dev"])),
+        ("table", text(&route["table"])),
+        ("protocol", text(&route["protocol"])),
+        ("scope", text(&route["scope"])),
+        ("prefsrc", optional(&route["prefsrc"])),
+        ("metric", route["metric"].as_u64().unwrap_or(0).to_string()),
+        ("flags", text(&route["flags"])),
+        ("tos", own("tos")),
+        ("nhid", optional(&route["nhid"])),
+        ("encap", optional(&route["encap"])),
+        ("pref", optional(&route["pref"])),
+        ("metrics", format!("{metrics:?}")),
+        ("nexthops", hops(&route["nexthops"])),
+    ])
+}
+
+fn found_route(route: &Value) -> Row {
+    let is_multipath = route["multipath"] == true;
+    let hop = if is_multipath {
+        &Value::Null
+    } else {
+        &route["nexthops"][0]
+    };
+    let has_encap = hop.get("encap").is_some();
+    let own = |value: String| {
+        if has_encap {
+            "(the tunnel's)".to_owned()
+        } else {
+            value
+        }
+    };
+    let mut metrics = BTreeMap::new();
+    for metric in array(&route["metrics"]) {
+        let value = metric["value"].as_u64().expect("a number");
+        match text(&metric["name"]).as_str() {
+            "features" if value == 1 => metrics.insert("ecn".to_owned(), String::new()),
+            "congctl" => metrics.insert("congestion".to_owned(), text(&metric["text"])),
+            "rtt" => metrics.insert("rtt".to_owned(), (value / 8).to_string()),
+            "rttvar" => metrics.insert("rttvar".to_owned(), (value / 4).to_string()),
+            name => metrics.insert(name.to_owned(), value.to_string()),
+        };
+    }
+    let tos = match route["tos"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(tos) => format!("{tos:#04x}"),
+    };
+    Row::from([
+        ("type", text(&route["type"])),
+        ("dst", own(prefix(&route["dst"]))),
+        ("from", prefix(&route["src"])),
+        ("gateway", optional(&hop["gateway"])),
+        ("dev", optional(&hop["dev"])),
+        ("table", text(&route["table_name"])),
+        ("protocol", text(&route["protocol"])),
+        ("scope", text(&route["scope"])),
+        ("prefsrc", optional(&route["prefsrc"])),
+        ("metric", text(&route["metric"])),
+        ("flags", text(&route["flags"])),
+        ("tos", own(tos)),
+        ("nhid", optional(&route["nhid"])),
+        ("encap", optional(&hop["encap"]["type"])),
+        ("pref", optional(&route["pref"])),
+        ("metrics", format!("{metrics:?}")),
+        (
+            "nexthops",
+            if is_multipath {
+                hops(&route["nexthops"])
+            } else {
+                String::new()
+            },
+        ),
+    ])
+}
+
+/// A prefix as `ip` writes it.
+fn prefix(prefix: &Value) -> String {
+    let Some(prefix) = prefix.as_str() else {
+        return String::new();
+    };
+    let (address, length) = prefix.split_once('/').expect("a prefix");
+    match length {
+        "0" => "default".to_owned(),
+        "32" if !address.contains(':') => address.to_owned(),
+        "128" => address.to_owned(),
+        _ => prefix.to_owned(),
+    }
+}
+
+/// `ip -j rule` and `ip -j -6 rule`, column by column, against the analyzer's JSON.
+#[test]
+fn every_column_of_a_rule_is_the_same() {
+    for machine in machines() {
+        let report = analyze("route", &machine.vmcore, &["rule"]);
+        let mut comparison = Comparison::default();
+        for (family, file) in [("inet", "ip_rule.json"), ("inet6", "ip6_rule.json")] {
+            for namespace in NAMESPACES {
+                let found: BTreeMap<usize, Row> = array(&report["rules"])
+                    .iter()
+                    .filter(|rule| {
+                        machine.namespace_of(rule) == namespace && rule["family"] == family
+                    })
+                    .map(found_rule)
+                    .enumerate()
+                    .collect();
+                let path = machine.truth.join("tools").join(namespace).join(file);
+                let truth = array(&read_json(&path)).iter().map(said_rule).enumerate();
+                comparison.tables(&format!("{namespace} {file}"), &found, &truth.collect());
+            }
+        }
+        comparison.finish(&format!("{}: ip -j rule", machine.release));
+    }
+}
+
+fn said_rule(rule: &Value) -> Row {
+    let has = |column: &str| rule.get(column).is_some();
+    let flag = |column: &str| has(column).to_string();
+    let addresses = |address: &str, length: &str| match (&rule[address], &rule[length]) {
+        (Value::Null, _) => "all".to_owned(),
+        (address, Value::Null) => text(address),
+        (address, length) => format!("{}/{length}", text(address)),
+    };
+    let range = |both: &str, first: &str, last: &str| match (&rule[both], &rule[first]) {
+        (Value::Null, Value::Null) => String::new(),
+        (Value::Null, from) => format!("{from}-{}", rule[last]),
+        (both, _) => format!("{both}-{both}"),
+    };
+    let action = match () {
+        () if has("goto") => "goto".to_owned(),
+        () if has("nop") => "nop".to_owned(),
+        () if has("action") => text(&rule["action"]),
+        () => "to_tbl".to_owned(),
+    };
+    Row::from([
+        ("priority", text(&rule["priority"])),
+        ("not", flag("not")),
+        ("src", addresses("src", "srclen")),
+        ("dst", addresses("dst", "dstlen")),
+        ("tos", optional(&rule["tos"])),
+        ("fwmark", optional(&rule["fwmark"])),
+        ("fwmask", optional(&rule["fwmask"])),
+        ("iif", optional(&rule["iif"])),
+        ("iif_detached", flag("iif_detached")),
+        ("oif", optional(&rule["oif"])),
+        ("oif_detached", flag("oif_detached")),
+        ("l3mdev", flag("l3mdev")),
+        ("uids", range("uid", "uid_start", "uid_end")),
+        ("ipproto", optional(&rule["ipproto"])),
+        ("sport", range("sport", "sport_start", "sport_end")),
+        ("dport", range("dport", "dport_start", "dport_end")),
+        ("tun_id", rule["tun_id"].as_u64().unwrap_or(0).to_string()),
+        ("table", optional(&rule["table"])),
+        ("suppress_prefixlen", optional(&rule["suppress_prefixlen"])),
+        ("suppress_ifgroup", optional(&rule["suppress_ifgroup"])),
+        ("flow_from", optional(&rule["flow_from"])),
+        ("flow_to", optional(&rule["flow_to"])),
+        ("goto", optional(&rule["goto"])),
+        ("unresolved", flag("unresolved")),
+        ("action", action),
+        ("protocol", optional(&rule["protocol"])),
+    ])
+}
+
+fn found_rule(rule: &Value) -> Row {
+    let flag = |column: &str| (rule[column] == true).to_string();
+    let addresses = |column: &str| match prefix(&rule[column]) {
+        none if none.is_empty() => "all".to_owned(),
+        prefix => prefix,
+    };
+    let range = |column: &str| match rule[column].as_array() {
+        Some(range) => format!("{}-{}", range[0], range[1]),
+        None => String::new(),
+    };
+    let number = |column: &str| rule[column].as_i64().expect("a number");
+    let hex = |number: i64| format!("{number:#x}");
+    let (mark, mask) = (number("fwmark"), number("fwmask"));
+    let unless = |value: i64, none: i64| {
+        if value == none {
+            String::new()
+        } else {
+            value.to_string()
+        }
+    };
+    let tos = match number("tos") {
+        0 => String::new(),
+        0x20 => "CS1".to_owned(),
+        tos => format!("{tos:#04x}"),
+    };
+    let realms = number("realms");
+    Row::from([
+        ("priority", text(&rule["priority"])),
+        ("not", flag("not")),
+        ("src", addresses("src")),
+        ("dst", addresses("dst")),
+        ("tos", tos),
+        (
+            "fwmark",
+            if mark == 0 && mask == 0 {
+                String::new()
+            } else {
+                hex(mark)
+            },
+        ),
+        (
+            "fwmask",
+            if mask == 0 || mask == 0xffff_ffff {
+                String::new()
+            } else {
+                hex(mask)
+            },
+        ),
+        ("iif", optional(&rule["iif"])),
+        ("iif_detached", flag("iif_detached")),
+        ("oif", optional(&rule["oif"])),
+        ("oif_detached", flag("oif_detached")),
+        ("l3mdev", flag("l3mdev")),
+        ("uids", range("uid_range")),
+        ("ipproto", optional(&rule["ipproto"])),
+        ("sport", range("sport")),
+        ("dport", range("dport")),
+        ("tun_id", text(&rule["tun_id"])),
+        (
+            "table",
+            if number("table") == 0 {
+                String::new()
+            } else {
+                text(&rule["table_name"])
+            },
+        ),
+        (
+            "suppress_prefixlen",
+            unless(number("suppress_prefixlength"), -1),
+        ),
+        ("suppress_ifgroup", unless(number("suppress_ifgroup"), -1)),
+        ("flow_from", unless(realms >> 16, 0)),
+        ("flow_to", unless(realms & 0xffff, 0)),
+        ("goto", optional(&rule["goto"])),
+        ("unresolved", flag("goto_unresolved")),
+        ("action", text(&rule["action"])),
+        (
+            "protocol",
+            match text(&rule["protocol"]).as_str() {
+                "kernel" | "unspec" => String::new(),
+                other => other.to_owned(),
+            },
+        ),
+    ])
+}
+
 /// /proc/net/fib_trie and fib_triestat, line by line. Lookups count on: packets that are sent again look up where to.
 #[test]
 fn every_node_of_the_tries_is_there() {
@@ -302,13 +622,17 @@ fn every_neighbour_has_its_state_and_ages() {
         let said = |truth: &Path| {
             let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
             for namespace in NAMESPACES {
-                let path = truth.join("tools").join(namespace).join("ip_neigh_all.json");
+                let path = truth
+                    .join("tools")
+                    .join(namespace)
+                    .join("ip_neigh_all.json");
                 for entry in array(&read_json(&path)) {
                     let number = |column: &str| entry[column].as_i64().unwrap_or(0).to_string();
-                    let flags: Vec<&str> = ["router", "proxy", "managed", "extern_learn", "offload"]
-                        .into_iter()
-                        .filter(|flag| entry.get(flag).is_some())
-                        .collect();
+                    let flags: Vec<&str> =
+                        ["router", "proxy", "managed", "extern_learn", "offload"]
+                            .into_iter()
+                            .filter(|flag| entry.get(flag).is_some())
+                            .collect();
                     let protocol = match &entry["protocol"] {
                         Value::Null => "unspec".to_owned(),
                         protocol => text(protocol),
@@ -360,7 +684,9 @@ fn every_line_of_arp_is_right() {
             let none = "00:00:00:00:00:00".to_owned();
             for entry in array(&report["neighbours"]) {
                 // `neigh_seq_start` is told to leave out NOARP.
-                if machine.namespace_of(entry) != namespace || entry["state"] == serde_json::json!(["NOARP"]) {
+                if machine.namespace_of(entry) != namespace
+                    || entry["state"] == serde_json::json!(["NOARP"])
+                {
                     continue;
                 }
                 let is = |state: &str| array(&entry["state"]).iter().any(|it| it == state);
@@ -372,14 +698,22 @@ fn every_line_of_arp_is_right() {
                 };
                 let lladdr = entry["lladdr"].as_str().map_or(none.clone(), str::to_owned);
                 found.insert(
-                    (text(&entry["address"]), text(&entry["dev"]), format!("{flags:#x}")),
+                    (
+                        text(&entry["address"]),
+                        text(&entry["dev"]),
+                        format!("{flags:#x}"),
+                    ),
                     Row::from([("lladdr", lladdr), ("type", "0x1".to_owned())]),
                 );
             }
             for entry in array(&report["proxies"]) {
                 if machine.namespace_of(entry) == namespace {
                     found.insert(
-                        (text(&entry["address"]), text(&entry["dev"]), "0xc".to_owned()),
+                        (
+                            text(&entry["address"]),
+                            text(&entry["dev"]),
+                            "0xc".to_owned(),
+                        ),
                         Row::from([("lladdr", none.clone()), ("type", "0x1".to_owned())]),
                     );
                 }
@@ -392,8 +726,15 @@ fn every_line_of_arp_is_right() {
                 };
                 let key = (address.to_owned(), dev.to_owned(), flags.to_owned());
                 // What no address is known of has what was there before, which `ip` does not show.
-                let lladdr = if flags == "0x0" { none.clone() } else { lladdr.to_owned() };
-                (key, Row::from([("lladdr", lladdr), ("type", kind.to_owned())]))
+                let lladdr = if flags == "0x0" {
+                    none.clone()
+                } else {
+                    lladdr.to_owned()
+                };
+                (
+                    key,
+                    Row::from([("lladdr", lladdr), ("type", kind.to_owned())]),
+                )
             });
             comparison.tables(&format!("{namespace} arp"), &found, &truth.collect());
         }
@@ -405,7 +746,11 @@ fn every_line_of_arp_is_right() {
 #[test]
 fn every_line_of_proc_net_route_is_right() {
     for machine in machines() {
-        let report = analyze("route", &machine.vmcore, &["route", "-4", "--table", "main"]);
+        let report = analyze(
+            "route",
+            &machine.vmcore,
+            &["route", "-4", "--table", "main"],
+        );
         let mut comparison = Comparison::default();
         for namespace in NAMESPACES {
             let mut found: BTreeMap<usize, Row> = BTreeMap::new();
@@ -481,7 +826,10 @@ fn proc_route(route: &Value, kind: &str) -> Row {
     Row::from([
         ("iface", hop["dev"].as_str().unwrap_or("*").to_owned()),
         ("destination", word(address)),
-        ("gateway", gateway.map_or_else(|| "00000000".to_owned(), word)),
+        (
+            "gateway",
+            gateway.map_or_else(|| "00000000".to_owned(), word),
+        ),
         ("flags", format!("{flags:04X}")),
         ("refcnt", "0".to_owned()),
         ("use", "0".to_owned()),
@@ -508,7 +856,11 @@ fn every_line_of_proc_net_ipv6_route_is_right() {
                 }
                 // Of a next hop object the first path is shown.
                 let hops = array(&route["nexthops"]);
-                let count = if route.get("nhid").is_some() { 1 } else { hops.len() };
+                let count = if route.get("nhid").is_some() {
+                    1
+                } else {
+                    hops.len()
+                };
                 for hop in hops.iter().take(count) {
                     found.insert(found.len(), proc_route6(route, hop));
                 }
@@ -587,7 +939,11 @@ fn pairs(text: &str, rows: &mut BTreeMap<String, Row>) {
             panic!("{pair:?}");
         };
         let protocol = names.split(':').next().unwrap_or_default();
-        for (name, value) in names.split_whitespace().zip(values.split_whitespace()).skip(1) {
+        for (name, value) in names
+            .split_whitespace()
+            .zip(values.split_whitespace())
+            .skip(1)
+        {
             let row = Row::from([("value", value.to_owned())]);
             rows.insert(format!("{protocol}{name}"), row);
         }

@@ -182,7 +182,10 @@ fn sysctls(net: net<'_>) -> Result<Vec<(&'static str, i64)>, Fault> {
         ("ipv4.tcp_syncookies", v4.sysctl_tcp_syncookies().into()),
         ("ipv4.tcp_tw_reuse", v4.sysctl_tcp_tw_reuse().into()),
         ("ipv4.tcp_fin_timeout", v4.sysctl_tcp_fin_timeout().into()),
-        ("ipv4.tcp_max_syn_backlog", v4.sysctl_max_syn_backlog().into()),
+        (
+            "ipv4.tcp_max_syn_backlog",
+            v4.sysctl_max_syn_backlog().into(),
+        ),
         ("core.somaxconn", net.core().sysctl_somaxconn().into()),
     ];
     // The kernel keeps it in jiffies.

@@ -97,7 +97,10 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Count
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let mut namespaces = Vec::new();
     for namespace in linux::net::namespaces(k, faults) {
-        if args.netns.is_some_and(|wanted| Some(wanted) != namespace.inode()) {
+        if args
+            .netns
+            .is_some_and(|wanted| Some(wanted) != namespace.inode())
+        {
             continue;
         }
         let mut reader = netstats::walk::Reader {

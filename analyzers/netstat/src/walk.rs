@@ -68,8 +68,14 @@ impl<'m> Reader<'m, '_> {
             netns: namespace.inode().unwrap_or_default(),
             counters,
             devices,
-            sockets: self.faults.check("socket counts", sockets).unwrap_or_default(),
-            rt6: self.faults.check("IPv6 routing counts", rt6).unwrap_or_default(),
+            sockets: self
+                .faults
+                .check("socket counts", sockets)
+                .unwrap_or_default(),
+            rt6: self
+                .faults
+                .check("IPv6 routing counts", rt6)
+                .unwrap_or_default(),
         }
     }
 
@@ -131,7 +137,12 @@ impl<'m> Reader<'m, '_> {
         let udp = k.get(sym::snmp4_udp_list)?;
         self.named("Udp", udp, &sums!(k, mib.udp_statistics(), cpus), out)?;
         #[cfg(kernel_has = "netns_mib.udplite_statistics")]
-        self.named("UdpLite", udp, &sums!(k, mib.udplite_statistics(), cpus), out)?;
+        self.named(
+            "UdpLite",
+            udp,
+            &sums!(k, mib.udplite_statistics(), cpus),
+            out,
+        )?;
         let linux = sums!(k, mib.net_statistics(), cpus);
         self.named("TcpExt", k.get(sym::snmp4_net_list)?, &linux, out)?;
         for (name, index) in self.names(k.get(sym::snmp4_ipextstats_list)?)? {
@@ -203,7 +214,10 @@ impl<'m> Reader<'m, '_> {
         for (index, value) in messages.iter().enumerate() {
             if *value != 0 {
                 let (way, kind) = direction(index);
-                out.push(Counter::new(format!("IcmpMsg{way}Type{kind}"), k.wrap(*value)));
+                out.push(Counter::new(
+                    format!("IcmpMsg{way}Type{kind}"),
+                    k.wrap(*value),
+                ));
             }
         }
         Ok(())

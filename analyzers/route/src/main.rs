@@ -276,11 +276,7 @@ impl Report for Routing {
                 ("fib_trie", shapes.map(text::trie).collect::<String>()),
                 ("fib_triestat", tries().map(text::trie_stats).collect()),
             ] {
-                section(
-                    &mut out,
-                    heading,
-                    text.lines().map(str::to_owned),
-                );
+                section(&mut out, heading, text.lines().map(str::to_owned));
             }
         }
         out

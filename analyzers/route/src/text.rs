@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::names;
 use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie};
+use crate::names;
 
 /// `RT_TABLE_MAIN`, which `ip` doesn't name.
 const MAIN: u32 = 254;
@@ -335,7 +335,9 @@ pub fn trie(trie: &Trie) -> String {
 pub fn trie_stats(trie: &Trie) -> String {
     let stats = &trie.stats;
     let mut out = table_heading(trie.table);
-    let depth = (stats.total_depth * 100).checked_div(stats.leaves).unwrap_or(0);
+    let depth = (stats.total_depth * 100)
+        .checked_div(stats.leaves)
+        .unwrap_or(0);
     let _ = write!(
         out,
         "\tAver depth:     {}.{:02}\n\tMax depth:      {}\n\tLeaves:         {}\n\tPrefixes:       {}\n\tInternal nodes: {}\n\t",

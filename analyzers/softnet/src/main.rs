@@ -131,8 +131,16 @@ impl Queues {
             }
         };
         packets(out, "backlog (input_pkt_queue)", &self.input_packets);
-        packets(out, "backlog being processed (process_queue)", &self.process_packets);
-        packets(out, "sent, to be freed (completion_queue)", &self.completion);
+        packets(
+            out,
+            "backlog being processed (process_queue)",
+            &self.process_packets,
+        );
+        packets(
+            out,
+            "sent, to be freed (completion_queue)",
+            &self.completion,
+        );
         packets(out, "freed elsewhere (defer_list)", &self.deferred);
         packets(out, "from IPsec (xfrm_backlog)", &self.xfrm_backlog);
         for napi in &self.poll {

@@ -83,7 +83,11 @@ pub fn queues(k: &Memory, cpu: u32, faults: &mut Faults) -> Result<Queues, Fault
     let mut out = Queues {
         input_packets: packets(list(data.input_pkt_queue()), &what, faults),
         process_packets: packets(list(data.process_queue()), &what, faults),
-        completion: packets(chain(Ok(data.completion_queue()), sk_buff::next), &what, faults),
+        completion: packets(
+            chain(Ok(data.completion_queue()), sk_buff::next),
+            &what,
+            faults,
+        ),
         ..Queues::default()
     };
     #[cfg(kernel_has = "softnet_data.xfrm_backlog.qlen")]
@@ -96,7 +100,8 @@ pub fn queues(k: &Memory, cpu: u32, faults: &mut Faults) -> Result<Queues, Fault
     }
     for napi in data.poll_list().entries(kernel::napi_struct::poll_list) {
         let napi = napi.and_then(self::napi);
-        out.poll.extend(faults.check(format_args!("poll list of CPU {cpu}"), napi));
+        out.poll
+            .extend(faults.check(format_args!("poll list of CPU {cpu}"), napi));
     }
     for qdisc in chain(Ok(data.output_queue()), kernel::Qdisc::next_sched) {
         let qdisc = qdisc.and_then(output);
@@ -129,11 +134,16 @@ pub fn queues(_: &Memory, _: u32, _: &mut Faults) -> Result<Queues, Fault> {
 
 /// The packets of a queue, whose last one points to its head.
 #[cfg(kernel_has = "softnet_data.process_queue")]
-fn list(
-    head: kernel::sk_buff_head<'_>,
-) -> impl Iterator<Item = Result<sk_buff<'_>, Fault>> {
+fn list(head: kernel::sk_buff_head<'_>) -> impl Iterator<Item = Result<sk_buff<'_>, Fault>> {
     let end = head.addr();
-    let first = Ptr::new(head.memory(), if head.next().addr() == end { 0 } else { head.next().addr() });
+    let first = Ptr::new(
+        head.memory(),
+        if head.next().addr() == end {
+            0
+        } else {
+            head.next().addr()
+        },
+    );
     chain(Ok(first), move |packet: sk_buff<'_>| {
         let next = packet.next();
         if next.addr() == end {

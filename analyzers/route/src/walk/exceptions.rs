@@ -19,10 +19,7 @@ const GATEWAY: u32 = 2;
 const EXPIRES: u32 = 0x0040_0000;
 
 /// The exceptions of an IPv4 table (`fnhe_dump_bucket`, net/ipv4/route.c), those that the kernel wouldn't tell of included.
-pub fn of_table<'m>(
-    context: &mut Context<'m, '_>,
-    table: kernel::fib_table<'m>,
-) -> Vec<Route> {
+pub fn of_table<'m>(context: &mut Context<'m, '_>, table: kernel::fib_table<'m>) -> Vec<Route> {
     // Routes share next hops, whose exceptions the kernel shows with each.
     fib::each(context, table, |context, _, alias| {
         let mut found = Vec::new();
@@ -202,7 +199,11 @@ fn exceptions6(
         Some(object) if !object.is_group() => hops.push(object.nh_info().deref()?.fib6_nh()),
         Some(object) => {
             let group = object.nh_grp().deref()?;
-            for entry in group.nh_entries().array(usize::from(group.num_nh()))?.iter() {
+            for entry in group
+                .nh_entries()
+                .array(usize::from(group.num_nh()))?
+                .iter()
+            {
                 let member = entry.nh().deref()?;
                 if !member.is_group() {
                     hops.push(member.nh_info().deref()?.fib6_nh());

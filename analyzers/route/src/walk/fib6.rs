@@ -98,7 +98,9 @@ fn nodes<'m>(context: &mut Context<'m, '_>, root: fib6_node<'m>) -> Vec<fib6_nod
         #[cfg(kernel_has = "fib6_node.subtree")]
         below.push(node.subtree());
         for (index, child) in below.iter().enumerate() {
-            let is_twice = below.get(..index).is_some_and(|before| before.contains(child));
+            let is_twice = below
+                .get(..index)
+                .is_some_and(|before| before.contains(child));
             let child = match child.deref_or_null() {
                 Ok(None) => continue,
                 Ok(Some(child)) if child.parent().addr() == node.addr() && !is_twice => Ok(child),

@@ -72,7 +72,11 @@ pub(super) fn of_object(object: nexthop<'_>) -> Result<Vec<(fib_nh_common<'_>, i
     }
     let group = object.nh_grp().deref()?;
     let mut found = Vec::new();
-    for entry in group.nh_entries().array(usize::from(group.num_nh()))?.iter() {
+    for entry in group
+        .nh_entries()
+        .array(usize::from(group.num_nh()))?
+        .iter()
+    {
         let member = entry.nh().deref()?;
         if !member.is_group() {
             found.push((

@@ -165,7 +165,11 @@ fn proxy(table: neigh_table<'_>, entry: pneigh_entry<'_>) -> Result<Proxy, Fault
 
 /// The address that an entry is for, which lies behind it.
 fn key(bytes: Ptr<'_, u8>, table: neigh_table<'_>) -> Result<IpAddr, Fault> {
-    let found = bytes.array(usize::try_from(table.key_len()).unwrap_or(usize::MAX).min(16))?;
+    let found = bytes.array(
+        usize::try_from(table.key_len())
+            .unwrap_or(usize::MAX)
+            .min(16),
+    )?;
     if let Ok(bytes) = <[u8; 4]>::try_from(found.bytes()) {
         return Ok(bytes.into());
     }

@@ -39,7 +39,11 @@ fn describe(context: &Context<'_, '_>, object: nexthop<'_>) -> Result<Nexthop, F
     if object.is_group() {
         let group = object.nh_grp().deref()?;
         out.fdb = group.fdb_nh();
-        for entry in group.nh_entries().array(usize::from(group.num_nh()))?.iter() {
+        for entry in group
+            .nh_entries()
+            .array(usize::from(group.num_nh()))?
+            .iter()
+        {
             out.group.push(Member {
                 id: entry.nh().deref()?.id(),
                 weight: entry.weight().into(),

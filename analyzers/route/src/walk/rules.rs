@@ -32,11 +32,7 @@ pub fn rules(context: &mut Context<'_, '_>, wanted: Family) -> Vec<Rule> {
 }
 
 /// What `fib_nl_fill_rule` says of a rule.
-fn rule(
-    context: &Context<'_, '_>,
-    family: Family,
-    common: fib_rule<'_>,
-) -> Result<Rule, Fault> {
+fn rule(context: &Context<'_, '_>, family: Family, common: fib_rule<'_>) -> Result<Rule, Fault> {
     let k = context.k;
     let (src, dst, dscp, realms) = match family {
         Family::Inet => {

@@ -68,7 +68,9 @@ fn below<'m>(context: &mut Context<'m, '_>, node: key_vector<'m>, level: u32, fo
             if let Some(count) = stats.sizes.get_mut(usize::from(bits)) {
                 *count += 1;
             }
-            stats.null_pointers = stats.null_pointers.wrapping_add(info.empty_children().into());
+            stats.null_pointers = stats
+                .null_pointers
+                .wrapping_add(info.empty_children().into());
             below(context, child, level + 1, found);
             continue;
         }
@@ -132,8 +134,5 @@ fn counts(
         "null node hit",
         "skipped node resize",
     ];
-    Ok(names
-        .into_iter()
-        .zip(sums.map(u64::from))
-        .collect())
+    Ok(names.into_iter().zip(sums.map(u64::from)).collect())
 }
