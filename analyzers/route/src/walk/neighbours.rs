@@ -15,8 +15,8 @@ use crate::names;
 
 /// `NUD_VALID`, include/net/neighbour.h: states in which the hardware address is one.
 const VALID: u8 = 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08;
-/// No table has more buckets; it is at most twice `gc_thresh3` large.
-const MOST_BUCKETS: u64 = 1 << 28;
+/// No table has more buckets: there are at most twice as many as entries.
+const MOST_BUCKETS: u64 = 1 << 20;
 /// `PNEIGH_HASHMASK` and one.
 const PROXY_BUCKETS: usize = 16;
 
