@@ -33,11 +33,13 @@ const C_SOURCES: &[&str] = &[
 /// Scripts and rules that init finds in `/etc/lab`.
 const SCRIPTS: &[&str] = &[
     "network",
+    "routes2",
     "processes",
     "traffic",
     "sockets2",
     "tools",
     "tools-sockets",
+    "tools-routes",
     "live",
     "rules.nft",
     "closing.nft",
