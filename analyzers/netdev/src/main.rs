@@ -9,13 +9,19 @@ use kernel::net_device;
 use kstruct::{Memory, View as _};
 use linux::app::{Common, plain_table, table_text};
 use linux::net::address::{Ipv4, Ipv6};
-use linux::net::qdisc::Discipline;
 use linux::net::softnet::Softnet;
 use linux::net::stats::{Stats, Unknown};
 use linux::net::{self, Namespace};
 use linux::time::{Age, Clock};
 use linux::{Faults, Report, cpu};
+use qdisc::Discipline;
 use serde::Serialize;
+
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod details;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod network;
+mod qdisc;
 
 /// Shows the network interfaces in a dump, in all network namespaces, and each CPU's packet queues.
 ///
@@ -182,6 +188,7 @@ fn interface(
         }
     };
     let flags = net::flags::flags(device);
+    let hz = clock.hz;
     Interface {
         netns: namespace.inode(),
         ifindex: device.ifindex(),
@@ -204,7 +211,7 @@ fn interface(
         stats_unknown,
         last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
         trans_start: trans_start.map(|then| clock.age(k, then)),
-        qdiscs: net::qdisc::disciplines(device, cpus, faults),
+        qdiscs: qdisc::disciplines(device, cpus, hz, faults),
     }
 }
 

@@ -32,9 +32,11 @@ const C_SOURCES: &[&str] = &[
 /// Scripts and rules that init finds in `/etc/lab`.
 const SCRIPTS: &[&str] = &[
     "network",
+    "devices2",
     "processes",
     "traffic",
     "tools",
+    "tools2",
     "live",
     "rules.nft",
     "closing.nft",

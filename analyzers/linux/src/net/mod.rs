@@ -2,7 +2,6 @@
 
 pub mod address;
 pub mod flags;
-pub mod qdisc;
 pub mod softnet;
 pub mod stats;
 
