@@ -6,7 +6,6 @@
 use kernel::{Qdisc, net_device};
 use kstruct::{Fault, Ptr, View as _, walk};
 use linux::Faults;
-use linux::counter::Counter as _;
 use serde::Serialize;
 
 use super::imp::Counters;

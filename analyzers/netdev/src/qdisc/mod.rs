@@ -5,6 +5,7 @@ use kstruct::{Fault, Ptr, View as _};
 use serde::Serialize;
 
 use linux::Faults;
+use linux::time::Clock;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 use crate::details::Details;
@@ -12,7 +13,13 @@ use crate::details::Details;
 use class::Class;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
+mod action;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
 mod class;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod filter;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod flower;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod own;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
@@ -62,6 +69,13 @@ pub struct Discipline {
     #[cfg(kernel_has = "net_device.qdisc_hash")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Class>,
+    /// As `tc filter show` has them.
+    #[cfg(all(
+        kernel_has = "net_device.qdisc_hash",
+        kernel_has = "tcf_block.chain_list"
+    ))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<filter::Filter>,
 }
 
 /// `TC_H_ROOT`, include/uapi/linux/pkt_sched.h.
@@ -101,12 +115,12 @@ fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
     }
 }
 
-/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). With `hz`, the kernel's jiffies in a
-/// second, their options and classes are read, too.
+/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). With a `clock`, their options,
+/// classes and filters are read, too.
 pub fn disciplines(
     device: net_device<'_>,
     cpus: &[u32],
-    hz: Option<u64>,
+    clock: Option<Clock>,
     faults: &mut Faults,
 ) -> Vec<Discipline> {
     let mut out = Vec::new();
@@ -117,8 +131,8 @@ pub fn disciplines(
         let Some(mut discipline) = faults.check(what, discipline) else {
             continue;
         };
-        if let Some(hz) = hz {
-            detail(&mut discipline, device, qdisc, cpus, hz, faults);
+        if let Some(clock) = clock {
+            detail(&mut discipline, device, qdisc, cpus, clock, faults);
         }
         out.push(discipline);
     }
@@ -131,16 +145,26 @@ fn detail(
     device: net_device<'_>,
     qdisc: Qdisc<'_>,
     cpus: &[u32],
-    hz: u64,
+    clock: Clock,
     faults: &mut Faults,
 ) {
-    let own = own::read(&discipline.kind, device, qdisc, hz);
+    // Without the rate some options are missing.
+    let own = own::read(&discipline.kind, device, qdisc, clock.hz.unwrap_or(0));
     let what = format_args!("options of qdisc {:#x} of {}", qdisc.addr(), device.name());
     if let Some(own) = faults.check(what, own) {
         discipline.options = own.options;
         discipline.statistics = own.statistics;
     }
     discipline.classes = class::classes(discipline, device, qdisc, cpus, faults);
+    #[cfg(kernel_has = "tcf_block.chain_list")]
+    {
+        let look = filter::Look {
+            k: qdisc.memory(),
+            cpus,
+            clock,
+        };
+        discipline.filters = filter::filters(discipline, qdisc, &look, faults);
+    }
 }
 
 #[cfg(not(kernel_has = "net_device.qdisc_hash"))]
@@ -149,7 +173,7 @@ fn detail(
     _: net_device<'_>,
     _: Qdisc<'_>,
     _: &[u32],
-    _: u64,
+    _: Clock,
     _: &mut Faults,
 ) {
 }
@@ -319,6 +343,8 @@ mod imp {
             options: super::Details::new(),
             statistics: super::Details::new(),
             classes: Vec::new(),
+            #[cfg(kernel_has = "tcf_block.chain_list")]
+            filters: Vec::new(),
         })
     }
 }

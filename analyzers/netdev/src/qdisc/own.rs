@@ -4,7 +4,7 @@
 //! follows.
 
 use kernel::{Qdisc, net_device};
-use kstruct::{Fault, View as _};
+use kstruct::Fault;
 
 use super::private;
 use super::units::{burst, codel_microseconds, fraction, lengths, microseconds, rate};
