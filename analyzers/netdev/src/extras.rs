@@ -114,7 +114,7 @@ impl<'m> Context<'m> {
         }
         #[cfg(kernel_has = "vxlan_dev.cfg")]
         if kind == "vxlan" {
-            let read = link::tunnel::vxlan_forwarding(device, &self.names);
+            let read = link::tunnel::vxlan_forwarding(device, &self.names, clock);
             let read = faults.check(format_args!("forwarding table of {name}"), read);
             extras.fdb.extend(read.into_iter().flatten());
         }

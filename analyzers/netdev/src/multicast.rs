@@ -4,7 +4,7 @@ use kernel::net_device;
 use kstruct::{Fault, walk};
 use linux::Faults;
 
-use crate::details::Details;
+use crate::details::{Details, colons};
 use crate::network::{ipv4, ipv6};
 
 /// In the order of `ip maddr`: hardware addresses, IPv4, IPv6.
@@ -29,13 +29,13 @@ fn link(device: net_device<'_>, out: &mut Vec<Details>) -> Result<(), Fault> {
         let mut row = Details::new();
         row.set(
             "link",
-            linux::net::format_hardware_address(
-                u32::from(device.type_()),
-                bytes.get(..length).unwrap_or_default(),
-            ),
+            colons(bytes.get(..length).unwrap_or_default()),
         )
-        .set("users", address.refcount())
-        .flag("static", address.global_use());
+        .set("users", address.refcount());
+        if address.global_use() {
+            // Somebody added it by hand.
+            row.set("features", "static");
+        }
         out.push(row);
     }
     Ok(())

@@ -2,7 +2,10 @@
 //! what can't be the same is named where it is left out.
 
 mod classes;
+mod filters;
+mod links;
 mod qdiscs;
+mod sysfs;
 mod tc;
 
 use std::collections::BTreeMap;

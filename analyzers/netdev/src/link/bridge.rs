@@ -312,7 +312,12 @@ pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, 
 
 /// The addresses of an interface's own filter, which `bridge fdb` shows with `self` (`ndo_dflt_fdb_dump`, net/core/rtnetlink.c).
 pub fn own_addresses(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
+    /// `ARPHRD_ETHER`
+    const ETHERNET: u16 = 1;
     let mut found = Vec::new();
+    if device.type_() != ETHERNET {
+        return Ok(found);
+    }
     let own = linux::net::hardware_address(device)?;
     for list in [device.uc(), device.mc()] {
         for address in list.list().entries(kernel::netdev_hw_addr::list) {
@@ -398,7 +403,9 @@ pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
         let entry = entry?;
         if entry.host_joined() {
             let mut row = group_row(device, entry.addr_());
-            row.set("port", device.name().to_string()).set("state", "temp");
+            row.set("port", device.name().to_string())
+                .set("state", "temp")
+                .set("flags", Vec::<&str>::new());
             found.push(row);
         }
         let ports = kstruct::walk::chain(

@@ -169,7 +169,9 @@ fn macvlan(device: net_device<'_>) -> Result<Details, Fault> {
             for entry in bucket.entries(kernel::macvlan_source_entry::hlist) {
                 let entry = entry?;
                 if entry.vlan().addr() == vlan.addr() {
-                    addresses.push(colons(entry.addr_().bytes()));
+                    // Room for 64 bits, of which an address has 48.
+                    let address = entry.addr_().bytes();
+                    addresses.push(colons(address.get(..6).unwrap_or_default()));
                 }
             }
         }

@@ -148,7 +148,7 @@ fn generic(
         let text = linux::net::format_hardware_address(u32::from(device.type_()), permanent);
         out.set("permaddr", text);
     }
-    #[cfg(kernel_has = "net_device.ifalias.ifalias")]
+    #[cfg(kernel_has = "dev_ifalias.ifalias")]
     if let Some(alias) = device.ifalias().deref_or_null()? {
         out.set("ifalias", alias.ifalias().cast::<kstruct::view::Char>().read()?.to_string());
     }

@@ -6,7 +6,7 @@ use kstruct::{Fault, View as _};
 use linux::net::private;
 
 use super::{Names, namespace};
-use crate::details::{Details, Value, colons};
+use crate::details::{Details, colons};
 use crate::network::{be16, be32, be64, ipv4 as address4, ipv6 as address6, socket_address};
 
 /// An interface by its index, as `link` of a tunnel: by name, or by number if it is gone.
@@ -21,14 +21,10 @@ fn link(device: net_device<'_>, names: &Names, index: i32, out: &mut Details) {
     };
 }
 
-/// `tos`: what is 1 is taken from the inner packet.
+/// `tos`: 1 is taken from the inner packet.
 #[allow(dead_code, reason = "kernels may have no such kind")]
-fn tos(value: u8) -> Option<Value> {
-    match value {
-        0 => None,
-        1 => Some("inherit".into()),
-        value => Some(format!("{value:#x}").into()),
-    }
+fn tos(value: u8) -> Option<String> {
+    (value != 0).then(|| format!("{value:#x}"))
 }
 
 /// `vxlan_fill_info`, drivers/net/vxlan/vxlan_core.c.
@@ -72,9 +68,7 @@ pub fn vxlan(device: net_device<'_>, names: &Names) -> Result<Details, Fault> {
     range
         .set("low", config.port_min())
         .set("high", config.port_max());
-    if config.port_min() != 0 || config.port_max() != 0 {
-        out.set("port_range", range);
-    }
+    out.set("port_range", range);
     out.set("port", be16(config.dst_port()))
         .set("learning", flags & LEARN != 0);
     for (name, flag) in [
@@ -94,24 +88,22 @@ pub fn vxlan(device: net_device<'_>, names: &Names) -> Result<Details, Fault> {
     out.set_some("tos", tos(config.tos()));
     if flags & TTL_INHERIT != 0 {
         out.set("ttl", "inherit");
-    } else if config.ttl() != 0 {
+    } else {
         out.set("ttl", config.ttl());
     }
     // enum ifla_vxlan_df, include/uapi/linux/if_link.h.
-    out.set_some(
+    out.set(
         "df",
         match config.df().0 {
-            1 => Some("set"),
-            2 => Some("inherit"),
-            _ => None,
+            1 => "set",
+            2 => "inherit",
+            _ => "unset",
         },
     );
     if be32(config.label()) != 0 {
         out.set("label", format!("{:#x}", be32(config.label())));
     }
-    // Kept in jiffies, configured in seconds.
-    let age = linux::time::hz(device.memory())?.unwrap_or(0);
-    out.set_some("ageing", config.age_interval().checked_div(age));
+    out.set("ageing", config.age_interval());
     if config.addrmax() != 0 {
         out.set("limit", config.addrmax());
     }
@@ -124,7 +116,15 @@ pub fn vxlan(device: net_device<'_>, names: &Names) -> Result<Details, Fault> {
 
 /// What `bridge fdb` shows of a vxlan (`vxlan_fdb_dump`).
 #[cfg(kernel_has = "vxlan_dev.cfg")]
-pub fn vxlan_forwarding(device: net_device<'_>, names: &Names) -> Result<Vec<Details>, Fault> {
+pub fn vxlan_forwarding(
+    device: net_device<'_>,
+    names: &Names,
+    clock: linux::time::Clock,
+) -> Result<Vec<Details>, Fault> {
+    let k = device.memory();
+    let seconds = |then: u64| {
+        linux::time::jiffies_since(k, clock.now, then).checked_div(clock.hz.unwrap_or(0))
+    };
     /// `NTF_*` and `NUD_*`, include/uapi/linux/neighbour.h.
     const NUD_PERMANENT: u16 = 0x80;
     const NUD_NOARP: u16 = 0x40;
@@ -180,7 +180,10 @@ pub fn vxlan_forwarding(device: net_device<'_>, names: &Names) -> Result<Vec<Det
                         None => row.set("viaIfIndex", index),
                     };
                 }
-                row.set("flags", flags.clone()).set("state", state);
+                row.set("flags", flags.clone())
+                    .set_some("used", seconds(entry.used()))
+                    .set_some("updated", seconds(entry.updated()))
+                    .set("state", state);
                 found.push(row);
             }
         }
@@ -208,7 +211,7 @@ pub fn geneve(device: net_device<'_>) -> Result<Details, Fault> {
     }
     if config.ttl_inherit() {
         out.set("ttl", "inherit");
-    } else if key.ttl() != 0 {
+    } else {
         out.set("ttl", key.ttl());
     }
     out.set_some("tos", tos(key.tos()));
@@ -317,9 +320,7 @@ pub fn ipv4(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
         .set("local", side(header.saddr()));
     link(device, names, parameters.link(), &mut out);
     out.set("ttl", header.ttl());
-    if header.tos() != 0 {
-        out.set("tos", format!("{:#x}", header.tos()));
-    }
+    out.set_some("tos", tos(header.tos()));
     out.set("pmtudisc", be16(header.frag_off()) & DONT_FRAGMENT != 0);
     out.flag("ignore_df", tunnel.ignore_df());
     out.flag("external", tunnel.collect_md());
@@ -329,8 +330,25 @@ pub fn ipv4(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
     #[cfg(not(kernel_has = "ip_tunnel_parm_kern"))]
     let flags =
         [parameters.i_flags(), parameters.o_flags()].map(|flags| u64::from(be16(flags)));
+    #[cfg(kernel_has = "ip_tunnel.erspan_ver")]
+    let flags = if kind == "erspan" && tunnel.erspan_ver() != 0 {
+        // Sessions have a number in any case (`erspan_fill_info`).
+        [flags[0], flags[1] | KEY]
+    } else {
+        flags
+    };
     if kind.starts_with("gre") || kind == "erspan" {
         gre(flags, [parameters.i_key(), parameters.o_key()], &mut out);
+    }
+    #[cfg(kernel_has = "ip_tunnel.erspan_ver")]
+    if kind == "erspan" {
+        out.set("erspan_ver", tunnel.erspan_ver());
+        match tunnel.erspan_ver() {
+            1 => out.set("erspan_index", tunnel.index()),
+            _ => out
+                .set("erspan_dir", tunnel.dir())
+                .set("erspan_hwid", tunnel.hwid()),
+        };
     }
     #[cfg(kernel_has = "ip_tunnel.ip6rd.prefixlen")]
     if kind == "sit" {

@@ -209,7 +209,7 @@ fn of_kind(
         "matchall" => matchall(proto, look, out),
         #[cfg(kernel_has = "fl_flow_key.tp_range")]
         "flower" => super::flower::filters(proto, look, out),
-        #[cfg(kernel_has = "basic_filter.ematches")]
+        #[cfg(all(kernel_has = "basic_filter.ematches", kernel_has = "tc_u32_key"))]
         "basic" => basic(proto, look, out),
         #[cfg(kernel_has = "fw_filter.id")]
         "fw" => fw(proto, look, out),
@@ -397,7 +397,7 @@ fn matchall(
 }
 
 /// `basic_dump`. What the expressions say only their modules know: they are shown by kind, with their bytes.
-#[cfg(kernel_has = "basic_filter.ematches")]
+#[cfg(all(kernel_has = "basic_filter.ematches", kernel_has = "tc_u32_key"))]
 fn basic(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result<(), Fault> {
     use kstruct::View as _;
     let head = proto.root().cast::<kernel::basic_head<'_>>().deref()?;
@@ -424,7 +424,7 @@ fn basic(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result
 }
 
 /// `tcf_em_tree_dump`, net/sched/ematch.c.
-#[cfg(kernel_has = "basic_filter.ematches")]
+#[cfg(all(kernel_has = "basic_filter.ematches", kernel_has = "tc_u32_key"))]
 fn ematch(one: kernel::tcf_ematch<'_>) -> Result<Details, Fault> {
     /// `TCF_EM_*`, include/uapi/linux/pkt_cls.h.
     const KINDS: [&str; 10] = [
@@ -450,6 +450,49 @@ fn ematch(one: kernel::tcf_ematch<'_>) -> Result<Details, Fault> {
             _ => None,
         },
     );
+    #[cfg(kernel_has = "tcf_em_cmp.opnd")]
+    if KINDS.get(kind) == Some(&"cmp") {
+        use kstruct::View as _;
+        let data: Ptr<'_, kernel::tcf_em_cmp<'_>> = Ptr::new(one.memory(), one.data());
+        let cmp = data.deref()?;
+        // TCF_EM_ALIGN_*, TCF_EM_OPND_*.
+        let width = match cmp.align() {
+            1 => "u8",
+            2 => "u16",
+            4 => "u32",
+            _ => "?",
+        };
+        let operand = ["eq", "gt", "lt"].get(usize::from(cmp.opnd() as u8));
+        let mask = match cmp.mask() {
+            0 => String::new(),
+            mask => format!(" mask {mask:#x}"),
+        };
+        details.set(
+            "expression",
+            format!(
+                "cmp({width} at {} layer {}{mask} {} {})",
+                cmp.off(),
+                cmp.layer(),
+                operand.unwrap_or(&"?"),
+                cmp.val()
+            ),
+        );
+    }
+    if KINDS.get(kind) == Some(&"u32") {
+        use kstruct::View as _;
+        let data: Ptr<'_, kernel::tc_u32_key<'_>> = Ptr::new(one.memory(), one.data());
+        let key = data.deref()?;
+        let next = if key.offmask() == 0 { "" } else { "nexthdr+" };
+        details.set(
+            "expression",
+            format!(
+                "u32({:08x}/{:08x} at {next}{})",
+                be32(key.val()),
+                be32(key.mask()),
+                key.off()
+            ),
+        );
+    }
     const SIMPLE: u16 = 8;
     let length = (one.datalen() as usize).min(256);
     if flags & SIMPLE != 0 || length == 0 {
