@@ -88,6 +88,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_containers",
                 "lab_damage",
                 "lab_images",
+                "lab_netdev",
                 "formats",
                 "btf",
             ]);

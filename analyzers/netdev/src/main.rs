@@ -7,15 +7,30 @@ use std::process::ExitCode;
 use clap::Parser;
 use kernel::net_device;
 use kstruct::{Memory, View as _};
-use linux::app::{Common, plain_table, table_text};
+use linux::app::{Common, Format, plain_table, table_text};
 use linux::net::address::{Ipv4, Ipv6};
-use linux::net::qdisc::Discipline;
 use linux::net::softnet::Softnet;
 use linux::net::stats::{Stats, Unknown};
 use linux::net::{self, Namespace};
 use linux::time::{Age, Clock};
 use linux::{Faults, Report, cpu};
+use qdisc::Discipline;
 use serde::Serialize;
+
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod details;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod extras;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod link;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod multicast;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod network;
+mod qdisc;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod queues;
+mod show;
 
 /// Shows the network interfaces in a dump, in all network namespaces, and each CPU's packet queues.
 ///
@@ -26,14 +41,46 @@ use serde::Serialize;
     after_help = "Examples:
   netdev --core vmcore               all interfaces
   netdev --core vmcore eth0 bond0    these two
+  netdev --core vmcore -d bond0      all that the kernel knows of it, as `ip -d link`, `bridge` and /sys/class/net show it
+  netdev --core vmcore --qdiscs      queueing disciplines with their options, classes and filters, as `tc -s -d`
+  netdev --core vmcore --queues      transmit and receive queues, NAPI, watchdog
   netdev --core vmcore --format json | jq '.interfaces[] | select(.rx.dropped > 0)'"
 )]
 struct Args {
     #[command(flatten)]
     common: Common,
+    /// Everything that the kernel knows of an interface: its kind's own, what it is a part of, driver, features, groups, VLANs, forwarding
+    /// tables, queues, options of queueing disciplines. JSON always has it
+    #[arg(short, long)]
+    details: bool,
+    /// Queueing disciplines with their options, classes and filters
+    #[arg(long)]
+    qdiscs: bool,
+    /// Transmit and receive queues, NAPI instances, the watchdog
+    #[arg(long)]
+    queues: bool,
     /// Only interfaces of these names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+}
+
+/// Which parts are read beyond the usual.
+#[derive(Clone, Copy)]
+pub struct Want {
+    details: bool,
+    qdiscs: bool,
+    queues: bool,
+}
+
+impl Args {
+    fn want(&self) -> Want {
+        let all = self.details || self.common.format == Format::Json;
+        Want {
+            details: all,
+            qdiscs: all || self.qdiscs,
+            queues: all || self.queues,
+        }
+    }
 }
 
 impl AsRef<Common> for Args {
@@ -83,6 +130,9 @@ struct Interface {
     /// Since something was last sent.
     trans_start: Option<Age>,
     qdiscs: Vec<Discipline>,
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(flatten)]
+    extras: extras::Extras,
 }
 
 /// The columns of /proc/net/dev.
@@ -116,6 +166,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let clock =
         Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
+    let want = args.want();
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    let context = extras::Context::new(k, want, faults);
     let mut interfaces = Vec::new();
     for namespace in net::namespaces(k, faults) {
         for device in namespace.devices() {
@@ -124,7 +177,13 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             };
             if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str())
             {
-                interfaces.push(interface(k, namespace, device, &cpus, clock, faults));
+                let found = interface(k, namespace, device, &cpus, clock, want, faults);
+                #[cfg(kernel_has = "net_device.qdisc_hash")]
+                let found = Interface {
+                    extras: context.of(k, device, &cpus, clock, faults),
+                    ..found
+                };
+                interfaces.push(found);
             }
         }
     }
@@ -159,6 +218,7 @@ fn interface(
     device: net_device<'_>,
     cpus: &[u32],
     clock: Clock,
+    want: Want,
     faults: &mut Faults,
 ) -> Interface {
     let name = device.name();
@@ -204,7 +264,9 @@ fn interface(
         stats_unknown,
         last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
         trans_start: trans_start.map(|then| clock.age(k, then)),
-        qdiscs: net::qdisc::disciplines(device, cpus, faults),
+        qdiscs: qdisc::disciplines(device, cpus, want.qdiscs.then_some(clock), faults),
+        #[cfg(kernel_has = "net_device.qdisc_hash")]
+        extras: extras::Extras::default(),
     }
 }
 
@@ -298,107 +360,4 @@ fn numbers(mut table: comfy_table::Table, first: usize) -> comfy_table::Table {
         }
     }
     table
-}
-
-impl Interface {
-    fn describe(&self, out: &mut String) {
-        let _ = writeln!(
-            out,
-            "{}: {}  <{}>  mtu {}  {}state {}  net_device {:x}",
-            self.ifindex,
-            self.name,
-            self.flags.join(","),
-            self.mtu,
-            self.operstate
-                .map_or_else(String::new, |state| format!("operstate {state}  ")),
-            self.state.join("|"),
-            self.address,
-        );
-        let link = match self.mac.as_str() {
-            "" => String::new(),
-            mac => format!("  link {mac}"),
-        };
-        let kind = match self.kind.as_str() {
-            "" => String::new(),
-            kind => format!("  kind {kind}"),
-        };
-        if !(link.is_empty() && kind.is_empty()) {
-            let _ = writeln!(out, "  {link}{kind}");
-        }
-        for address in &self.ipv4 {
-            let peer = address
-                .peer
-                .map_or_else(String::new, |peer| format!(" peer {peer}"));
-            let _ = write!(out, "    inet {}{peer}/{}", address.address, address.prefix);
-            if let Some(broadcast) = address.broadcast {
-                let _ = write!(out, " brd {broadcast}");
-            }
-            let secondary = if address.secondary { " secondary" } else { "" };
-            let _ = writeln!(out, " scope {}{secondary} {}", address.scope, address.label);
-        }
-        for address in &self.ipv6 {
-            let _ = writeln!(
-                out,
-                "    inet6 {}/{} scope {}",
-                address.address, address.prefix, address.scope
-            );
-        }
-        match (&self.rx, &self.tx) {
-            (Some(rx), Some(tx)) => {
-                let _ = writeln!(
-                    out,
-                    "    rx {} packets, {} bytes, {} errors, {} dropped, {} multicast",
-                    rx.packets, rx.bytes, rx.errors, rx.dropped, rx.multicast
-                );
-                let _ = writeln!(
-                    out,
-                    "    tx {} packets, {} bytes, {} errors, {} dropped, {} collisions",
-                    tx.packets, tx.bytes, tx.errors, tx.dropped, tx.collisions
-                );
-            }
-            _ => {
-                let _ = writeln!(
-                    out,
-                    "    counters are not known{}",
-                    self.stats_unknown
-                        .as_ref()
-                        .map_or_else(String::new, |function| {
-                            format!(": the driver keeps them, behind {function}")
-                        })
-                );
-            }
-        }
-        for (what, age) in [("received", &self.last_rx), ("sent", &self.trans_start)] {
-            if let Some(age) = age {
-                let seconds = age.seconds.map_or_else(
-                    || format!("{} jiffies", age.jiffies),
-                    |seconds| format!("{seconds:.3} s"),
-                );
-                let _ = writeln!(out, "    last {what} {seconds} ago");
-            }
-        }
-        for qdisc in &self.qdiscs {
-            let _ = write!(
-                out,
-                "    qdisc {} {} {}  qlen {}  backlog {}  sent {} packets, {} bytes  dropped {}  overlimits {}  requeues {}",
-                qdisc.kind,
-                qdisc.handle,
-                qdisc.parent,
-                qdisc.qlen,
-                qdisc.backlog,
-                qdisc.packets,
-                qdisc.bytes,
-                qdisc.drops,
-                qdisc.overlimits,
-                qdisc.requeues
-            );
-            if !qdisc.bands.is_empty() {
-                let _ = write!(out, "  bands");
-                for (index, band) in qdisc.bands.iter().enumerate() {
-                    let _ = write!(out, " {index}:{band}");
-                }
-            }
-            out.push('\n');
-        }
-    }
 }

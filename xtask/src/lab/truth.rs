@@ -294,12 +294,13 @@ fn is_strict(name: &str) -> bool {
     }
 }
 
-/// What `ip` and `tc` say, one value a line, but for the timers of a bridge: they count down to periodic work that sends nothing.
+/// What `ip` and `tc` say, one value a line, but for the timers of a bridge, which count down to periodic work that sends nothing, and
+/// how long addresses still live.
 fn without_timers(text: &[u8]) -> Result<Vec<u8>> {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                map.retain(|key, _| !key.ends_with("_timer"));
+                map.retain(|key, _| !key.ends_with("_timer") && !key.ends_with("_life_time"));
                 map.values_mut().for_each(strip);
             }
             Value::Array(values) => values.iter_mut().for_each(strip),

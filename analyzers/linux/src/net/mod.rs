@@ -2,7 +2,6 @@
 
 pub mod address;
 pub mod flags;
-pub mod qdisc;
 pub mod softnet;
 pub mod stats;
 
@@ -144,6 +143,12 @@ pub fn format_hardware_address(hardware_type: u32, bytes: &[u8]) -> String {
         && IPV4_TUNNELS.contains(&hardware_type)
     {
         return std::net::Ipv4Addr::from(bytes).to_string();
+    }
+    // ARPHRD_TUNNEL6, ARPHRD_IP6GRE.
+    if let Ok(bytes) = <[u8; 16]>::try_from(bytes)
+        && [769, 823].contains(&hardware_type)
+    {
+        return std::net::Ipv6Addr::from(bytes).to_string();
     }
     let mut out = String::new();
     for (index, byte) in bytes.iter().enumerate() {

@@ -136,8 +136,46 @@ mod imp {
         if device.pcpu_stat_type() == kernel::netdev_stat_type::NETDEV_PCPU_STAT_TSTATS {
             return tunnel(device, cpus);
         }
+        #[cfg(all(
+            kernel_has = "pcpu_dstats.rx_drops",
+            kernel_has = "const:NETDEV_PCPU_STAT_DSTATS"
+        ))]
+        if device.pcpu_stat_type() == kernel::netdev_stat_type::NETDEV_PCPU_STAT_DSTATS {
+            return dropping(device, cpus);
+        }
         let _ = cpus;
         Ok(device.stats().into())
+    }
+
+    /// `dev_get_dstats64`: what is dropped is counted per CPU, too.
+    #[cfg(kernel_has = "pcpu_dstats.rx_drops")]
+    fn dropping(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let mut out = Stats::from(device.stats());
+        for cpu in cpus {
+            let stats = device.dstats().on_cpu(*cpu)?.deref()?;
+            out.rx_packets += stats.rx_packets().count();
+            out.rx_bytes += stats.rx_bytes().count();
+            out.rx_dropped += stats.rx_drops().count();
+            out.tx_packets += stats.tx_packets().count();
+            out.tx_bytes += stats.tx_bytes().count();
+            out.tx_dropped += stats.tx_drops().count();
+        }
+        Ok(out)
+    }
+
+    /// `vrf_get_stats64`, drivers/net/vrf.c, while its counters were its own.
+    #[cfg(kernel_has = "pcpu_dstats.rx_pkts")]
+    fn vrf(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let mut out = Stats::default();
+        for cpu in cpus {
+            let stats = device.dstats().on_cpu(*cpu)?.deref()?;
+            out.rx_packets += stats.rx_pkts();
+            out.rx_bytes += stats.rx_bytes();
+            out.tx_packets += stats.tx_pkts();
+            out.tx_bytes += stats.tx_bytes();
+            out.tx_dropped += stats.tx_drps();
+        }
+        Ok(out)
     }
 
     /// What the functions of the kernel and of drivers do. Those of modules are known by the kind of interface.
@@ -169,6 +207,16 @@ mod imp {
             }
             #[cfg(kernel_has = "vlan_dev_priv.vlan_pcpu_stats")]
             (_, "vlan") => Ok(vlan(device, cpus)?),
+            #[cfg(kernel_has = "macvlan_dev.pcpu_stats")]
+            (_, "macvlan" | "macvtap") => Ok(macvlan(device, cpus)?),
+            #[cfg(kernel_has = "ipvl_dev.pcpu_stats")]
+            (_, "ipvlan") => Ok(ipvlan(device, cpus)?),
+            #[cfg(kernel_has = "pcpu_dstats.rx_pkts")]
+            (_, "vrf") => Ok(vrf(device, cpus)?),
+            #[cfg(kernel_has = "pcpu_dstats.rx_drops")]
+            (Some("dev_get_dstats64"), _) | (_, "vrf") => Ok(dropping(device, cpus)?),
+            #[cfg(kernel_has = "team.pcpu_stats")]
+            (_, "team") => Ok(team(device, cpus)?),
             #[cfg(kernel_has = "veth_priv")]
             (_, "veth") => Ok(veth(device, cpus)?),
             #[cfg(kernel_has = "bonding.bond_stats")]
@@ -227,6 +275,64 @@ mod imp {
             out.tx_bytes += stats.tx_bytes().count();
             out.rx_errors += u64::from(stats.rx_errors());
             out.tx_dropped += u64::from(stats.tx_dropped());
+        }
+        Ok(out)
+    }
+
+    /// `macvlan_dev_get_stats64`, drivers/net/macvlan.c.
+    #[cfg(kernel_has = "macvlan_dev.pcpu_stats")]
+    fn macvlan(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let own = private::<kernel::macvlan_dev<'_>>(device).deref()?;
+        let mut out = Stats::default();
+        for cpu in cpus {
+            let stats = own.pcpu_stats().on_cpu(*cpu)?.deref()?;
+            out.rx_packets += stats.rx_packets().count();
+            out.rx_bytes += stats.rx_bytes().count();
+            out.multicast += stats.rx_multicast().count();
+            out.tx_packets += stats.tx_packets().count();
+            out.tx_bytes += stats.tx_bytes().count();
+            out.rx_errors += u64::from(stats.rx_errors());
+            out.tx_dropped += u64::from(stats.tx_dropped());
+        }
+        out.rx_dropped = out.rx_errors;
+        Ok(out)
+    }
+
+    /// `ipvlan_get_stats64`, drivers/net/ipvlan/ipvlan_main.c.
+    #[cfg(kernel_has = "ipvl_dev.pcpu_stats")]
+    fn ipvlan(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let own = private::<kernel::ipvl_dev<'_>>(device).deref()?;
+        let mut out = Stats::default();
+        for cpu in cpus {
+            let stats = own.pcpu_stats().on_cpu(*cpu)?.deref()?;
+            out.rx_packets += stats.rx_pkts().count();
+            out.rx_bytes += stats.rx_bytes().count();
+            out.multicast += stats.rx_mcast().count();
+            out.tx_packets += stats.tx_pkts().count();
+            out.tx_bytes += stats.tx_bytes().count();
+            out.rx_errors += u64::from(stats.rx_errs());
+            out.tx_dropped += u64::from(stats.tx_drps());
+        }
+        out.rx_dropped = out.rx_errors;
+        out.tx_errors = out.tx_dropped;
+        Ok(out)
+    }
+
+    /// `team_get_stats64`, drivers/net/team.
+    #[cfg(kernel_has = "team.pcpu_stats")]
+    fn team(device: net_device<'_>, cpus: &[u32]) -> Result<Stats, Fault> {
+        let own = private::<kernel::team<'_>>(device).deref()?;
+        let mut out = Stats::default();
+        for cpu in cpus {
+            let stats = own.pcpu_stats().on_cpu(*cpu)?.deref()?;
+            out.rx_packets += stats.rx_packets().count();
+            out.rx_bytes += stats.rx_bytes().count();
+            out.multicast += stats.rx_multicast().count();
+            out.tx_packets += stats.tx_packets().count();
+            out.tx_bytes += stats.tx_bytes().count();
+            out.rx_dropped += u64::from(stats.rx_dropped());
+            out.tx_dropped += u64::from(stats.tx_dropped());
+            out.rx_nohandler += u64::from(stats.rx_nohandler());
         }
         Ok(out)
     }

@@ -4,7 +4,26 @@ use kernel::{Qdisc, net_device};
 use kstruct::{Fault, Ptr, View as _};
 use serde::Serialize;
 
-use crate::Faults;
+use linux::Faults;
+use linux::time::Clock;
+
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+use crate::details::Details;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+use class::Class;
+
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod action;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod class;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod filter;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod flower;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod own;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+pub mod units;
 
 /// A queueing discipline of an interface.
 #[derive(Debug, Serialize)]
@@ -16,7 +35,7 @@ pub struct Discipline {
     /// `root`, or the class that it belongs to: `1:10`; `ffff:fff1` for ingress.
     pub parent: String,
     /// The `Qdisc`.
-    #[serde(serialize_with = "crate::app::hex")]
+    #[serde(serialize_with = "linux::app::hex")]
     pub address: u64,
     /// Bytes sent.
     pub bytes: u64,
@@ -32,9 +51,31 @@ pub struct Discipline {
     pub backlog: u64,
     /// Packets that wait.
     pub qlen: u64,
+    /// References to it; tc shows those of roots only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refcnt: Option<i32>,
     /// Packets that wait in each band, where the discipline has bands of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bands: Vec<u64>,
+    /// Named as in `tc -s -d -j qdisc show`, and in its units.
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Details::is_empty")]
+    pub options: Details,
+    /// Counters beyond those that all have, named in the same way.
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Details::is_empty")]
+    pub statistics: Details,
+    /// As `tc class show` has them.
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Class>,
+    /// As `tc filter show` has them.
+    #[cfg(all(
+        kernel_has = "net_device.qdisc_hash",
+        kernel_has = "tcf_block.chain_list"
+    ))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<filter::Filter>,
 }
 
 /// `TC_H_ROOT`, include/uapi/linux/pkt_sched.h.
@@ -74,18 +115,67 @@ fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
     }
 }
 
-/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c).
-pub fn disciplines(device: net_device<'_>, cpus: &[u32], faults: &mut Faults) -> Vec<Discipline> {
+/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). With a `clock`, their options,
+/// classes and filters are read, too.
+pub fn disciplines(
+    device: net_device<'_>,
+    cpus: &[u32],
+    clock: Option<Clock>,
+    faults: &mut Faults,
+) -> Vec<Discipline> {
     let mut out = Vec::new();
     let name = device.name();
     for qdisc in attached(device, faults) {
         let discipline = imp::read(device, qdisc, cpus);
-        out.extend(faults.check(
-            format_args!("qdisc {:#x} of {name}", qdisc.addr()),
-            discipline,
-        ));
+        let what = format_args!("qdisc {:#x} of {name}", qdisc.addr());
+        let Some(mut discipline) = faults.check(what, discipline) else {
+            continue;
+        };
+        if let Some(clock) = clock {
+            detail(&mut discipline, device, qdisc, cpus, clock, faults);
+        }
+        out.push(discipline);
     }
     out
+}
+
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+fn detail(
+    discipline: &mut Discipline,
+    device: net_device<'_>,
+    qdisc: Qdisc<'_>,
+    cpus: &[u32],
+    clock: Clock,
+    faults: &mut Faults,
+) {
+    // Without the rate some options are missing.
+    let own = own::read(&discipline.kind, device, qdisc, clock.hz.unwrap_or(0));
+    let what = format_args!("options of qdisc {:#x} of {}", qdisc.addr(), device.name());
+    if let Some(own) = faults.check(what, own) {
+        discipline.options = own.options;
+        discipline.statistics = own.statistics;
+    }
+    discipline.classes = class::classes(discipline, device, qdisc, cpus, faults);
+    #[cfg(kernel_has = "tcf_block.chain_list")]
+    {
+        let look = filter::Look {
+            k: qdisc.memory(),
+            cpus,
+            clock,
+        };
+        discipline.filters = filter::filters(discipline, qdisc, &look, faults);
+    }
+}
+
+#[cfg(not(kernel_has = "net_device.qdisc_hash"))]
+fn detail(
+    _: &mut Discipline,
+    _: net_device<'_>,
+    _: Qdisc<'_>,
+    _: &[u32],
+    _: Clock,
+    _: &mut Faults,
+) {
 }
 
 /// The root, what hangs below it, and the one for ingress.
@@ -125,8 +215,8 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod imp {
     use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
-    use crate::counter::Counter as _;
-    use crate::net::transmit_queues;
+    use linux::counter::Counter as _;
+    use linux::net::transmit_queues;
 
     use kstruct::View as _;
 
@@ -158,19 +248,19 @@ mod imp {
     }
 
     #[derive(Default)]
-    struct Counters {
-        bytes: u64,
-        packets: u64,
-        drops: u32,
-        overlimits: u32,
-        requeues: u32,
-        backlog: u32,
-        qlen: u32,
+    pub struct Counters {
+        pub bytes: u64,
+        pub packets: u64,
+        pub drops: u32,
+        pub overlimits: u32,
+        pub requeues: u32,
+        pub backlog: u32,
+        pub qlen: u32,
     }
 
     impl Counters {
         /// `gnet_stats_add_basic` and `gnet_stats_add_queue`, net/core/gen_stats.c: per-CPU counters where there are any.
-        fn add(&mut self, qdisc: Qdisc<'_>, cpus: &[u32]) -> Result<(), Fault> {
+        pub fn add(&mut self, qdisc: Qdisc<'_>, cpus: &[u32]) -> Result<(), Fault> {
             let per_cpu = qdisc.flags() & CPU_STATS != 0;
             if per_cpu && !qdisc.cpu_bstats().is_null() {
                 for cpu in cpus {
@@ -189,12 +279,12 @@ mod imp {
             Ok(())
         }
 
-        fn add_basic(&mut self, stats: kernel::gnet_stats_basic_sync<'_>) {
+        pub fn add_basic(&mut self, stats: kernel::gnet_stats_basic_sync<'_>) {
             self.bytes += stats.bytes().count();
             self.packets += stats.packets().count();
         }
 
-        fn add_queue(&mut self, stats: kernel::gnet_stats_queue<'_>) {
+        pub fn add_queue(&mut self, stats: kernel::gnet_stats_queue<'_>) {
             self.qlen = self.qlen.wrapping_add(stats.qlen());
             self.backlog = self.backlog.wrapping_add(stats.backlog());
             self.drops = self.drops.wrapping_add(stats.drops());
@@ -248,7 +338,13 @@ mod imp {
             requeues: counters.requeues.into(),
             backlog: counters.backlog.into(),
             qlen: counters.qlen.into(),
+            refcnt: Some(qdisc.refcnt().value()),
             bands: Vec::new(),
+            options: super::Details::new(),
+            statistics: super::Details::new(),
+            classes: Vec::new(),
+            #[cfg(kernel_has = "tcf_block.chain_list")]
+            filters: Vec::new(),
         })
     }
 }
@@ -304,6 +400,7 @@ mod imp {
             requeues: 0,
             backlog: stats.backlog().into(),
             qlen: qdisc.q().qlen().into(),
+            refcnt: None,
             bands,
         })
     }

@@ -1,0 +1,485 @@
+//! Bridges, their ports, what they have learned, their VLANs and groups (net/bridge).
+#![cfg(kernel_has = "net_bridge.multicast_ctx")]
+
+use kernel::net_device;
+use kstruct::{Fault, View as _};
+use linux::net::private;
+use linux::time::{Clock, jiffies_since};
+
+use crate::details::{Details, Value, colons};
+use crate::network::{be16, be64, ipv4, ipv6};
+
+/// `enum net_bridge_opts`, net/bridge/br_private.h: bits of `net_bridge.options`.
+fn option(bridge: kernel::net_bridge<'_>, bit: kernel::net_bridge_opts) -> bool {
+    bridge.options() >> (bit.0 & 63) & 1 != 0
+}
+
+/// The bridge behind an interface.
+pub fn of(device: net_device<'_>) -> Result<kernel::net_bridge<'_>, Fault> {
+    private::<kernel::net_bridge<'_>>(device).deref()
+}
+
+/// The port that an interface is. It is what the interface's receive handler is told.
+fn port_of(device: net_device<'_>) -> Result<kernel::net_bridge_port<'_>, Fault> {
+    device
+        .rx_handler_data()
+        .cast::<kernel::net_bridge_port<'_>>()
+        .deref()
+}
+
+/// Jiffies in hundredths of a second, as user space is told (`jiffies_to_clock_t`).
+fn clock_ticks(device: net_device<'_>, jiffies: u64) -> Result<u64, Fault> {
+    let hz = linux::time::hz(device.memory())?.unwrap_or(100);
+    Ok((u128::from(jiffies) * 100 / u128::from(hz.max(1))) as u64)
+}
+
+/// `8000.2:0:0:0:0:4`
+fn identifier(id: kernel::bridge_id<'_>) -> String {
+    let mut out = String::new();
+    for byte in id.prio().iter() {
+        out.push_str(&format!("{byte:02x}"));
+    }
+    for (index, byte) in id.addr_().iter().enumerate() {
+        let before = if index == 0 { '.' } else { ':' };
+        out.push_str(&format!("{before}{byte:x}"));
+    }
+    out
+}
+
+/// `br_fill_info`, net/bridge/br_netlink.c. Timers are not shown: they count down.
+pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
+    use kernel::net_bridge_opts as opts;
+    let br = of(device)?;
+    let ticks = |jiffies: u64| clock_ticks(device, jiffies);
+    let number = |value: bool| u32::from(value);
+    let mut out = Details::new();
+    let priority = br.bridge_id().prio();
+    let priority = u16::from_be_bytes([
+        priority.get(0).unwrap_or_default(),
+        priority.get(1).unwrap_or_default(),
+    ]);
+    // What the bridge has been told, as long as another one isn't the root.
+    out.set("forward_delay", ticks(br.forward_delay())?)
+        .set("hello_time", ticks(br.hello_time())?)
+        .set("max_age", ticks(br.max_age())?)
+        .set("ageing_time", ticks(br.ageing_time())?)
+        .set("stp_state", br.stp_enabled().0)
+        .set("priority", priority)
+        .set("vlan_filtering", number(option(br, opts::BROPT_VLAN_ENABLED)))
+        .set(
+            "vlan_protocol",
+            super::kinds::protocol(be16(br.vlan_proto())),
+        )
+        .set("bridge_id", identifier(br.bridge_id()))
+        .set("root_id", identifier(br.designated_root()))
+        .set("root_port", br.root_port())
+        .set("root_path_cost", br.root_path_cost())
+        .set("topology_change", br.topology_change())
+        .set("topology_change_detected", br.topology_change_detected());
+    #[cfg(kernel_has = "net_bridge.fdb_n_learned")]
+    out.set("fdb_n_learned", br.fdb_n_learned().value())
+        .set("fdb_max_learned", br.fdb_max_learned());
+    out.set("vlan_default_pvid", br.default_pvid())
+        .set(
+            "vlan_stats_enabled",
+            number(option(br, opts::BROPT_VLAN_STATS_ENABLED)),
+        )
+        .set(
+            "vlan_stats_per_port",
+            number(option(br, opts::BROPT_VLAN_STATS_PER_PORT)),
+        )
+        .set("group_fwd_mask", hex(br.group_fwd_mask().into()))
+        .set("group_addr", colons(br.group_addr().bytes()))
+        .set(
+            "mcast_snooping",
+            number(option(br, opts::BROPT_MULTICAST_ENABLED)),
+        )
+        .set(
+            "no_linklocal_learn",
+            number(option(br, opts::BROPT_NO_LL_LEARN)),
+        )
+        .set(
+            "mcast_vlan_snooping",
+            number(option(br, opts::BROPT_MCAST_VLAN_SNOOPING_ENABLED)),
+        );
+    let multicast = br.multicast_ctx();
+    out.set("mcast_router", multicast.multicast_router())
+        .set(
+            "mcast_query_use_ifaddr",
+            number(option(br, opts::BROPT_MULTICAST_QUERY_USE_IFADDR)),
+        )
+        .set("mcast_querier", multicast.multicast_querier())
+        // RHT_ELASTICITY, which it isn't any more.
+        .set("mcast_hash_elasticity", 16_u32)
+        .set("mcast_hash_max", br.hash_max())
+        .set(
+            "mcast_last_member_cnt",
+            multicast.multicast_last_member_count(),
+        )
+        .set(
+            "mcast_startup_query_cnt",
+            multicast.multicast_startup_query_count(),
+        )
+        .set(
+            "mcast_last_member_intvl",
+            ticks(multicast.multicast_last_member_interval())?,
+        )
+        .set(
+            "mcast_membership_intvl",
+            ticks(multicast.multicast_membership_interval())?,
+        )
+        .set(
+            "mcast_querier_intvl",
+            ticks(multicast.multicast_querier_interval())?,
+        )
+        .set(
+            "mcast_query_intvl",
+            ticks(multicast.multicast_query_interval())?,
+        )
+        .set(
+            "mcast_query_response_intvl",
+            ticks(multicast.multicast_query_response_interval())?,
+        )
+        .set(
+            "mcast_startup_query_intvl",
+            ticks(multicast.multicast_startup_query_interval())?,
+        )
+        .set(
+            "mcast_stats_enabled",
+            number(option(br, opts::BROPT_MULTICAST_STATS_ENABLED)),
+        )
+        .set("mcast_igmp_version", multicast.multicast_igmp_version())
+        .set("mcast_mld_version", multicast.multicast_mld_version())
+        .set(
+            "nf_call_iptables",
+            number(option(br, opts::BROPT_NF_CALL_IPTABLES)),
+        )
+        .set(
+            "nf_call_ip6tables",
+            number(option(br, opts::BROPT_NF_CALL_IP6TABLES)),
+        )
+        .set(
+            "nf_call_arptables",
+            number(option(br, opts::BROPT_NF_CALL_ARPTABLES)),
+        );
+    let mut ports = Vec::new();
+    for port in br.port_list().entries(kernel::net_bridge_port::list) {
+        ports.push(port?.dev().deref()?.name().to_string());
+    }
+    out.set("ports", ports);
+    Ok(out)
+}
+
+/// As tools print masks: 0 without `0x`.
+fn hex(value: u64) -> String {
+    match value {
+        0 => "0".into(),
+        value => format!("{value:#x}"),
+    }
+}
+
+/// `br_port_fill_attrs`. Timers are not shown.
+pub fn port(device: net_device<'_>) -> Result<Details, Fault> {
+    /// `BR_STATE_*`, include/uapi/linux/if_bridge.h.
+    const STATES: [&str; 5] = [
+        "disabled",
+        "listening",
+        "learning",
+        "forwarding",
+        "blocking",
+    ];
+    let port = port_of(device)?;
+    let flag = |bit: u32| port.flags() >> bit & 1 != 0;
+    let mut out = Details::new();
+    out.set(
+        "state",
+        STATES
+            .get(usize::from(port.state()))
+            .map_or_else(|| port.state().to_string(), |name| (*name).to_owned()),
+    )
+    .set("priority", port.priority())
+    .set("cost", port.path_cost());
+    // BR_HAIRPIN_MODE and so on, include/linux/if_bridge.h.
+    for (name, bit) in [
+        ("hairpin", 0),
+        ("guard", 1),
+        ("root_block", 2),
+        ("fastleave", 3),
+        ("learning", 5),
+        ("flood", 6),
+    ] {
+        out.set(name, flag(bit));
+    }
+    out.set("id", format!("{:#x}", port.port_id()))
+        .set("no", format!("{:#x}", port.port_no()))
+        .set("designated_port", port.designated_port())
+        .set("designated_cost", port.designated_cost())
+        .set("bridge_id", identifier(port.designated_bridge()))
+        .set("root_id", identifier(port.designated_root()))
+        .set("topology_change_ack", port.topology_change_ack())
+        .set("config_pending", port.config_pending());
+    for (name, bit) in [("proxy_arp", 8), ("proxy_arp_wifi", 10)] {
+        out.set(name, flag(bit));
+    }
+    out.set("multicast_router", port.multicast_ctx().multicast_router());
+    for (name, bit) in [
+        ("mcast_flood", 11),
+        ("bcast_flood", 14),
+        ("mcast_to_unicast", 12),
+        ("neigh_suppress", 15),
+        ("vlan_tunnel", 13),
+        ("isolated", 16),
+        ("locked", 21),
+        ("mab", 22),
+    ] {
+        out.set(name, flag(bit));
+    }
+    out.set("group_fwd_mask", hex(port.group_fwd_mask().into()));
+    #[cfg(kernel_has = "net_bridge_port.backup_port")]
+    if let Some(backup) = port.backup_port().deref_or_null()? {
+        out.set("backup_port", backup.dev().deref()?.name().to_string());
+    }
+    #[cfg(kernel_has = "net_bridge_port.stp_xstats")]
+    {
+        let stats = port.stp_xstats();
+        let mut details = Details::new();
+        details
+            .set("rx_bpdu", stats.rx_bpdu())
+            .set("tx_bpdu", stats.tx_bpdu())
+            .set("rx_tcn", stats.rx_tcn())
+            .set("tx_tcn", stats.tx_tcn())
+            .set("transition_blk", stats.transition_blk())
+            .set("transition_fwd", stats.transition_fwd());
+        out.set("xstats", details);
+    }
+    Ok(out)
+}
+
+/// What `bridge -s fdb` shows of a bridge: of its ports and of itself (`br_fdb_dump`, `fdb_fill_info`), in the order of its list.
+pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, Fault> {
+    let k = device.memory();
+    let br = of(device)?;
+    let seconds = |then: u64| {
+        clock
+            .hz
+            .and_then(|hz| jiffies_since(k, clock.now, then).checked_div(hz))
+    };
+    let hold = if br.topology_change() != 0 {
+        br.forward_delay()
+    } else {
+        br.ageing_time()
+    };
+    let mut found = Vec::new();
+    for entry in br.fdb_list().entries(kernel::net_bridge_fdb_entry::fdb_node) {
+        let entry = entry?;
+        // BR_FDB_LOCAL and so on, net/bridge/br_private.h.
+        let flag = |bit: u32| entry.flags() >> bit & 1 != 0;
+        let mut row = Details::new();
+        row.set("mac", colons(entry.key().addr_().bytes()));
+        let port = entry.dst().deref_or_null()?;
+        let interface = match port {
+            Some(port) => port.dev().deref()?,
+            None => device,
+        };
+        row.set("ifname", interface.name().to_string());
+        if entry.key().vlan_id() != 0 {
+            row.set("vlan", entry.key().vlan_id());
+        }
+        let mut flags = Vec::new();
+        for (name, bit) in [("extern_learn", 4), ("offload", 5), ("sticky", 2)] {
+            if flag(bit) {
+                flags.push(name);
+            }
+        }
+        row.set("flags", flags)
+            .set("master", device.name().to_string())
+            .set_some("used", seconds(entry.used()))
+            .set_some("updated", seconds(entry.updated()));
+        let state = if flag(0) {
+            "permanent"
+        } else if flag(1) {
+            "static"
+        } else if !flag(4) && jiffies_since(k, clock.now, entry.updated()) >= hold {
+            "stale"
+        } else {
+            ""
+        };
+        row.set("state", state);
+        found.push(row);
+    }
+    Ok(found)
+}
+
+/// The addresses of an interface's own filter, which `bridge fdb` shows with `self` (`ndo_dflt_fdb_dump`, net/core/rtnetlink.c).
+pub fn own_addresses(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
+    /// `ARPHRD_ETHER`
+    const ETHERNET: u16 = 1;
+    let mut found = Vec::new();
+    if device.type_() != ETHERNET {
+        return Ok(found);
+    }
+    let own = linux::net::hardware_address(device)?;
+    for list in [device.uc(), device.mc()] {
+        for address in list.list().entries(kernel::netdev_hw_addr::list) {
+            let address = address?.addr_();
+            let bytes = address.bytes().get(..own.len()).unwrap_or_default();
+            let mut row = Details::new();
+            row.set("mac", colons(bytes))
+                .set("flags", vec!["self"])
+                .set("state", "permanent");
+            found.push(row);
+        }
+    }
+    Ok(found)
+}
+
+/// A bridge's own VLANs, or those of a port.
+pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Vec<Details>, Fault> {
+    use linux::counter::Counter as _;
+    let group = if is_bridge {
+        of(device)?.vlgrp()
+    } else {
+        port_of(device)?.vlgrp()
+    };
+    let mut found = Vec::new();
+    let Some(group) = group.deref_or_null()? else {
+        return Ok(found);
+    };
+    for vlan in group.vlan_list().entries(kernel::net_bridge_vlan::vlist) {
+        let vlan = vlan?;
+        // BRIDGE_VLAN_INFO_*, include/uapi/linux/if_bridge.h.
+        let (brentry, untagged) = (vlan.flags() & 0x20 != 0, vlan.flags() & 4 != 0);
+        // A bridge has an entry for each VLAN of its ports; it takes part only in those.
+        if is_bridge && !brentry {
+            continue;
+        }
+        let mut flags = Vec::new();
+        if vlan.vid() == group.pvid() {
+            flags.push("PVID");
+        }
+        if untagged {
+            flags.push("Egress Untagged");
+        }
+        let mut row = Details::new();
+        row.set("vlan", vlan.vid());
+        if !flags.is_empty() {
+            row.set("flags", flags);
+        }
+        row.set("state", match vlan.state() {
+            0 => "disabled",
+            1 => "listening",
+            2 => "learning",
+            3 => "forwarding",
+            _ => "blocking",
+        });
+        if vlan.tinfo().tunnel_id() != 0 {
+            // The number of the tunnel is its upper half, as a packet of vxlan has it.
+            row.set("tunnel_id", be64(vlan.tinfo().tunnel_id()));
+        }
+        let mut sums = [0_u64; 4];
+        if !vlan.stats().is_null() {
+            for cpu in cpus {
+                let stats = vlan.stats().on_cpu(*cpu)?.deref()?;
+                sums[0] = sums[0].wrapping_add(stats.rx_bytes().count());
+                sums[1] = sums[1].wrapping_add(stats.rx_packets().count());
+                sums[2] = sums[2].wrapping_add(stats.tx_bytes().count());
+                sums[3] = sums[3].wrapping_add(stats.tx_packets().count());
+            }
+        }
+        row.set("rx_bytes", sums[0])
+            .set("rx_packets", sums[1])
+            .set("tx_bytes", sums[2])
+            .set("tx_packets", sums[3]);
+        found.push(row);
+    }
+    Ok(found)
+}
+
+/// What `bridge -d mdb` shows (`br_mdb_fill_info`, net/bridge/br_mdb.c).
+pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
+    let br = of(device)?;
+    let mut found = Vec::new();
+    for entry in br.mdb_list().entries(kernel::net_bridge_mdb_entry::mdb_node) {
+        let entry = entry?;
+        if entry.host_joined() {
+            let mut row = group_row(device, entry.addr_());
+            row.set("port", device.name().to_string())
+                .set("state", "temp")
+                .set("flags", Vec::<&str>::new());
+            found.push(row);
+        }
+        let ports = kstruct::walk::chain(
+            Ok(entry.ports()),
+            |group: kernel::net_bridge_port_group<'_>| group.next(),
+        );
+        for port in ports {
+            let port = port?;
+            let mut row = group_row(device, entry.addr_());
+            let interface = port.key().port().deref()?.dev().deref()?;
+            // MDB_PG_FLAGS_*, net/bridge/br_private.h.
+            const FLAGS: [(u8, &str); 5] = [
+                (2, "offload"),
+                (4, "fast_leave"),
+                (8, "added_by_star_ex"),
+                (16, "blocked"),
+                (32, "host_joined"),
+            ];
+            let flags: Vec<&str> = FLAGS
+                .iter()
+                .filter(|(flag, _)| port.flags() & flag != 0)
+                .map(|(_, name)| *name)
+                .collect();
+            row.set("port", interface.name().to_string())
+                .set(
+                    "state",
+                    if port.flags() & 1 != 0 { "permanent" } else { "temp" },
+                )
+                .set("flags", flags)
+                .set(
+                    "filter_mode",
+                    if port.filter_mode() == 0 { "exclude" } else { "include" },
+                )
+                .set("rt_protocol", port.rt_protocol());
+            let mut sources: Vec<Value> = Vec::new();
+            for source in port.src_list().entries(kernel::net_bridge_group_src::node) {
+                let address = source?.addr_();
+                sources.push(if be16(address.proto()) == 0x86dd {
+                    ipv6(address.src().ip6()).to_string().into()
+                } else {
+                    ipv4(address.src().ip4()).to_string().into()
+                });
+            }
+            if !sources.is_empty() {
+                row.set("source_list", sources);
+            }
+            found.push(row);
+        }
+    }
+    Ok(found)
+}
+
+fn group_row(device: net_device<'_>, address: kernel::br_ip<'_>) -> Details {
+    let mut row = Details::new();
+    row.set("dev", device.name().to_string());
+    // ETH_P_IP, ETH_P_IPV6; others are hardware addresses.
+    let (group, source) = match be16(address.proto()) {
+        0x0800 => (
+            ipv4(address.dst().ip4()).to_string(),
+            Some(address.src().ip4())
+                .filter(|source| *source != 0)
+                .map(|source| ipv4(source).to_string()),
+        ),
+        0x86dd => (
+            ipv6(address.dst().ip6()).to_string(),
+            Some(ipv6(address.src().ip6()))
+                .filter(|source| !source.is_unspecified())
+                .map(|source| source.to_string()),
+        ),
+        _ => (colons(address.dst().mac_addr().bytes()), None),
+    };
+    row.set("grp", group).set_some("src", source);
+    if address.vid() != 0 {
+        row.set("vid", address.vid());
+    }
+    row
+}
