@@ -84,6 +84,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             tests.extend([
                 "lab_modules",
                 "lab_types",
+                "lab_sockets",
                 "lab_routes",
                 "lab_containers",
                 "lab_damage",
