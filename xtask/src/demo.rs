@@ -84,6 +84,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             tests.extend([
                 "lab_modules",
                 "lab_containers",
+                "lab_sockets",
                 "lab_damage",
                 "lab_images",
                 "formats",
