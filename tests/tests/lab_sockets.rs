@@ -146,6 +146,32 @@ fn allow_between(
     allowed
 }
 
+/// ss shows no zeros: a number that is in one recording only was 0 in the other, and may be in the dump.
+fn add_zeros(
+    found: &mut BTreeMap<String, Row>,
+    truth: &mut BTreeMap<String, Row>,
+    after: &mut BTreeMap<String, Row>,
+) {
+    for (key, before) in truth {
+        let (Some(found), Some(after)) = (found.get_mut(key), after.get_mut(key)) else {
+            continue;
+        };
+        let columns: Vec<(&'static str, String)> = before
+            .iter()
+            .chain(after.iter())
+            .map(|(column, value)| (*column, value.clone()))
+            .collect();
+        for (column, value) in columns {
+            let in_one = before.contains_key(column) != after.contains_key(column);
+            if in_one && value.parse::<f64>().is_ok() {
+                for row in [&mut *before, &mut *after, &mut *found] {
+                    row.entry(column).or_insert_with(|| "0".to_owned());
+                }
+            }
+        }
+    }
+}
+
 /// When timers expire that began anew between the recordings: what they count has changed.
 fn leave_out_timers_that_ran_out(
     found: &mut BTreeMap<String, Row>,
@@ -739,9 +765,10 @@ fn tcp_is_what_ss_says() {
             for row in found.values_mut() {
                 row.retain(|name, _| !OURS.contains(name));
             }
-            let [mut truth, after] = machine
+            let [mut truth, mut after] = machine
                 .truth(&format!("tools/{space}/ss_tcp.txt"))
                 .map(|file| lines_of_ss(file.lines()));
+            add_zeros(&mut found, &mut truth, &mut after);
             without_cgroups_of_other_namespaces(space, &mut found);
             without_cgroups_of_other_namespaces(space, &mut truth);
             left_out += leave_out_timers_that_ran_out(
