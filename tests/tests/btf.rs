@@ -424,7 +424,12 @@ fn analyzers_from_btf_and_a_dump_say_what_those_from_dwarf_say() {
         known.len()
     );
 
-    for (analyzer, options) in [("ps", &["-T"][..]), ("netdev", &[])] {
+    for (analyzer, options) in [
+        ("ps", &["-T"][..]),
+        ("netdev", &[]),
+        ("tcp", &["-tanpieom"]),
+        ("sockets", &[]),
+    ] {
         let run = |kernel: &[&str]| {
             let args = [
                 &["run", analyzer, "--core", &core],

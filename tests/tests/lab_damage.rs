@@ -23,8 +23,9 @@ const LIMIT: &str = "--memory-limit=64M";
 const MOST_MEMORY: u64 = 256 << 20;
 const PAGE: u64 = 4096;
 
-const ANALYZERS: [(&str, &[&str]); 9] = [
+const ANALYZERS: &[(&str, &[&str])] = &[
     ("ps", &["-T"]),
+    ("ps", &["--files"]),
     ("netdev", &[]),
     ("struct", &["task_struct", "--list", "tasks", "init_task"]),
     (
@@ -36,6 +37,8 @@ const ANALYZERS: [(&str, &[&str]); 9] = [
     ("netstat", &["--devices"]),
     ("softnet", &[]),
     ("netns", &[]),
+    ("tcp", &["-tanpieom"]),
+    ("sockets", &[]),
 ];
 
 /// A damaged file and what analyzers made of it.
@@ -347,7 +350,7 @@ fn a_damaged_dump_ends_no_analyzer() {
     let releases = BTreeMap::from([("elf", release(&stopped)), ("kdump", release(&crashed))]);
     for release in releases.values() {
         let mut args = vec!["build", "--kernel", release];
-        let mut analyzers = ANALYZERS.map(|(analyzer, _)| analyzer).to_vec();
+        let mut analyzers: Vec<&str> = ANALYZERS.iter().map(|(analyzer, _)| *analyzer).collect();
         // One is there with several options, one behind the other.
         analyzers.dedup();
         args.extend(analyzers);

@@ -146,6 +146,32 @@ fn allow_between(
     allowed
 }
 
+/// ss shows no zeros: a number that is in one recording only was 0 in the other, and may be in the dump.
+fn add_zeros(
+    found: &mut BTreeMap<String, Row>,
+    truth: &mut BTreeMap<String, Row>,
+    after: &mut BTreeMap<String, Row>,
+) {
+    for (key, before) in truth {
+        let (Some(found), Some(after)) = (found.get_mut(key), after.get_mut(key)) else {
+            continue;
+        };
+        let columns: Vec<(&'static str, String)> = before
+            .iter()
+            .chain(after.iter())
+            .map(|(column, value)| (*column, value.clone()))
+            .collect();
+        for (column, value) in columns {
+            let in_one = before.contains_key(column) != after.contains_key(column);
+            if in_one && value.parse::<f64>().is_ok() {
+                for row in [&mut *before, &mut *after, &mut *found] {
+                    row.entry(column).or_insert_with(|| "0".to_owned());
+                }
+            }
+        }
+    }
+}
+
 /// When timers expire that began anew between the recordings: what they count has changed.
 fn leave_out_timers_that_ran_out(
     found: &mut BTreeMap<String, Row>,
@@ -306,14 +332,22 @@ fn as_proc_tcp(socket: &Value) -> Row {
             "retransmits",
             match &*text(&socket["form"]) {
                 "full" => number(&info["retransmits"]),
-                "request" => text(&timer["retransmits"]),
+                "request" => text(&socket["timeouts"]),
                 _ => "0".to_owned(),
             },
         ),
         ("uid", text(&socket["uid"])),
         ("probes", number(&info["probes"])),
         ("inode", text(&socket["inode"])),
-        ("refcount", text(&socket["refcount"])),
+        // /proc has none of requests.
+        (
+            "refcount",
+            if socket["form"] == "request" {
+                "0".to_owned()
+            } else {
+                text(&socket["refcount"])
+            },
+        ),
     ]
     .into_iter()
     .collect();
@@ -446,14 +480,17 @@ fn unix_sockets_are_what_proc_says() {
             let [file, _] = machine.truth(&format!("net/{space}/unix"));
             let mut truth = BTreeMap::new();
             for line in file.lines().skip(1) {
-                let words: Vec<&str> = line.splitn(2, ": ").collect();
-                let columns: Vec<&str> = words[1].split_whitespace().collect();
-                // A name may have blanks: it is what stands behind the inode's number and one blank.
-                let name = words[1]
-                    .find(columns[5])
-                    .map(|at| &words[1][at..])
-                    .and_then(|rest| rest.split_once(' '))
-                    .map_or("", |(_, name)| name);
+                // `address: refcount protocol flags type state inode name`, and a name may have blanks.
+                let mut rest = line;
+                let columns: Vec<&str> = (0..7)
+                    .map(|_| {
+                        let (column, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+                        rest = behind.trim_start();
+                        column
+                    })
+                    .skip(1)
+                    .collect();
+                let name = rest;
                 let row = [
                     ("refcount", hex(columns[0])),
                     ("protocol", hex(columns[1])),
@@ -639,6 +676,14 @@ fn words_of_ss(line: &str) -> Row {
                     row.insert(leaked(&format!("skmem {name}")), number.to_owned());
                 }
             }
+            Some((name @ ("rwnd_limited" | "sndbuf_limited"), value)) => {
+                let (time, share) = value.split_once("ms(").expect("a time and a share");
+                row.insert(leaked(name), time.to_owned());
+                row.insert(
+                    leaked(&format!("{name} %")),
+                    share.trim_end_matches("%)").to_owned(),
+                );
+            }
             Some((name, value)) => {
                 let value = value.strip_suffix("ms").unwrap_or(value);
                 row.insert(leaked(name), value.to_owned());
@@ -720,9 +765,12 @@ fn tcp_is_what_ss_says() {
             for row in found.values_mut() {
                 row.retain(|name, _| !OURS.contains(name));
             }
-            let [mut truth, after] = machine
+            let [mut truth, mut after] = machine
                 .truth(&format!("tools/{space}/ss_tcp.txt"))
                 .map(|file| lines_of_ss(file.lines()));
+            add_zeros(&mut found, &mut truth, &mut after);
+            without_cgroups_of_other_namespaces(space, &mut found);
+            without_cgroups_of_other_namespaces(space, &mut truth);
             left_out += leave_out_timers_that_ran_out(
                 &mut found,
                 &mut truth,
@@ -738,6 +786,313 @@ fn tcp_is_what_ss_says() {
             machine.name
         );
         comparison.finish(&format!("{}: ss -tanpieom", machine.name));
+    }
+}
+
+/// What ss shows of all sockets of a family.
+fn base_words(socket: &Value) -> Row {
+    let mut row = Row::new();
+    let memory = &socket["memory"];
+    for (name, column) in [
+        ("skmem r", "rmem_alloc"),
+        ("skmem rb", "rcvbuf"),
+        ("skmem t", "wmem_alloc"),
+        ("skmem tb", "sndbuf"),
+        ("skmem f", "fwd_alloc"),
+        ("skmem w", "wmem_queued"),
+        ("skmem o", "optmem"),
+        ("skmem bl", "backlog"),
+        ("skmem d", "drops"),
+    ] {
+        row.insert(name, text(&memory[column]));
+    }
+    let holders: Vec<String> = array(&socket["holders"])
+        .iter()
+        .map(|holder| {
+            let [comm, pid, fd] = ["comm", "pid", "fd"].map(|name| text(&holder[name]));
+            format!("(\"{comm}\",pid={pid},fd={fd})")
+        })
+        .collect();
+    if !holders.is_empty() {
+        row.insert("users", sorted_users(&format!("({})", holders.join(","))));
+    }
+    row.insert("rx_queue", text(&socket["rx_queue"]));
+    row.insert("tx_queue", text(&socket["tx_queue"]));
+    row.insert("state", text(&socket["state"]));
+    row
+}
+
+/// ` <->`: which way a socket still goes.
+fn ways(socket: &Value) -> String {
+    let shutdown = socket["shutdown"].as_u64().expect("a number");
+    let receives = if shutdown & 1 == 0 { '<' } else { '-' };
+    let sends = if shutdown & 2 == 0 { '>' } else { '-' };
+    format!("{receives}-{sends}")
+}
+
+/// An address and a port as ss has them.
+fn ss_end(socket: &Value, which: &str) -> String {
+    let address: IpAddr = text(&socket[which]).parse().expect("an address");
+    let port = &socket[format!("{which}_port")];
+    let device = match (which, socket["device"].as_str()) {
+        ("local", Some(device)) => format!("%{device}"),
+        _ => String::new(),
+    };
+    let address = match address {
+        IpAddr::V6(address) if address.is_unspecified() && socket["v6only"] == false => {
+            "*".to_owned()
+        }
+        IpAddr::V6(address) => format!("[{address}]"),
+        IpAddr::V4(address) => address.to_string(),
+    };
+    match port.as_u64() {
+        Some(0) => format!("{address}{device}:*"),
+        _ => format!("{address}{device}:{port}"),
+    }
+}
+
+/// Outside the first namespace, ss has a /sys of its own in which there are no cgroups, and says so.
+fn without_cgroups_of_other_namespaces(space: &str, rows: &mut BTreeMap<String, Row>) {
+    if space != "root" {
+        for row in rows.values_mut() {
+            row.remove("cgroup");
+        }
+    }
+}
+
+/// The sockets of one family that are in a namespace.
+fn in_space<'a>(
+    report: &'a Value,
+    family: &str,
+    spaces: &BTreeMap<u64, &'static str>,
+    space: &str,
+) -> Vec<&'a Value> {
+    array(&report[family])
+        .iter()
+        .filter(|socket| spaces[&socket["netns"].as_u64().expect("a namespace")] == space)
+        .collect()
+}
+
+#[test]
+fn datagram_sockets_are_what_ss_says() {
+    for machine in machines() {
+        let report = machine.report("sockets", &["-uw"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            // ss shows no UDP-Lite and no ping sockets.
+            for netid in ["udp", "raw"] {
+                let [mut truth, _] = machine
+                    .truth(&format!("tools/{space}/ss_{netid}.txt"))
+                    .map(|file| lines_of_ss(file.lines()));
+                let mut found = BTreeMap::new();
+                for socket in in_space(&report, "datagram", &spaces, space) {
+                    if socket["netid"] != netid {
+                        continue;
+                    }
+                    let mut row = base_words(socket);
+                    row.insert("ino", text(&socket["inode"]));
+                    let cookie = socket["cookie"].as_u64().expect("a number");
+                    row.insert("sk", format!("{cookie:x}"));
+                    if let Some(mark @ 1..) = socket["mark"].as_u64() {
+                        row.insert("fwmark", format!("{mark:#x}"));
+                    }
+                    row.insert("cgroup", text(&socket["cgroup"]));
+                    if socket["family"] == "inet6" && socket["state"] == "UNCONN" {
+                        let v6only = u8::from(socket["v6only"] == true);
+                        row.insert("v6only", v6only.to_string());
+                    }
+                    row.insert(leaked(&ways(socket)), String::new());
+                    let key = format!("{} {}", ss_end(socket, "local"), ss_end(socket, "remote"));
+                    add(&mut found, &key, row);
+                }
+                without_cgroups_of_other_namespaces(space, &mut found);
+                without_cgroups_of_other_namespaces(space, &mut truth);
+                comparison.tables(&format!("{space} {netid}"), &found, &truth);
+            }
+        }
+        comparison.finish(&format!("{}: ss of UDP and raw sockets", machine.name));
+    }
+}
+
+#[test]
+fn unix_sockets_are_what_ss_says() {
+    for machine in machines() {
+        let report = machine.report("sockets", &["-x"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("tools/{space}/ss_unix.txt"));
+            let mut truth = BTreeMap::new();
+            for line in file.lines().filter(|line| !line.is_empty()) {
+                // `u_str ESTAB 0 0 name with blanks 12 * 13 users:...`
+                let (ends, rest) = match line.find(" users:") {
+                    Some(at) => line.split_at(at),
+                    None => line.split_at(line.find(" skmem:").expect("its memory")),
+                };
+                let words: Vec<&str> = ends.split_whitespace().collect();
+                let [name @ .., inode, "*", peer] = &words[4..] else {
+                    panic!("{line}");
+                };
+                let (rest, peers) = rest.split_once("peers:").unwrap_or((rest, ""));
+                let mut row = words_of_ss(rest);
+                row.insert("netid", words[0].to_owned());
+                row.insert("state", words[1].to_owned());
+                row.insert("rx_queue", words[2].to_owned());
+                row.insert("tx_queue", words[3].to_owned());
+                row.insert("name", name.join(" "));
+                row.insert("peer", (*peer).to_owned());
+                let peers: Vec<&str> = peers.split_whitespace().collect();
+                row.insert("peers", peers.join(" "));
+                add(&mut truth, inode, row);
+            }
+            let mut found = BTreeMap::new();
+            for socket in in_space(&report, "unix", &spaces, space) {
+                // Those that wait to be accepted have no number, and ss doesn't show them.
+                if socket["inode"] == 0 {
+                    continue;
+                }
+                let mut row = base_words(socket);
+                row.insert(
+                    "netid",
+                    match &*text(&socket["type"]) {
+                        "stream" => "u_str",
+                        "dgram" => "u_dgr",
+                        _ => "u_seq",
+                    }
+                    .to_owned(),
+                );
+                row.insert("name", socket["name"].as_str().unwrap_or("*").to_owned());
+                row.insert("peer", text(&socket["peer_inode"]));
+                row.insert(leaked(&ways(socket)), String::new());
+                if let Some(device) = socket["vfs_device"].as_u64() {
+                    row.insert("ino", text(&socket["vfs_inode"]));
+                    row.insert("dev", format!("{}/{}", device >> 20, device & 0xf_ffff));
+                }
+                let waiting: Vec<String> = array(&socket["waiting"]).iter().map(text).collect();
+                row.insert("peers", waiting.join(" "));
+                add(&mut found, &text(&socket["inode"]), row);
+            }
+            comparison.tables(&format!("{space} unix"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: ss of unix sockets", machine.name));
+    }
+}
+
+#[test]
+fn netlink_sockets_are_what_ss_says() {
+    for machine in machines() {
+        let report = machine.report("sockets", &["-k"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("tools/{space}/ss_netlink.txt"));
+            let mut found = BTreeMap::new();
+            for socket in in_space(&report, "netlink", &spaces, space) {
+                let mut row = base_words(socket);
+                // ss shows memory as the queues, and no state.
+                row.insert("rx_queue", text(&socket["memory"]["rmem_alloc"]));
+                row.insert("tx_queue", text(&socket["memory"]["wmem_alloc"]));
+                row.remove("state");
+                row.remove("users");
+                let groups = array(&socket["groups"])
+                    .iter()
+                    .map(|group| group.as_u64().expect("a number"))
+                    .filter(|group| *group <= 32)
+                    .fold(0_u32, |groups, group| groups | 1 << (group - 1));
+                row.insert("groups", format!("{groups:#010x}"));
+                let key = format!("{}:{}", text(&socket["protocol"]), text(&socket["portid"]));
+                add(&mut found, &key, row);
+            }
+            let mut truth = BTreeMap::new();
+            for line in file.lines().filter(|line| !line.is_empty()) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let mut row = words_of_ss(&words[8..].join(" "));
+                row.insert("rx_queue", words[1].to_owned());
+                row.insert("tx_queue", words[2].to_owned());
+                let groups = words[7].trim_start_matches("groups=").to_owned();
+                row.insert("groups", groups);
+                // Those that listen to groups come a second time, by the list of these.
+                truth.insert(words[3].to_owned(), row);
+            }
+            // NETLINK_SOCK_DIAG: ss itself, and the kernel's end of what it asked.
+            for rows in [&mut found, &mut truth] {
+                rows.retain(|key, _| !key.starts_with("4:"));
+            }
+            comparison.tables(&format!("{space} netlink"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: ss of netlink sockets", machine.name));
+    }
+}
+
+#[test]
+fn packet_sockets_are_what_ss_says() {
+    const MODES: [&str; 8] = ["hash", "lb", "cpu", "roll", "random", "qm", "cbpf", "ebpf"];
+    for machine in machines() {
+        let report = machine.report("sockets", &["-0"]);
+        let spaces = machine.spaces();
+        let mut comparison = Comparison::default();
+        for space in SPACES {
+            let [file, _] = machine.truth(&format!("tools/{space}/ss_packet.txt"));
+            let mut truth = BTreeMap::new();
+            for line in file.lines().filter(|line| !line.is_empty()) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                // The flags have blanks around them.
+                let rest = words[6..].join(" ").replace("( ", "(").replace(" )", ")");
+                let mut row = words_of_ss(&rest.replace("flags(", "flags:("));
+                for name in ["fanout", "ring_rx"] {
+                    if let Some(word) = rest.split(' ').find(|word| word.starts_with(name)) {
+                        row.insert(name, word.to_owned());
+                        row.retain(|column, _| !column.starts_with(&format!("{name}(")));
+                    }
+                }
+                row.insert("netid", words[0].to_owned());
+                row.insert("state", words[1].to_owned());
+                row.insert("local", words[4].to_owned());
+                row.insert("rx_queue", words[2].to_owned());
+                row.insert("tx_queue", words[3].to_owned());
+                add(&mut truth, &row["ino"].clone(), row);
+            }
+            let mut found = BTreeMap::new();
+            for socket in in_space(&report, "packet", &spaces, space) {
+                let mut row = base_words(socket);
+                row.insert("rx_queue", text(&socket["memory"]["rmem_alloc"]));
+                // ss has none.
+                row.insert("tx_queue", "0".to_owned());
+                let is_raw = socket["type"] == "raw";
+                row.insert("netid", if is_raw { "p_raw" } else { "p_dgr" }.to_owned());
+                let device = socket["packet_device"].as_str().unwrap_or("*");
+                row.insert("local", format!("[{}]:{device}", socket["ethertype"]));
+                row.insert("ino", text(&socket["inode"]));
+                let cookie = socket["cookie"].as_u64().expect("a number");
+                row.insert("sk", format!("{cookie:x}"));
+                row.insert("ver", text(&socket["version"]));
+                row.insert("cpy_thresh", text(&socket["copy_threshold"]));
+                let running = socket["running"] == true;
+                row.insert(
+                    "flags",
+                    if running { "(running)" } else { "(0)" }.to_owned(),
+                );
+                if let Some(mode) = socket["fanout"]["mode"].as_u64() {
+                    let id = &socket["fanout"]["id"];
+                    let mode = MODES[mode as usize];
+                    row.insert("fanout", format!("fanout(id:{id},type:{mode})"));
+                }
+                let ring = &socket["rx_ring"];
+                if !ring.is_null() {
+                    let [size, blocks, frame, frames] =
+                        ["block_size", "blocks", "frame_size", "frames"]
+                            .map(|name| text(&ring[name]));
+                    let ring = format!(
+                        "ring_rx(blk_size:{size},blk_nr:{blocks},frm_size:{frame},frm_nr:{frames},tmo:0,features:0x0)"
+                    );
+                    row.insert("ring_rx", ring);
+                }
+                add(&mut found, &text(&socket["inode"]), row);
+            }
+            comparison.tables(&format!("{space} packet"), &found, &truth);
+        }
+        comparison.finish(&format!("{}: ss of packet sockets", machine.name));
     }
 }
 

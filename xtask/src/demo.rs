@@ -87,6 +87,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_sockets",
                 "lab_routes",
                 "lab_containers",
+                "lab_sockets",
                 "lab_damage",
                 "lab_images",
                 "lab_netdev",

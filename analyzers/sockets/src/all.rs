@@ -62,14 +62,13 @@ impl Sockets {
         let unix = crate::unix::sockets(reader, faults);
         let netlink = netlinks(reader, faults);
         let packet = packets(reader, faults);
-        let mut known: Vec<u64> = tcp.iter().map(|socket| socket.base.address).collect();
-        known.extend(addresses);
-        known.extend(unix.iter().map(|socket| socket.base.address));
-        known.extend(netlink.iter().map(|socket| socket.base.address));
-        known.extend(packet.iter().map(|socket| socket.base.address));
-        known.sort_unstable();
+        let mut known: Vec<u64> = tcp.iter().map(|socket| socket.base.socket).collect();
+        known.extend(datagram.iter().map(|socket| socket.base.socket));
+        known.extend(unix.iter().map(|socket| socket.base.socket));
+        known.extend(netlink.iter().map(|socket| socket.base.socket));
+        known.extend(packet.iter().map(|socket| socket.base.socket));
         Sockets {
-            others: held(reader, &known, faults),
+            others: held(reader, known, faults),
             tcp,
             datagram,
             unix,

@@ -259,13 +259,14 @@ pub fn datagram_tables(
             found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
         }
     }
-    let mut raw = Vec::new();
-    #[cfg(kernel_has = "sym:raw_v4_hashinfo")]
-    raw.push(k.get(sym::raw_v4_hashinfo));
-    #[cfg(kernel_has = "sym:raw_v6_hashinfo")]
-    raw.push(k.get(sym::raw_v6_hashinfo));
+    let raw: &[Result<kernel::raw_hashinfo<'_>, Fault>] = &[
+        #[cfg(kernel_has = "sym:raw_v4_hashinfo")]
+        k.get(sym::raw_v4_hashinfo),
+        #[cfg(kernel_has = "sym:raw_v6_hashinfo")]
+        k.get(sym::raw_v6_hashinfo),
+    ];
     for table in raw {
-        if let Some(table) = faults.check("raw_hashinfo", table) {
+        if let Some(table) = faults.check("raw_hashinfo", *table) {
             let buckets = table.ht();
             let sockets = gather(buckets.len(), "raw", faults, |index| buckets.get(index));
             found.extend(sockets.into_iter().map(|socket| (Protocol::Raw, socket)));

@@ -158,6 +158,38 @@ pub struct Packet {
     pub fanout: Option<Fanout>,
     /// Whether a filter is attached.
     pub filtered: bool,
+    /// The format of what is in its rings (`enum tpacket_versions`).
+    pub version: u32,
+    /// `PACKET_COPY_THRESH`: from how many bytes on a packet is copied beside the ring.
+    pub copy_threshold: i32,
+    /// Memory that is shared with the process, for what is received.
+    pub rx_ring: Option<Ring>,
+    /// The same for what is sent.
+    pub tx_ring: Option<Ring>,
+}
+
+/// Memory that a packet socket shares with its process (`PACKET_RX_RING`).
+#[derive(Serialize)]
+pub struct Ring {
+    /// Bytes of a block.
+    pub block_size: u64,
+    /// How many there are.
+    pub blocks: u32,
+    /// Bytes of a frame.
+    pub frame_size: u32,
+    /// How many there are.
+    pub frames: u32,
+}
+
+/// `pdiag_put_ring` (net/packet/diag.c)
+#[cfg(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist"))]
+fn ring(ring: kernel::packet_ring_buffer<'_>) -> Option<Ring> {
+    (!ring.pg_vec().is_null()).then(|| Ring {
+        block_size: u64::from(ring.pg_vec_pages()) * ring.memory().page_size(),
+        blocks: ring.pg_vec_len(),
+        frame_size: ring.frame_size(),
+        frames: ring.frame_max().wrapping_add(1),
+    })
 }
 
 /// A group of packet sockets that share what arrives.
@@ -214,13 +246,17 @@ fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {
             mode: fanout.type_(),
         }),
         filtered: !sk.sk_filter().is_null(),
+        version: socket.tp_version().0,
+        copy_threshold: socket.copy_thresh(),
+        rx_ring: ring(socket.rx_ring()),
+        tx_ring: ring(socket.tx_ring()),
         base,
     })
 }
 
-/// Sockets that processes hold and that are not among the known ones, which are sorted: those of other families, and those that are
-/// in no table as they are not bound.
-pub fn held(reader: &Reader<'_>, known: &[u64], faults: &mut Faults) -> Vec<Base> {
+/// Sockets that processes hold and whose `struct socket` is not among the known ones: those of other families, and those that are in no
+/// table as they are not bound.
+pub fn held(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<Base> {
     let addresses = unknown(reader, known, faults, |_| true);
     reader.read_all(&addresses, "socket", faults, |work, address| {
         let sk = sock::at(work.reader.k, address)?;
@@ -228,25 +264,32 @@ pub fn held(reader: &Reader<'_>, known: &[u64], faults: &mut Faults) -> Vec<Base
     })
 }
 
-/// The addresses of sockets that processes hold, that are not among the known ones, and that are wanted.
+/// The addresses of sockets that processes hold, whose `struct socket` is not among the known ones, and that are wanted.
 pub(crate) fn unknown(
     reader: &Reader<'_>,
-    known: &[u64],
+    mut known: Vec<u64>,
     faults: &mut Faults,
     wants: impl Fn(sock<'_>) -> bool + Send + Sync,
 ) -> Vec<u64> {
-    let held: Vec<u64> = reader.owners.sockets().collect();
-    let found = walk::par_index(held.len(), |index| {
-        let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, *held.get(index)?);
-        let pointer = match socket.deref() {
-            Ok(socket) => socket.sk(),
-            Err(fault) => return Some(Err(fault)),
-        };
-        if pointer.is_null() || known.binary_search(&pointer.addr()).is_ok() {
-            return None;
-        }
-        match pointer.deref() {
-            Ok(sk) => wants(sk).then(|| Ok(sk.addr())),
+    known.sort_unstable();
+    let mut known = known.into_iter().peekable();
+    // Both are sorted.
+    let unknown: Vec<u64> = reader
+        .owners
+        .sockets()
+        .filter(|socket| {
+            while known.next_if(|known| known < socket).is_some() {}
+            known.peek() != Some(socket)
+        })
+        .collect();
+    let found = walk::par_index(unknown.len(), |index| {
+        let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, *unknown.get(index)?);
+        let sk = socket
+            .deref()
+            .and_then(|socket| socket.sk().deref_or_null());
+        match sk {
+            Ok(Some(sk)) => wants(sk).then(|| Ok(sk.addr())),
+            Ok(None) => None,
             Err(fault) => Some(Err(fault)),
         }
     });

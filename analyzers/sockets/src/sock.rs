@@ -118,6 +118,9 @@ pub struct Base {
     /// The `struct sock`.
     #[serde(serialize_with = "linux::app::hex")]
     pub address: u64,
+    /// The `struct socket`, by which files lead to it; 0 for one that has none.
+    #[serde(skip)]
+    pub socket: u64,
     /// The inode number of its network namespace.
     pub netns: Option<u64>,
     /// The family's name, as in `AF_INET`.
@@ -238,6 +241,7 @@ impl<'m> Work<'_, 'm> {
         let ifindex = common.skc_bound_dev_if();
         let mut base = Base {
             address,
+            socket: sk.sk_socket().addr(),
             netns: self.netns(address, net),
             family: family_name(common.skc_family()),
             kind: type_name(sk.sk_type().into()),
@@ -260,7 +264,7 @@ impl<'m> Work<'_, 'm> {
         let file = self.check(address, file_of(sk));
         if let Some(Some(file)) = file {
             (base.inode, base.uid) = (file.inode, file.uid);
-            base.holders = self.reader.owners.of(sk.sk_socket().addr()).collect();
+            base.holders = self.reader.owners.of(base.socket).collect();
         }
         base
     }

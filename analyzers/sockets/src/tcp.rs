@@ -37,6 +37,8 @@ pub struct Tcp {
     pub ulp: Name,
     /// Of full sockets.
     pub info: Option<Info>,
+    /// Of requests: how often the timer of their answer ran out.
+    pub timeouts: Option<u32>,
     /// Of those that listen.
     pub listener: Option<Box<Listener>>,
     /// Of connections that wait to be accepted: the listener; as they have no file, nobody holds them.
@@ -222,24 +224,26 @@ pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Box<Tcp>> {
     let tables = tcp_tables(reader.k, &reader.spaces, faults);
     let mut addresses = tables.listeners;
     addresses.extend(tables.established);
-    let unhashed = closed(reader, &addresses, faults);
-    addresses.extend(unhashed);
-    let mut found = reader.read_all(&addresses, "TCP socket", faults, |work, address| {
-        Tcp::read(work, address).map(Box::new)
-    });
+    let read = |addresses: &[u64], faults: &mut Faults| {
+        reader.read_all(addresses, "TCP socket", faults, |work, address| {
+            Tcp::read(work, address).map(Box::new)
+        })
+    };
+    let mut found = read(&addresses, faults);
+    let known = found.iter().map(|socket| socket.base.socket).collect();
+    let closed = closed(reader, known, faults);
+    found.extend(read(&closed, faults));
     mark_waiting(&mut found);
     found
 }
 
 /// TCP sockets that processes hold and that are not among the known ones.
-fn closed(reader: &Reader<'_>, known: &[u64], faults: &mut Faults) -> Vec<u64> {
+fn closed(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<u64> {
     /// `AF_INET`, `IPPROTO_TCP`, `SOCK_STREAM`.
     const INET: u16 = 2;
     const TCP: u32 = 6;
     const STREAM: u32 = 1;
-    let mut sorted = known.to_vec();
-    sorted.sort_unstable();
-    crate::other::unknown(reader, &sorted, faults, |sk| {
+    crate::other::unknown(reader, known, faults, |sk| {
         matches!(sk.__sk_common().skc_family(), INET | INET6)
             && u32::from(sk.sk_protocol()) == TCP
             && u32::from(sk.sk_type()) == STREAM
@@ -302,6 +306,7 @@ impl Tcp {
             congestion: congestion.map_or_else(Name::default, |ops| Name::from(ops.name())),
             ulp: ulp(work, tcp),
             info: Some(info(work.reader, tcp)),
+            timeouts: None,
             listener,
             waits_at: None,
             base,
@@ -343,14 +348,11 @@ impl Tcp {
         {
             base.mark = socket.ir_mark();
         }
-        let retransmits = u32::from(request.num_retrans() as u8);
-        Ok(Tcp::small(
-            work,
-            base,
-            common,
-            Form::Request,
-            (Which::On, expires, retransmits),
-        ))
+        let timer = (Which::On, expires, u32::from(request.num_retrans() as u8));
+        Ok(Tcp {
+            timeouts: Some(u64::from(request.num_timeout()) as u32),
+            ..Tcp::small(work, base, common, Form::Request, timer)
+        })
     }
 
     fn small(
@@ -370,6 +372,7 @@ impl Tcp {
             congestion: Name::default(),
             ulp: Name::default(),
             info: None,
+            timeouts: None,
             listener: None,
             waits_at: None,
         }
@@ -382,6 +385,7 @@ fn small_base<'m>(work: &mut Work<'_, 'm>, common: sock_common<'m>, state: &'sta
     let ifindex = common.skc_bound_dev_if();
     Base {
         address,
+        socket: 0,
         netns: work.netns(address, net),
         family: family_name(common.skc_family()),
         kind: "stream",
@@ -436,6 +440,9 @@ fn timer(reader: &Reader<'_>, tcp: tcp_sock<'_>) -> Timer {
         };
         return timer_in(reader, which, reader.until(expires), count.into());
     }
+    #[cfg(kernel_has = "inet_connection_sock.icsk_keepalive_timer")]
+    let keepalive = connection.icsk_keepalive_timer();
+    #[cfg(not(kernel_has = "inet_connection_sock.icsk_keepalive_timer"))]
     let keepalive = connection.icsk_inet().sk().sk_timer();
     let count = connection.icsk_probes_out().into();
     // `timer_pending`
@@ -642,6 +649,6 @@ fn pingpong_threshold(tcp: tcp_sock<'_>) -> u32 {
         }
     }
     let _ = tcp;
-    // TCP_PINGPONG_THRESH of 5.1 and later.
-    3
+    // TCP_PINGPONG_THRESH. It was 3 from 5.1 on, and became 1 again in 6.0 and in the stable releases before.
+    1
 }

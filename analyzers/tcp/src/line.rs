@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use sockets::sock::Base;
-use sockets::tcp::{Info, Tcp, Which};
+use sockets::tcp::{Form, Info, Tcp, Which};
 use sockets::text::{write_g, write_holders, write_rate, write_timer};
 
 /// What is shown of a socket.
@@ -153,17 +153,16 @@ fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
     if let Some(cgroup) = &base.cgroup {
         write!(out, " cgroup:{cgroup}")?;
     }
-    if base.family == "inet6" {
+    // It means nothing any more to a socket that is connected.
+    if base.family == "inet6" && ["LISTEN", "UNCONN"].contains(&base.state) {
         write!(out, " v6only:{}", u8::from(socket.ends.v6only))?;
     }
-    let (receives, sends) = (base.shutdown & 1 == 0, base.shutdown & 2 == 0);
-    write!(
-        out,
-        " {}-{} sock:{:x}",
-        if receives { '<' } else { '-' },
-        if sends { '>' } else { '-' },
-        base.address
-    )
+    if socket.form == Form::Full {
+        let receives = if base.shutdown & 1 == 0 { '<' } else { '-' };
+        let sends = if base.shutdown & 2 == 0 { '>' } else { '-' };
+        write!(out, " {receives}-{sends}")?;
+    }
+    write!(out, " sock:{:x}", base.address)
 }
 
 /// Numbers that are shown unless they are 0.

@@ -75,6 +75,7 @@ pub fn main() -> ExitCode {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::vec_box, reason = "they are large, and sorted")]
 struct Sockets {
     sockets: Vec<Box<Tcp>>,
     /// By state, of each form that it has: a closed connection's FIN-WAIT-2 may be a time-wait socket.
