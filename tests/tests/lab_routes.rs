@@ -1058,8 +1058,48 @@ fn every_counter_is_what_the_kernel_said() {
                 &column(truth.trim().to_owned()),
             );
         }
+        let columns = [
+            "entries",
+            "in_slow_tot",
+            "in_slow_mc",
+            "in_no_route",
+            "in_brd",
+            "in_martian_dst",
+            "in_martian_src",
+            "out_slow_tot",
+            "out_slow_mc",
+        ];
+        let found: BTreeMap<usize, Row> = array(&report["rt_cache"])
+            .iter()
+            .map(|cpu| {
+                let counters = counters(&cpu["counters"]);
+                columns.map(|column| (column, counters[column]["value"].clone()))
+            })
+            .map(Row::from)
+            .enumerate()
+            .collect();
+        let said = |truth: &Path| -> BTreeMap<usize, Row> {
+            let text = read(&truth.join("net/root/stat/rt_cache"));
+            let mut lines = text.lines();
+            let names: Vec<&str> = lines.next().expect("names").split_whitespace().collect();
+            let row = |line: &str| {
+                let values: Vec<&str> = line.split_whitespace().collect();
+                let value = |column: &str| {
+                    let index = names.iter().position(|name| *name == column);
+                    let value = values[index.expect("the kernel has it")];
+                    u64::from_str_radix(value, 16)
+                        .expect("hexadecimal")
+                        .to_string()
+                };
+                Row::from(columns.map(|column| (column, value(column))))
+            };
+            lines.map(row).enumerate().collect()
+        };
+        let (mut truth, after) = (said(&machine.truth), said(&machine.after));
+        moved += allow_between(&found, &mut truth, &after, |_, _| true);
+        comparison.tables("rt_cache", &found, &truth);
         comparison.finish(&format!(
-            "{}: snmp, netstat, snmp6, dev_snmp6, xfrm_stat, sockstat, sockstat6, rt6_stats ({moved} moved on)",
+            "{}: stat/rt_cache, snmp, netstat, snmp6, dev_snmp6, xfrm_stat, sockstat, sockstat6, rt6_stats ({moved} moved on)",
             machine.release
         ));
     }

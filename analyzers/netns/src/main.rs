@@ -8,10 +8,8 @@ use clap::Parser;
 use kstruct::Memory;
 use linux::app::Common;
 use linux::{Faults, Report};
+use namespaces::model::Namespace;
 use serde::Serialize;
-
-#[cfg(kernel_has = "nsproxy.net_ns")]
-mod walk;
 
 /// Shows the network namespaces: their names, who is in them, their interfaces, important settings, and how much they hold.
 #[derive(Parser)]
@@ -41,49 +39,14 @@ struct Namespaces {
     namespaces: Vec<Namespace>,
 }
 
-#[derive(Serialize)]
-struct Namespace {
-    /// The inode number, as in `net:[4026531840]`.
-    netns: u64,
-    /// The `net`.
-    #[serde(serialize_with = "linux::app::hex")]
-    address: u64,
-    /// Its number as the initial namespace sees it (`ip netns`: `id`); none if nobody asked for it.
-    nsid: Option<u64>,
-    /// The number that is never given again (`SO_NETNS_COOKIE`).
-    cookie: Option<u64>,
-    /// The inode number of the user namespace that owns it.
-    user_ns: Option<u64>,
-    /// References that keep it working: of tasks, files, mounts, sockets.
-    refcnt: Option<i64>,
-    /// Where it is mounted: the last names of the paths, those of `ip netns` among them.
-    names: Vec<String>,
-    /// Processes in it.
-    tasks: Vec<Task>,
-    /// How many interfaces it has.
-    devices: usize,
-    /// Whether the loopback interface is up.
-    loopback_is_up: Option<bool>,
-    /// Settings by their names in /proc/sys/net.
-    sysctls: Vec<(&'static str, i64)>,
-    /// How much there is: sockets, routing tables, rules, mounted names.
-    sizes: Vec<(&'static str, i64)>,
-}
-
-#[derive(Serialize)]
-struct Task {
-    pid: i32,
-    comm: String,
-}
-
-#[cfg(not(kernel_has = "nsproxy.net_ns"))]
+#[cfg(not(all(kernel_has = "nsproxy.net_ns", kernel_has = "net.rules_ops")))]
 fn analyze(_: &Memory, _: &Args, _: &mut Faults) -> anyhow::Result<Namespaces> {
     anyhow::bail!("this kernel has no network namespaces")
 }
 
-#[cfg(kernel_has = "nsproxy.net_ns")]
+#[cfg(all(kernel_has = "nsproxy.net_ns", kernel_has = "net.rules_ops"))]
 fn analyze(k: &Memory, _: &Args, faults: &mut Faults) -> anyhow::Result<Namespaces> {
-    let namespaces = walk::namespaces(k, faults);
+    let namespaces = namespaces::walk::namespaces(k, faults);
     if namespaces.is_empty() {
         anyhow::bail!("there is no network namespace");
     }

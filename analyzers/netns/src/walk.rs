@@ -6,7 +6,7 @@ use kernel::{constants, ipv4_devconf, net, sym};
 use kstruct::{Fault, Memory, Ptr, View as _};
 use linux::{Faults, cpu, task};
 
-use crate::{Namespace, Task};
+use crate::model::{Namespace, Task};
 
 /// All of them in the kernel's order.
 pub fn namespaces(k: &Memory, faults: &mut Faults) -> Vec<Namespace> {

@@ -8,7 +8,7 @@ use clap::Parser;
 use kstruct::Memory;
 use linux::app::Common;
 use linux::{Faults, Report};
-use netstats::model::{Counter, Namespace};
+use netstats::model::{Counter, Namespace, RtCache};
 use serde::Serialize;
 
 /// Shows the counters of IP, ICMP, TCP, UDP and others as `nstat` does, for each network namespace, and what sockets use.
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 #[derive(Serialize)]
 struct Counters {
     namespaces: Vec<Namespace>,
+    rt_cache: Vec<RtCache>,
 }
 
 impl Args {
@@ -121,7 +122,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Count
     if namespaces.is_empty() {
         anyhow::bail!("there is no such network namespace");
     }
-    Ok(Counters { namespaces })
+    let rt_cache = faults.check("route cache", netstats::walk::rt_cache(k, &cpus));
+    Ok(Counters {
+        namespaces,
+        rt_cache: rt_cache.unwrap_or_default(),
+    })
 }
 
 impl Report for Counters {
@@ -151,6 +156,10 @@ impl Report for Counters {
                 out.push_str("-- IPv6 routing\n");
                 lines(&mut out, &namespace.rt6);
             }
+        }
+        for cpu in &self.rt_cache {
+            let _ = writeln!(out, "== IPv4 routing, CPU {}", cpu.cpu);
+            lines(&mut out, &cpu.counters);
         }
         out
     }

@@ -17,6 +17,15 @@ pub struct Namespace {
     pub rt6: Vec<Counter>,
 }
 
+/// What one CPU counted of IPv4 routing, in all namespaces: a row of /proc/net/stat/rt_cache. Columns that are always 0 are left out.
+#[derive(Debug, Serialize)]
+pub struct RtCache {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// `entries` (of all CPUs), `in_slow_tot` ...
+    pub counters: Vec<Counter>,
+}
+
 /// A counter.
 #[derive(Debug, Serialize)]
 pub struct Counter {

@@ -6,7 +6,7 @@ use kstruct::{Array, Fault, Memory};
 use linux::Faults;
 use linux::net::Namespace as Netns;
 
-use crate::model::{Counter, Device, Namespace, Sockets, Value};
+use crate::model::{Counter, Device, Namespace, RtCache, Sockets, Value};
 
 /// What is sent has this bit in the index of `icmpmsg_mib`.
 const SENT: usize = 0x100;
@@ -400,6 +400,40 @@ impl<'m> Reader<'m, '_> {
             counter("fib_discarded_routes", stats.fib_discarded_routes().into()),
         ])
     }
+}
+
+/// `rt_cpu_seq_show`, net/ipv4/route.c.
+#[cfg(all(kernel_has = "sym:rt_cache_stat", kernel_has = "sym:ipv4_dst_ops"))]
+pub fn rt_cache(k: &Memory, cpus: &[u32]) -> Result<Vec<RtCache>, Fault> {
+    let entries = k.get(sym::ipv4_dst_ops)?.pcpuc_entries().sum(cpus)?;
+    let mut found = Vec::new();
+    for cpu in cpus {
+        let stat = k.per_cpu(sym::rt_cache_stat, *cpu)?;
+        let counters = [
+            ("entries", entries.max(0).cast_unsigned()),
+            ("in_slow_tot", stat.in_slow_tot().into()),
+            ("in_slow_mc", stat.in_slow_mc().into()),
+            ("in_no_route", stat.in_no_route().into()),
+            ("in_brd", stat.in_brd().into()),
+            ("in_martian_dst", stat.in_martian_dst().into()),
+            ("in_martian_src", stat.in_martian_src().into()),
+            ("out_slow_tot", stat.out_slow_tot().into()),
+            ("out_slow_mc", stat.out_slow_mc().into()),
+        ];
+        found.push(RtCache {
+            cpu: *cpu,
+            counters: counters
+                .map(|(name, value)| Counter::new(name, value))
+                .into(),
+        });
+    }
+    Ok(found)
+}
+
+/// Kernels that count otherwise.
+#[cfg(not(all(kernel_has = "sym:rt_cache_stat", kernel_has = "sym:ipv4_dst_ops")))]
+pub fn rt_cache(_: &Memory, _: &[u32]) -> Result<Vec<RtCache>, Fault> {
+    Ok(Vec::new())
 }
 
 fn sum(sums: &[u64], index: usize) -> u64 {

@@ -139,13 +139,35 @@ impl Args {
     }
 }
 
+fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    let mut found = read(k, args, faults)?;
+    let families = args.families();
+    found.routes.retain(|route| args.wants(route));
+    found.exceptions.retain(|route| args.wants(route));
+    args.keep_best(&mut found.routes);
+    let namespaces = &found.namespaces;
+    found.neighbours.retain(|entry| {
+        namespaces.contains(&entry.netns)
+            && families.contains(&entry.family)
+            && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
+            && args.to.is_none_or(|to| to == entry.address)
+    });
+    found.proxies.retain(|entry| {
+        namespaces.contains(&entry.netns)
+            && families.contains(&entry.family)
+            && (args.dev.is_none() || entry.dev == args.dev)
+            && args.to.is_none_or(|to| to == entry.address)
+    });
+    Ok(found)
+}
+
 #[cfg(not(all(
     kernel_has = "fib_nh_common",
     kernel_has = "fib6_info.fib6_nh",
     kernel_has = "netns_nexthop.rb_root"
 )))]
-fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
-    let _ = (args.shows(What::Route), args.families());
+fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
+    let _ = (args.shows(What::Route), args.netns);
     anyhow::bail!("routing tables of kernels before 5.3 are not read yet")
 }
 
@@ -154,7 +176,7 @@ fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
     kernel_has = "fib6_info.fib6_nh",
     kernel_has = "netns_nexthop.rb_root"
 ))]
-fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
     use linux::time::Clock;
     use routes::walk::{
         Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
@@ -222,22 +244,6 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
     if args.shows(What::Proxy) {
         found.proxies = neighbours::proxies(k, faults);
     }
-    found.routes.retain(|route| args.wants(route));
-    found.exceptions.retain(|route| args.wants(route));
-    args.keep_best(&mut found.routes);
-    let namespaces = &found.namespaces;
-    found.neighbours.retain(|entry| {
-        namespaces.contains(&entry.netns)
-            && families.contains(&entry.family)
-            && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
-            && args.to.is_none_or(|to| to == entry.address)
-    });
-    found.proxies.retain(|entry| {
-        namespaces.contains(&entry.netns)
-            && families.contains(&entry.family)
-            && (args.dev.is_none() || entry.dev == args.dev)
-            && args.to.is_none_or(|to| to == entry.address)
-    });
     Ok(found)
 }
 

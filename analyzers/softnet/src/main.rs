@@ -10,10 +10,7 @@ use linux::app::{Common, plain_table, table_text};
 use linux::net::softnet::Softnet;
 use linux::{Faults, Report, cpu, net};
 use serde::Serialize;
-
-mod queues;
-
-use queues::Queues;
+use softnets::queues::{self, Packet, Queues};
 
 /// Shows each CPU's packet processing: the counters of /proc/net/softnet_stat, packets that wait in its backlog, NAPI instances that it
 /// polls, and what its transmit softirq has to do.
@@ -103,7 +100,7 @@ impl Report for Processing {
         }
         let mut out = table_text(&table);
         for cpu in &self.cpus {
-            cpu.queues.describe(cpu.softnet.cpu, &mut out);
+            describe(&cpu.queues, cpu.softnet.cpu, &mut out);
         }
         out
     }
@@ -114,62 +111,61 @@ fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
-impl Queues {
-    fn describe(&self, cpu: u32, out: &mut String) {
-        let packets = |out: &mut String, what: &str, packets: &[queues::Packet]| {
-            if packets.is_empty() {
-                return;
-            }
-            let _ = writeln!(out, "CPU {cpu}: {what}: {} packets", packets.len());
-            for packet in packets {
-                let dev = packet.dev.as_deref().unwrap_or("-");
-                let _ = writeln!(
-                    out,
-                    "  sk_buff {:x}  {} bytes  protocol {:#06x}  dev {dev}",
-                    packet.address, packet.len, packet.protocol
-                );
-            }
-        };
-        packets(out, "backlog (input_pkt_queue)", &self.input_packets);
-        packets(
+/// What waits on a CPU, a line for each.
+fn describe(queues: &Queues, cpu: u32, out: &mut String) {
+    let packets = |out: &mut String, what: &str, packets: &[Packet]| {
+        if packets.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "CPU {cpu}: {what}: {} packets", packets.len());
+        for packet in packets {
+            let dev = packet.dev.as_deref().unwrap_or("-");
+            let _ = writeln!(
+                out,
+                "  sk_buff {:x}  {} bytes  protocol {:#06x}  dev {dev}",
+                packet.address, packet.len, packet.protocol
+            );
+        }
+    };
+    packets(out, "backlog (input_pkt_queue)", &queues.input_packets);
+    packets(
+        out,
+        "backlog being processed (process_queue)",
+        &queues.process_packets,
+    );
+    packets(
+        out,
+        "sent, to be freed (completion_queue)",
+        &queues.completion,
+    );
+    packets(out, "freed elsewhere (defer_list)", &queues.deferred);
+    packets(out, "from IPsec (xfrm_backlog)", &queues.xfrm_backlog);
+    for napi in &queues.poll {
+        let _ = writeln!(
             out,
-            "backlog being processed (process_queue)",
-            &self.process_packets,
+            "CPU {cpu}: polls {}  napi_struct {:x}  id {}  weight {}  dev {}  state {}",
+            napi.poll,
+            napi.address,
+            napi.id,
+            napi.weight,
+            napi.dev.as_deref().unwrap_or("-"),
+            napi.state.join("|")
         );
-        packets(
+    }
+    for qdisc in &queues.output {
+        let _ = writeln!(
             out,
-            "sent, to be freed (completion_queue)",
-            &self.completion,
+            "CPU {cpu}: to be sent: Qdisc {:x}  {}  dev {}",
+            qdisc.address,
+            qdisc.kind,
+            qdisc.dev.as_deref().unwrap_or("-")
         );
-        packets(out, "freed elsewhere (defer_list)", &self.deferred);
-        packets(out, "from IPsec (xfrm_backlog)", &self.xfrm_backlog);
-        for napi in &self.poll {
-            let _ = writeln!(
-                out,
-                "CPU {cpu}: polls {}  napi_struct {:x}  id {}  weight {}  dev {}  state {}",
-                napi.poll,
-                napi.address,
-                napi.id,
-                napi.weight,
-                napi.dev.as_deref().unwrap_or("-"),
-                napi.state.join("|")
-            );
-        }
-        for qdisc in &self.output {
-            let _ = writeln!(
-                out,
-                "CPU {cpu}: to be sent: Qdisc {:x}  {}  dev {}",
-                qdisc.address,
-                qdisc.kind,
-                qdisc.dev.as_deref().unwrap_or("-")
-            );
-        }
-        if !self.rps_waiting.is_empty() {
-            let _ = writeln!(
-                out,
-                "CPU {cpu}: CPUs to be told of packets (rps_ipi_list): {:?}",
-                self.rps_waiting
-            );
-        }
+    }
+    if !queues.rps_waiting.is_empty() {
+        let _ = writeln!(
+            out,
+            "CPU {cpu}: CPUs to be told of packets (rps_ipi_list): {:?}",
+            queues.rps_waiting
+        );
     }
 }

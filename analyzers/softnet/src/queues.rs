@@ -1,8 +1,12 @@
 //! What waits on a CPU (`struct softnet_data`, include/linux/netdevice.h).
 
+#[cfg(kernel_has = "softnet_data.process_queue")]
 use kernel::sk_buff;
+#[cfg(kernel_has = "softnet_data.process_queue")]
 use kstruct::walk::chain;
-use kstruct::{Fault, Memory, Ptr, View as _};
+use kstruct::{Fault, Memory};
+#[cfg(kernel_has = "softnet_data.process_queue")]
+use kstruct::{Ptr, View as _};
 use linux::Faults;
 use serde::Serialize;
 
