@@ -76,27 +76,39 @@ pub fn types_named(context: &Context<'_>, name: &str) -> Vec<Item> {
     items
 }
 
-/// The one type that a name means.
+/// The one type that a name means. Of several the one that the bindings call so, which is that of a header that all can include; the
+/// others are named on standard error.
 ///
 /// # Errors
 ///
-/// There is none of that name, or there are several: their names in the bindings tell them apart.
+/// There is none of that name, or there are several, and none that the bindings call so.
 pub fn one_type(context: &Context<'_>, name: &str) -> anyhow::Result<Item> {
     let items = types_named(context, name);
-    match items[..] {
-        [] => bail!("this kernel has no struct or union {}", keyword(name).1),
-        [item] => Ok(item),
-        _ => bail!(
-            "{} types have the name {name}; say which: {}",
+    if let [item] = items[..] {
+        return Ok(item);
+    }
+    let plain = keyword(name).1;
+    if items.is_empty() {
+        bail!("this kernel has no struct or union {plain}");
+    }
+    let others: Vec<String> = items
+        .iter()
+        .map(|item| {
+            format!(
+                "{} ({}:{}, {} bytes)",
+                item.rust, item.file, item.line, item.size
+            )
+        })
+        .collect();
+    match items.iter().find(|item| item.rust == plain) {
+        Some(item) => {
+            eprintln!("note: {plain} is one of {}", others.join(", "));
+            Ok(*item)
+        }
+        None => bail!(
+            "{} types have the name {plain}; say which: {}",
             items.len(),
-            items
-                .iter()
-                .map(|item| format!(
-                    "{} ({}:{}, {} bytes)",
-                    item.rust, item.file, item.line, item.size
-                ))
-                .collect::<Vec<_>>()
-                .join(", ")
+            others.join(", ")
         ),
     }
 }
@@ -494,13 +506,15 @@ fn near(context: &Context<'_>, name: &str) -> String {
     if name.len() < 3 {
         return String::new();
     }
-    let found: Vec<&str> = context
+    let mut found: Vec<&str> = context
         .types
         .variables()
         .map(|variable| variable.name)
         .filter(|known| known.contains(name))
-        .take(5)
         .collect();
+    // The shortest ones are nearest.
+    found.sort_by_key(|known| known.len());
+    found.truncate(5);
     if found.is_empty() {
         return String::new();
     }
