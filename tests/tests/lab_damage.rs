@@ -23,7 +23,11 @@ const LIMIT: &str = "--memory-limit=64M";
 const MOST_MEMORY: u64 = 256 << 20;
 const PAGE: u64 = 4096;
 
-const ANALYZERS: [(&str, &[&str]); 2] = [("ps", &["-T"]), ("netdev", &[])];
+const ANALYZERS: [(&str, &[&str]); 3] = [
+    ("ps", &["-T"]),
+    ("netdev", &[]),
+    ("netdev", &["--details", "--packets"]),
+];
 
 /// A damaged file and what analyzers made of it.
 struct Subject {

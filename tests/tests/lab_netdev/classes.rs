@@ -16,13 +16,17 @@ fn classes_are_those_of_tc_class() {
             let interfaces = machine.interfaces();
             for (_, name, interface) in interfaces.filter(|one| one.0 == namespace) {
                 let qdiscs = array(&interface["qdiscs"]).iter();
-                for class in qdiscs.filter_map(|qdisc| qdisc["classes"].as_array()).flatten() {
+                for class in qdiscs
+                    .filter_map(|qdisc| qdisc["classes"].as_array())
+                    .flatten()
+                {
                     let found = lines(class);
                     let was = truth.next().unwrap_or_default();
                     rows += 1;
                     words += was.split_whitespace().count();
                     if found != was {
-                        differences.push(format!("{namespace} {name}: is\n{found}\nand was\n{was}"));
+                        differences
+                            .push(format!("{namespace} {name}: is\n{found}\nand was\n{was}"));
                     }
                 }
             }
@@ -165,7 +169,7 @@ fn lines(class: &Value) -> String {
         "sfq" => out.push_str(&format!("\nallot {}", own_word("allot"))),
         "cake" => out.push_str(&format!(
             "\ndeficit {} count {} blue_prob {}",
-            own["deficit"].as_i64().unwrap_or_default() as u32,
+            own_word("deficit"),
             own_word("count"),
             own_word("blue_prob")
         )),
