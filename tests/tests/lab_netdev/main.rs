@@ -6,6 +6,7 @@ mod classes;
 mod filters;
 mod links;
 mod packets;
+mod procfs;
 mod qdiscs;
 mod sysfs;
 mod tc;

@@ -31,6 +31,9 @@ void veth_client(void);
 int send_datagrams(const char *address, int port, int count, int size);
 int send_frames(const char *device, int count);
 
+// wireguard.c
+int set_wireguard(const char *device);
+
 // processes.c
 void all_processes(void);
 

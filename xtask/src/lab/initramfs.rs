@@ -25,6 +25,7 @@ const C_SOURCES: &[&str] = &[
     "labd.c",
     "sockets.c",
     "processes.c",
+    "wireguard.c",
     "crash.c",
     "recorder.c",
 ];

@@ -140,6 +140,13 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
     if mode == LACP {
         out.set("coupled_control", parameters.coupled_control());
     }
+    if mode == LACP {
+        let system = bond.ad_info().system();
+        out.set("ad_system_priority", system.sys_priority()).set(
+            "ad_system_mac",
+            colons(system.sys_mac_addr().mac_addr_value().bytes()),
+        );
+    }
     let mut slaves = Vec::new();
     for adjacent in device
         .adj_list()
