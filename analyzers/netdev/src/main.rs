@@ -19,7 +19,11 @@ use serde::Serialize;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod addresses;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 mod details;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod extras;
@@ -27,7 +31,11 @@ mod extras;
 mod link;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod multicast;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 mod network;
 mod qdisc;
 #[cfg(kernel_has = "net_device.qdisc_hash")]

@@ -334,8 +334,18 @@ fn features(k: &Memory, device: net_device<'_>) -> Result<Vec<String>, Fault> {
 fn driver(device: net_device<'_>, kind: &str) -> Result<Details, Fault> {
     let mut out = Details::new();
     let Some(parent) = device.dev().parent().deref_or_null()? else {
-        if !kind.is_empty() {
-            out.set("driver", kind);
+        // Two have names of their own there.
+        match kind {
+            "" => {}
+            "bond" => {
+                out.set("driver", "bonding");
+            }
+            "vlan" => {
+                out.set("driver", "802.1Q VLAN Support");
+            }
+            kind => {
+                out.set("driver", kind);
+            }
         }
         return Ok(out);
     };

@@ -26,7 +26,11 @@ mod flower;
 mod own;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod packets;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 pub mod units;
 
 /// A queueing discipline of an interface.

@@ -1,6 +1,8 @@
 //! Units of the packet scheduler, as the kernel gives them to tc and as tc prints them.
 
-use crate::details::{Details, Value};
+#[cfg(kernel_has = "psched_ratecfg.rate_bytes_ps")]
+use crate::details::Details;
+use crate::details::Value;
 
 /// Nanoseconds as ticks of 64 ns, of which tc is told (`PSCHED_NS2TICKS`, include/net/pkt_sched.h).
 const TICK_SHIFT: u32 = 6;
