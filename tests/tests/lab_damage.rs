@@ -27,6 +27,7 @@ const ANALYZERS: &[(&str, &[&str])] = &[
     ("ps", &["-T"]),
     ("ps", &["--files"]),
     ("netdev", &[]),
+    ("netdev", &["--details", "--packets"]),
     ("struct", &["task_struct", "--list", "tasks", "init_task"]),
     (
         "struct",

@@ -15,6 +15,10 @@ pub enum Value {
     Number(u64),
     Signed(i64),
     Float(f64),
+    /// Bytes a second: a number for programs, `10Mbit` for people.
+    Rate(u64),
+    /// Microseconds: a number for programs, `5ms` for people.
+    Time(u64),
     Text(String),
     List(Vec<Value>),
     Map(Details),
@@ -71,6 +75,7 @@ impl Serialize for Value {
             Value::Number(value) => value.serialize(serializer),
             Value::Signed(value) => value.serialize(serializer),
             Value::Float(value) => value.serialize(serializer),
+            Value::Rate(value) | Value::Time(value) => value.serialize(serializer),
             Value::Text(value) => value.serialize(serializer),
             Value::List(value) => value.serialize(serializer),
             Value::Map(value) => value.serialize(serializer),
@@ -87,6 +92,8 @@ impl Display for Details {
                 Value::Bool(false) => continue,
                 Value::Bool(true) => write!(f, "{blank}{name}")?,
                 Value::Map(map) if map.is_empty() => continue,
+                Value::List(list) if list.is_empty() => continue,
+                Value::Text(text) if text.is_empty() => continue,
                 Value::Map(map) => write!(f, "{blank}{name} ({map})")?,
                 value => write!(f, "{blank}{name} {value}")?,
             }
@@ -103,6 +110,24 @@ impl Display for Value {
             Value::Number(value) => value.fmt(f),
             Value::Signed(value) => value.fmt(f),
             Value::Float(value) => value.fmt(f),
+            Value::Rate(value) => {
+                let bits = u128::from(*value) * 8;
+                match bits {
+                    bits if bits >= 10_000_000_000 && bits % 1_000_000_000 == 0 => {
+                        write!(f, "{}Gbit", bits / 1_000_000_000)
+                    }
+                    bits if bits >= 1_000_000 && bits % 1_000_000 == 0 => {
+                        write!(f, "{}Mbit", bits / 1_000_000)
+                    }
+                    bits if bits >= 1000 => write!(f, "{}Kbit", bits / 1000),
+                    bits => write!(f, "{bits}bit"),
+                }
+            }
+            Value::Time(value) => match value {
+                value if *value >= 1_000_000 => write!(f, "{}s", *value as f64 / 1e6),
+                value if *value >= 1000 => write!(f, "{}ms", *value as f64 / 1e3),
+                value => write!(f, "{value}us"),
+            },
             Value::Text(value) => f.write_str(value),
             Value::Map(map) => write!(f, "({map})"),
             Value::List(values) => {
@@ -170,7 +195,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Details;
+    use super::{Details, Value};
 
     #[test]
     fn what_is_false_is_not_shown() {
@@ -182,7 +207,12 @@ mod tests {
             .set("ecn", true)
             .set("drop", false)
             .set("ids", vec![1_u32, 2])
-            .set("inner", inner);
-        assert_eq!(details.to_string(), "limit 100 ecn ids 1,2 inner (count 2)");
+            .set("inner", inner)
+            .set("rate", Value::Rate(1_250_000))
+            .set("target", Value::Time(4999));
+        assert_eq!(
+            details.to_string(),
+            "limit 100 ecn ids 1,2 inner (count 2) rate 10Mbit target 4.999ms"
+        );
     }
 }

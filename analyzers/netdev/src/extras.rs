@@ -16,6 +16,9 @@ use crate::{Want, multicast};
 pub struct Extras {
     #[serde(flatten)]
     pub link: Option<Link>,
+    /// As `ip -d addr` shows them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addr_info: Vec<Details>,
     /// As `ip maddr` shows them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub maddr: Vec<Details>,
@@ -71,6 +74,10 @@ impl<'m> Context<'m> {
         let mut extras = Extras::default();
         if self.want.details {
             let link = link::read(k, device, &self.names, faults);
+            #[cfg(kernel_has = "in_ifaddr.ifa_tstamp")]
+            {
+                extras.addr_info = crate::addresses::addresses(k, device, clock, faults);
+            }
             extras.maddr = multicast::addresses(device, faults);
             #[cfg(kernel_has = "net_bridge.multicast_ctx")]
             self.bridge(device, &link, cpus, clock, &mut extras, faults);

@@ -18,6 +18,12 @@ use qdisc::Discipline;
 use serde::Serialize;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
+mod addresses;
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 mod details;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod extras;
@@ -25,7 +31,11 @@ mod extras;
 mod link;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod multicast;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 mod network;
 mod qdisc;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
@@ -59,6 +69,9 @@ struct Args {
     /// Transmit and receive queues, NAPI instances, the watchdog
     #[arg(long)]
     queues: bool,
+    /// The packets that wait in queueing disciplines, one by one
+    #[arg(long)]
+    packets: bool,
     /// Only interfaces of these names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -66,10 +79,15 @@ struct Args {
 
 /// Which parts are read beyond the usual.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 pub struct Want {
     details: bool,
     qdiscs: bool,
     queues: bool,
+    packets: bool,
 }
 
 impl Args {
@@ -79,6 +97,7 @@ impl Args {
             details: all,
             qdiscs: all || self.qdiscs,
             queues: all || self.queues,
+            packets: self.packets,
         }
     }
 }
@@ -264,7 +283,7 @@ fn interface(
         stats_unknown,
         last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
         trans_start: trans_start.map(|then| clock.age(k, then)),
-        qdiscs: qdisc::disciplines(device, cpus, want.qdiscs.then_some(clock), faults),
+        qdiscs: qdisc::disciplines(device, cpus, clock, want, faults),
         #[cfg(kernel_has = "net_device.qdisc_hash")]
         extras: extras::Extras::default(),
     }

@@ -27,11 +27,8 @@ fn link(device: net_device<'_>, out: &mut Vec<Details>) -> Result<(), Fault> {
         let address = address?;
         let bytes = address.addr_().bytes();
         let mut row = Details::new();
-        row.set(
-            "link",
-            colons(bytes.get(..length).unwrap_or_default()),
-        )
-        .set("users", address.refcount());
+        row.set("link", colons(bytes.get(..length).unwrap_or_default()))
+            .set("users", address.refcount());
         if address.global_use() {
             // Somebody added it by hand.
             row.set("features", "static");

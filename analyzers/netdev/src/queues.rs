@@ -39,6 +39,8 @@ pub struct TransmitQueue {
     pub xps_cpus: Vec<u32>,
     /// Bytes that the device has been given (BQL): `limit`, `inflight` and so on, as in byte_queue_limits of /sys/class/net.
     pub byte_queue_limits: Details,
+    /// Whether the driver makes use of them.
+    pub has_byte_queue_limits: bool,
 }
 
 /// A receive queue (`struct netdev_rx_queue`).
@@ -170,6 +172,7 @@ fn transmit(
                 .map(|(cpu, _)| *cpu)
                 .collect(),
             byte_queue_limits: limits(queue),
+            has_byte_queue_limits: uses_limits(queue),
         });
     }
     Ok(found)
@@ -194,6 +197,16 @@ fn limits(queue: kernel::netdev_queue<'_>) -> Details {
         .set("stall_max", dql.stall_max())
         .set("stall_cnt", dql.stall_cnt());
     out
+}
+
+#[cfg(kernel_has = "netdev_queue.dql")]
+fn uses_limits(queue: kernel::netdev_queue<'_>) -> bool {
+    queue.dql().num_queued() != 0 || queue.dql().limit() != 0
+}
+
+#[cfg(not(kernel_has = "netdev_queue.dql"))]
+fn uses_limits(_: kernel::netdev_queue<'_>) -> bool {
+    false
 }
 
 #[cfg(not(kernel_has = "netdev_queue.dql"))]
@@ -401,4 +414,3 @@ fn of_modules(k: &Memory) -> std::collections::HashMap<u64, String> {
 fn of_modules(_: &Memory) -> std::collections::HashMap<u64, String> {
     std::collections::HashMap::new()
 }
-

@@ -130,6 +130,7 @@ impl Interface {
             }
         }
         for (what, rows) in [
+            ("address", &extras.addr_info),
             ("maddr", &extras.maddr),
             ("fdb", &extras.fdb),
             ("vlan", &extras.vlans),
@@ -176,6 +177,20 @@ fn qdisc_details(qdisc: &crate::qdisc::Discipline, out: &mut String) {
                 let _ = writeln!(out, "        {details}");
             }
         }
+    }
+    for packet in &qdisc.waiting {
+        let _ = writeln!(
+            out,
+            "      packet {:x}  {} bytes  protocol {:#06x}  priority {}  mark {:#x}  queue {}  tstamp {}  sk {:x}",
+            packet.address,
+            packet.len,
+            packet.protocol,
+            packet.priority,
+            packet.mark,
+            packet.queue_mapping,
+            packet.tstamp,
+            packet.sk,
+        );
     }
     #[cfg(kernel_has = "tcf_block.chain_list")]
     for filter in qdisc
@@ -224,7 +239,8 @@ fn describe_queues(queues: &crate::queues::Queues, out: &mut String) {
         if let Some(owner) = queue.xmit_lock_owner {
             let _ = write!(out, "  locked by CPU {owner}");
         }
-        if !queue.byte_queue_limits.is_empty() {
+        // Of drivers that use them: who doesn't never queues anything.
+        if queue.has_byte_queue_limits {
             let _ = write!(out, "  bql {}", queue.byte_queue_limits);
         }
         out.push('\n');
@@ -239,7 +255,10 @@ fn describe_queues(queues: &crate::queues::Queues, out: &mut String) {
         }
         out.push('\n');
     }
-    if let Some(watchdog) = &queues.watchdog {
+    // Interfaces without a time to wait have none.
+    if let Some(watchdog) = &queues.watchdog
+        && (watchdog.timeout.jiffies != 0 || watchdog.is_pending)
+    {
         let _ = write!(out, "    watchdog after {}", age(&watchdog.timeout));
         match &watchdog.expires {
             Some(expires) => {

@@ -28,10 +28,12 @@ fn filters_are_those_of_tc_filter() {
                             continue;
                         };
                         rows += 1;
-                        words += was.iter().map(|line| line.split(' ').count()).sum::<usize>();
+                        words += was
+                            .iter()
+                            .map(|line| line.split(' ').count())
+                            .sum::<usize>();
                         if found != was {
-                            differences
-                                .push(format!("{name}: is\n{found:#?}\nand was\n{was:#?}"));
+                            differences.push(format!("{name}: is\n{found:#?}\nand was\n{was:#?}"));
                         }
                     }
                 }

@@ -60,7 +60,10 @@ fn links_are_those_of_ip_link() {
             }
             assert_eq!(
                 truth.len(),
-                machine.interfaces().filter(|one| one.0 == namespace).count()
+                machine
+                    .interfaces()
+                    .filter(|one| one.0 == namespace)
+                    .count()
             );
         }
         let what = format!("{}: netdev and ip -d link", machine.release);
@@ -171,8 +174,7 @@ fn forwarding_tables_are_those_of_bridge_fdb() {
                 .filter(|one| one.0 == namespace)
                 .flat_map(|(_, name, interface)| {
                     let rows = interface["fdb"].as_array().cloned().unwrap_or_default();
-                    rows.into_iter()
-                        .map(move |row| forwarding_row(&row, &name))
+                    rows.into_iter().map(move |row| forwarding_row(&row, &name))
                 });
             let found = collect(&mut found);
             for row in truth.keys().chain(found.keys()) {
@@ -218,7 +220,9 @@ fn vlans_and_groups_are_those_of_bridge() {
                 let mut was = truth.get(&name).map_or(json!([]), |rows| (*rows).clone());
                 for row in was.as_array_mut().expect("an array") {
                     // Of the VLAN's own multicast context, which isn't used unless mcast_vlan_snooping is on.
-                    row.as_object_mut().expect("an object").remove("mcast_router");
+                    row.as_object_mut()
+                        .expect("an object")
+                        .remove("mcast_router");
                 }
                 rows += array(&was).len();
                 let what = format!("{namespace} {name} vlan");

@@ -1,9 +1,12 @@
 //! What `netdev` says in detail, against what ip, tc, bridge and /sys said a moment before the dump. Each row and each column is compared;
 //! what can't be the same is named where it is left out.
 
+mod addresses;
 mod classes;
 mod filters;
 mod links;
+mod packets;
+mod procfs;
 mod qdiscs;
 mod sysfs;
 mod tc;
@@ -16,13 +19,17 @@ use tests::{analyze, array, lab_machines, read_json, text};
 
 /// A machine of the lab that was stopped, and the analyzer's report on it.
 pub struct Machine {
+    /// Its kernel.
     pub release: String,
+    /// The folder of what it said of itself.
     pub truth: PathBuf,
+    /// What the analyzer says.
     pub report: Value,
     /// The network namespaces' names by their inode numbers.
     names: BTreeMap<String, &'static str>,
 }
 
+/// The guest's network namespaces.
 pub const NAMESPACES: [&str; 3] = ["root", "lab", "idle"];
 
 /// All of them whose guest has recorded what is compared here.
@@ -44,7 +51,7 @@ impl Machine {
     fn new(folder: &Path) -> Self {
         let lab = read_json(&folder.join("lab.json"));
         let truth = folder.join("truth");
-        let report = analyze("netdev", &folder.join("vmcore"), &[]);
+        let report = analyze("netdev", &folder.join("vmcore"), &["--packets"]);
         let inode = |pid: &str| {
             let links = read(&truth.join("proc").join(pid).join("ns.txt"));
             let link = links
@@ -93,6 +100,7 @@ impl Machine {
     }
 }
 
+/// A text file.
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -101,9 +109,10 @@ pub fn read(path: &Path) -> String {
 pub fn same(one: &Value, other: &Value) -> bool {
     match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => {
-            one == other || (one.fract() != 0.0 || other.fract() != 0.0) && {
-                (one - other).abs() <= 1e-5 * one.abs().max(other.abs())
-            }
+            one == other
+                || (one.fract() != 0.0 || other.fract() != 0.0) && {
+                    (one - other).abs() <= 1e-5 * one.abs().max(other.abs())
+                }
         }
         _ => one == other,
     }

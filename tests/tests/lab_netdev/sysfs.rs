@@ -54,7 +54,10 @@ fn attributes_are_those_of_sys() {
                 }
             };
             for (attribute, own) in ATTRIBUTES {
-                check(attribute, as_sys_shows_it(attribute, &interface["link"][own]));
+                check(
+                    attribute,
+                    as_sys_shows_it(attribute, &interface["link"][own]),
+                );
             }
             for queue in array(&interface["queues"]["tx"]) {
                 let path = |attribute: &str| format!("queues/tx-{}/{attribute}", queue["index"]);
@@ -63,7 +66,10 @@ fn attributes_are_those_of_sys() {
                 check(&path("xps_cpus"), mask(&queue["xps_cpus"]));
                 let limits = &queue["byte_queue_limits"];
                 for name in ["limit", "limit_max", "limit_min", "inflight"] {
-                    check(&path(&format!("byte_queue_limits/{name}")), text(&limits[name]));
+                    check(
+                        &path(&format!("byte_queue_limits/{name}")),
+                        text(&limits[name]),
+                    );
                 }
             }
             for queue in array(&interface["queues"]["rx"]) {

@@ -44,6 +44,8 @@ int main(int count, char **argument)
 		return send_datagrams(argument[2], atoi(argument[3]), atoi(argument[4]), atoi(argument[5]));
 	if (!strcmp(role, "frame") && count == 4)
 		return send_frames(argument[2], atoi(argument[3]));
+	if (!strcmp(role, "wireguard") && count == 3)
+		return set_wireguard(argument[2]);
 	if (!strcmp(role, "await") && count > 3) {
 		int missing = 0;
 		for (int i = 3; i < count; i++)

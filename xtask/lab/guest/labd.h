@@ -33,6 +33,8 @@ int send_frames(const char *device, int count);
 
 // sockets2.c
 void more_sockets(void);
+// wireguard.c
+int set_wireguard(const char *device);
 
 // processes.c
 void all_processes(void);

@@ -26,6 +26,7 @@ const C_SOURCES: &[&str] = &[
     "sockets.c",
     "sockets2.c",
     "processes.c",
+    "wireguard.c",
     "crash.c",
     "recorder.c",
 ];

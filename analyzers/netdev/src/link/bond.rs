@@ -140,6 +140,13 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
     if mode == LACP {
         out.set("coupled_control", parameters.coupled_control());
     }
+    if mode == LACP {
+        let system = bond.ad_info().system();
+        out.set("ad_system_priority", system.sys_priority()).set(
+            "ad_system_mac",
+            colons(system.sys_mac_addr().mac_addr_value().bytes()),
+        );
+    }
     let mut slaves = Vec::new();
     for adjacent in device
         .adj_list()
@@ -157,7 +164,13 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
             .set("ad_user_port_key", parameters.ad_user_port_key())
             .set(
                 "ad_actor_system",
-                colons(parameters.ad_actor_system().bytes().get(..6).unwrap_or_default()),
+                colons(
+                    parameters
+                        .ad_actor_system()
+                        .bytes()
+                        .get(..6)
+                        .unwrap_or_default(),
+                ),
             );
     }
     out.set("slaves", slaves);
@@ -180,7 +193,10 @@ fn active_aggregator(slave: kernel::slave<'_>, out: &mut Details) -> Result<(), 
         .set("num_ports", aggregator.num_of_ports())
         .set("actor_key", aggregator.actor_oper_aggregator_key())
         .set("partner_key", aggregator.partner_oper_aggregator_key())
-        .set("partner_mac", colons(aggregator.partner_system().mac_addr_value().bytes()));
+        .set(
+            "partner_mac",
+            colons(aggregator.partner_system().mac_addr_value().bytes()),
+        );
     out.set("ad_info", details);
     Ok(())
 }
@@ -191,11 +207,18 @@ pub fn slave(device: net_device<'_>, master: net_device<'_>) -> Result<Details, 
         .rx_handler_data()
         .cast::<kernel::slave<'_>>()
         .deref()?;
-    let mode = private::<kernel::bonding<'_>>(master).deref()?.params().mode();
+    let mode = private::<kernel::bonding<'_>>(master)
+        .deref()?
+        .params()
+        .mode();
     let mut out = Details::new();
     out.set(
         "state",
-        if slave.backup() == 0 { "ACTIVE" } else { "BACKUP" },
+        if slave.backup() == 0 {
+            "ACTIVE"
+        } else {
+            "BACKUP"
+        },
     )
     .set(
         "mii_status",
@@ -218,7 +241,8 @@ pub fn slave(device: net_device<'_>, master: net_device<'_>) -> Result<Details, 
     .set("queue_id", slave.queue_id());
     #[cfg(kernel_has = "slave.prio")]
     out.set("prio", slave.prio());
-    out.set("speed", slave.speed()).set("duplex", slave.duplex());
+    out.set("speed", slave.speed())
+        .set("duplex", slave.duplex());
     if mode == LACP
         && let Some(info) = slave.ad_info().deref_or_null()?
     {
@@ -265,13 +289,19 @@ fn lacp(info: kernel::ad_slave_info<'_>, out: &mut Details) -> Result<(), Fault>
     // AD_CHURN_MONITOR, AD_CHURN, AD_NO_CHURN.
     let churn = |state: u32| name(&["monitoring", "churned", "none"], state.cast_signed());
     out.set("actor_churn_state", churn(port.sm_churn_actor_state().0))
-        .set("partner_churn_state", churn(port.sm_churn_partner_state().0))
+        .set(
+            "partner_churn_state",
+            churn(port.sm_churn_partner_state().0),
+        )
         .set("actor_churned_count", port.churn_actor_count())
         .set("partner_churned_count", port.churn_partner_count());
     let mut actor = Details::new();
     actor
         .set("system_priority", port.actor_system_priority())
-        .set("system_mac_address", colons(port.actor_system().mac_addr_value().bytes()))
+        .set(
+            "system_mac_address",
+            colons(port.actor_system().mac_addr_value().bytes()),
+        )
         .set("port_key", port.actor_oper_port_key())
         .set("port_priority", port.actor_port_priority())
         .set("port_number", port.actor_port_number())
@@ -279,7 +309,10 @@ fn lacp(info: kernel::ad_slave_info<'_>, out: &mut Details) -> Result<(), Fault>
     let mut other = Details::new();
     other
         .set("system_priority", partner.system_priority())
-        .set("system_mac_address", colons(partner.system().mac_addr_value().bytes()))
+        .set(
+            "system_mac_address",
+            colons(partner.system().mac_addr_value().bytes()),
+        )
         .set("oper_key", partner.key())
         .set("port_priority", partner.port_priority())
         .set("port_number", partner.port_number())

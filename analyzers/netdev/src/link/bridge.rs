@@ -65,7 +65,10 @@ pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
         .set("ageing_time", ticks(br.ageing_time())?)
         .set("stp_state", br.stp_enabled().0)
         .set("priority", priority)
-        .set("vlan_filtering", number(option(br, opts::BROPT_VLAN_ENABLED)))
+        .set(
+            "vlan_filtering",
+            number(option(br, opts::BROPT_VLAN_ENABLED)),
+        )
         .set(
             "vlan_protocol",
             super::kinds::protocol(be16(br.vlan_proto())),
@@ -270,7 +273,10 @@ pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, 
         br.ageing_time()
     };
     let mut found = Vec::new();
-    for entry in br.fdb_list().entries(kernel::net_bridge_fdb_entry::fdb_node) {
+    for entry in br
+        .fdb_list()
+        .entries(kernel::net_bridge_fdb_entry::fdb_node)
+    {
         let entry = entry?;
         // BR_FDB_LOCAL and so on, net/bridge/br_private.h.
         let flag = |bit: u32| entry.flags() >> bit & 1 != 0;
@@ -365,13 +371,16 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
         if !flags.is_empty() {
             row.set("flags", flags);
         }
-        row.set("state", match vlan.state() {
-            0 => "disabled",
-            1 => "listening",
-            2 => "learning",
-            3 => "forwarding",
-            _ => "blocking",
-        });
+        row.set(
+            "state",
+            match vlan.state() {
+                0 => "disabled",
+                1 => "listening",
+                2 => "learning",
+                3 => "forwarding",
+                _ => "blocking",
+            },
+        );
         if vlan.tinfo().tunnel_id() != 0 {
             // The number of the tunnel is its upper half, as a packet of vxlan has it.
             row.set("tunnel_id", be64(vlan.tinfo().tunnel_id()));
@@ -399,7 +408,10 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
 pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
     let br = of(device)?;
     let mut found = Vec::new();
-    for entry in br.mdb_list().entries(kernel::net_bridge_mdb_entry::mdb_node) {
+    for entry in br
+        .mdb_list()
+        .entries(kernel::net_bridge_mdb_entry::mdb_node)
+    {
         let entry = entry?;
         if entry.host_joined() {
             let mut row = group_row(device, entry.addr_());
@@ -432,12 +444,20 @@ pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
             row.set("port", interface.name().to_string())
                 .set(
                     "state",
-                    if port.flags() & 1 != 0 { "permanent" } else { "temp" },
+                    if port.flags() & 1 != 0 {
+                        "permanent"
+                    } else {
+                        "temp"
+                    },
                 )
                 .set("flags", flags)
                 .set(
                     "filter_mode",
-                    if port.filter_mode() == 0 { "exclude" } else { "include" },
+                    if port.filter_mode() == 0 {
+                        "exclude"
+                    } else {
+                        "include"
+                    },
                 )
                 .set("rt_protocol", port.rt_protocol());
             let mut sources: Vec<Value> = Vec::new();

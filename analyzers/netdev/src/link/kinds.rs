@@ -15,18 +15,29 @@ pub fn lower(device: net_device<'_>) -> Result<Option<(i32, u64)>, Fault> {
     let of = |lower: net_device<'_>| Some((lower.ifindex(), super::namespace(lower)));
     Ok(match linux::net::kind(device)?.as_str() {
         #[cfg(kernel_has = "vlan_dev_priv.real_dev")]
-        "vlan" => of(private::<kernel::vlan_dev_priv<'_>>(device).deref()?.real_dev().deref()?),
+        "vlan" => of(private::<kernel::vlan_dev_priv<'_>>(device)
+            .deref()?
+            .real_dev()
+            .deref()?),
         #[cfg(kernel_has = "veth_priv.peer")]
-        "veth" => match private::<kernel::veth_priv<'_>>(device).deref()?.peer().deref_or_null()? {
+        "veth" => match private::<kernel::veth_priv<'_>>(device)
+            .deref()?
+            .peer()
+            .deref_or_null()?
+        {
             Some(peer) => of(peer),
             None => None,
         },
         #[cfg(kernel_has = "macvlan_dev.lowerdev")]
-        "macvlan" | "macvtap" => {
-            of(private::<kernel::macvlan_dev<'_>>(device).deref()?.lowerdev().deref()?)
-        }
+        "macvlan" | "macvtap" => of(private::<kernel::macvlan_dev<'_>>(device)
+            .deref()?
+            .lowerdev()
+            .deref()?),
         #[cfg(kernel_has = "ipvl_dev.phy_dev")]
-        "ipvlan" => of(private::<kernel::ipvl_dev<'_>>(device).deref()?.phy_dev().deref()?),
+        "ipvlan" => of(private::<kernel::ipvl_dev<'_>>(device)
+            .deref()?
+            .phy_dev()
+            .deref()?),
         #[cfg(kernel_has = "ip_tunnel.parms.iph")]
         "ipip" | "sit" | "gre" | "gretap" | "erspan" => {
             let tunnel = private::<kernel::ip_tunnel<'_>>(device).deref()?;
@@ -120,14 +131,18 @@ fn vlan(device: net_device<'_>) -> Result<Details, Fault> {
     }
     let mut egress = Vec::new();
     for first in vlan.egress_priority_map().iter() {
-        let chain = kstruct::walk::chain(Ok(first), |mapping: kernel::vlan_priority_tci_mapping<'_>| {
-            mapping.next()
-        });
+        let chain = kstruct::walk::chain(
+            Ok(first),
+            |mapping: kernel::vlan_priority_tci_mapping<'_>| mapping.next(),
+        );
         for mapping in chain {
             let mapping = mapping?;
             if mapping.vlan_qos() != 0 {
                 // Kept as the tag's upper bits.
-                egress.push(pair(mapping.priority(), u32::from(mapping.vlan_qos() >> 13)));
+                egress.push(pair(
+                    mapping.priority(),
+                    u32::from(mapping.vlan_qos() >> 13),
+                ));
             }
         }
     }
@@ -184,7 +199,10 @@ fn macvlan(device: net_device<'_>) -> Result<Details, Fault> {
 /// `ipvlan_nl_fillinfo`, drivers/net/ipvlan/ipvlan_main.c.
 #[cfg(kernel_has = "ipvl_dev.phy_dev")]
 fn ipvlan(device: net_device<'_>) -> Result<Details, Fault> {
-    let port = private::<kernel::ipvl_dev<'_>>(device).deref()?.port().deref()?;
+    let port = private::<kernel::ipvl_dev<'_>>(device)
+        .deref()?
+        .port()
+        .deref()?;
     let mut out = Details::new();
     out.set(
         "mode",
@@ -211,7 +229,10 @@ fn ipvlan(device: net_device<'_>) -> Result<Details, Fault> {
 #[cfg(kernel_has = "net_vrf.tb_id")]
 pub fn vrf(device: net_device<'_>) -> Result<Details, Fault> {
     let mut out = Details::new();
-    out.set("table", private::<kernel::net_vrf<'_>>(device).deref()?.tb_id());
+    out.set(
+        "table",
+        private::<kernel::net_vrf<'_>>(device).deref()?.tb_id(),
+    );
     Ok(out)
 }
 
@@ -265,7 +286,10 @@ fn team(device: net_device<'_>) -> Result<Details, Fault> {
 /// The same of a port. Its `team_port` is what the interface's receive handler is told.
 #[cfg(kernel_has = "team_port.linkup")]
 pub fn team_port(device: net_device<'_>) -> Result<Details, Fault> {
-    let port = device.rx_handler_data().cast::<kernel::team_port<'_>>().deref()?;
+    let port = device
+        .rx_handler_data()
+        .cast::<kernel::team_port<'_>>()
+        .deref()?;
     let mut out = Details::new();
     out.set("linkup", port.linkup())
         .set("speed", port.state().speed())
@@ -302,8 +326,13 @@ fn wireguard_peer(peer: kernel::wg_peer<'_>) -> Result<Details, Fault> {
     use crate::network::{INET, INET6, socket_address};
     let mut out = Details::new();
     let key = peer.handshake().remote_static();
-    out.set("public_key", base64(key.bytes()))
-        .set("preshared", peer.handshake().preshared_key().iter().any(|byte| byte != 0));
+    out.set("public_key", base64(key.bytes())).set(
+        "preshared",
+        peer.handshake()
+            .preshared_key()
+            .iter()
+            .any(|byte| byte != 0),
+    );
     let endpoint = peer.endpoint();
     let family = endpoint.addr_().sa_family();
     if let Some((address, port)) = socket_address(family, endpoint.addr6().bytes()) {
@@ -313,13 +342,19 @@ fn wireguard_peer(peer: kernel::wg_peer<'_>) -> Result<Details, Fault> {
         );
     }
     let mut allowed = Vec::new();
-    for node in peer.allowedips_list().entries(kernel::allowedips_node::peer_list) {
+    for node in peer
+        .allowedips_list()
+        .entries(kernel::allowedips_node::peer_list)
+    {
         let node = node?;
         let bits = node.bits().bytes();
         // Kept as numbers of the machine's own order (`swap_endian`, drivers/net/wireguard/allowedips.c).
         let address = match node.bitlen() {
             32 => {
-                let mut bytes: [u8; 4] = bits.get(..4).and_then(|bits| bits.try_into().ok()).unwrap_or_default();
+                let mut bytes: [u8; 4] = bits
+                    .get(..4)
+                    .and_then(|bits| bits.try_into().ok())
+                    .unwrap_or_default();
                 if !kernel::KERNEL.big_endian {
                     bytes.reverse();
                 }

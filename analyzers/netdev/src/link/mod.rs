@@ -108,11 +108,14 @@ fn generic(
         lower(device, names, index, space, out)?;
     }
     out.set("link_type", hardware_type(device.type_()))
-        .set("linkmode", match device.link_mode() {
-            1 => "DORMANT",
-            2 => "TESTING",
-            _ => "DEFAULT",
-        })
+        .set(
+            "linkmode",
+            match device.link_mode() {
+                1 => "DORMANT",
+                2 => "TESTING",
+                _ => "DEFAULT",
+            },
+        )
         .set("group", device.group())
         .set("txqlen", device.tx_queue_len())
         .set("promiscuity", device.promiscuity())
@@ -150,7 +153,14 @@ fn generic(
     }
     #[cfg(kernel_has = "dev_ifalias.ifalias")]
     if let Some(alias) = device.ifalias().deref_or_null()? {
-        out.set("ifalias", alias.ifalias().cast::<kstruct::view::Char>().read()?.to_string());
+        out.set(
+            "ifalias",
+            alias
+                .ifalias()
+                .cast::<kstruct::view::Char>()
+                .read()?
+                .to_string(),
+        );
     }
     #[cfg(kernel_has = "netdev_name_node.list")]
     if let Some(node) = device.name_node().deref_or_null()? {
@@ -234,7 +244,13 @@ fn lower(
     }
     out.set("link_index", index);
     #[cfg(kernel_has = "net.netns_ids")]
-    for id in device.nd_net().net().deref()?.netns_ids().entries::<kernel::net<'_>>() {
+    for id in device
+        .nd_net()
+        .net()
+        .deref()?
+        .netns_ids()
+        .entries::<kernel::net<'_>>()
+    {
         let (id, net) = id?;
         if net.addr() == space {
             out.set("link_netnsid", id);
@@ -249,7 +265,10 @@ fn lower(
 fn xdp(device: net_device<'_>, out: &mut Details) -> Result<(), Fault> {
     let mut programs = Vec::new();
     // XDP_MODE_SKB, XDP_MODE_DRV, XDP_MODE_HW.
-    for (mode, entity) in ["skb", "drv", "hw"].into_iter().zip(device.xdp_state().iter()) {
+    for (mode, entity) in ["skb", "drv", "hw"]
+        .into_iter()
+        .zip(device.xdp_state().iter())
+    {
         let program = match entity.prog().deref_or_null()? {
             Some(program) => program,
             None => continue,
@@ -315,8 +334,18 @@ fn features(k: &Memory, device: net_device<'_>) -> Result<Vec<String>, Fault> {
 fn driver(device: net_device<'_>, kind: &str) -> Result<Details, Fault> {
     let mut out = Details::new();
     let Some(parent) = device.dev().parent().deref_or_null()? else {
-        if !kind.is_empty() {
-            out.set("driver", kind);
+        // Two have names of their own there.
+        match kind {
+            "" => {}
+            "bond" => {
+                out.set("driver", "bonding");
+            }
+            "vlan" => {
+                out.set("driver", "802.1Q VLAN Support");
+            }
+            kind => {
+                out.set("driver", kind);
+            }
         }
         return Ok(out);
     };

@@ -325,11 +325,10 @@ pub fn ipv4(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
     out.flag("ignore_df", tunnel.ignore_df());
     out.flag("external", tunnel.collect_md());
     #[cfg(kernel_has = "ip_tunnel_parm_kern")]
-    let flags = [parameters.i_flags(), parameters.o_flags()]
-        .map(|flags| flags.get(0).unwrap_or_default());
-    #[cfg(not(kernel_has = "ip_tunnel_parm_kern"))]
     let flags =
-        [parameters.i_flags(), parameters.o_flags()].map(|flags| u64::from(be16(flags)));
+        [parameters.i_flags(), parameters.o_flags()].map(|flags| flags.get(0).unwrap_or_default());
+    #[cfg(not(kernel_has = "ip_tunnel_parm_kern"))]
+    let flags = [parameters.i_flags(), parameters.o_flags()].map(|flags| u64::from(be16(flags)));
     #[cfg(kernel_has = "ip_tunnel.erspan_ver")]
     let flags = if kind == "erspan" && tunnel.erspan_ver() != 0 {
         // Sessions have a number in any case (`erspan_fill_info`).
@@ -420,8 +419,8 @@ pub fn ipv6(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
     out.set("flags", format!("{flags:#x}"));
     out.flag("external", parameters.collect_md());
     #[cfg(kernel_has = "ip_tunnel_parm_kern")]
-    let bits = [parameters.i_flags(), parameters.o_flags()]
-        .map(|flags| flags.get(0).unwrap_or_default());
+    let bits =
+        [parameters.i_flags(), parameters.o_flags()].map(|flags| flags.get(0).unwrap_or_default());
     #[cfg(not(kernel_has = "ip_tunnel_parm_kern"))]
     let bits = [parameters.i_flags(), parameters.o_flags()].map(|flags| u64::from(be16(flags)));
     if kind.starts_with("ip6gre") {

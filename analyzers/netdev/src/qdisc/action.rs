@@ -7,7 +7,10 @@ use linux::counter::Counter as _;
 use super::filter::Look;
 use super::units::class_id;
 use crate::details::{Details, Value, colons, hexadecimal};
-#[allow(unused_imports, reason = "kernels may have none of the actions that need them")]
+#[allow(
+    unused_imports,
+    reason = "kernels may have none of the actions that need them"
+)]
 use crate::network::{be16, ipv4};
 
 /// `TCA_ACT_MAX_PRIO`
@@ -63,11 +66,7 @@ fn control(action: i32, look: &Look<'_>) -> Details {
     out
 }
 
-fn read(
-    index: usize,
-    action: kernel::tc_action<'_>,
-    look: &Look<'_>,
-) -> Result<Details, Fault> {
+fn read(index: usize, action: kernel::tc_action<'_>, look: &Look<'_>) -> Result<Details, Fault> {
     let kind = action.ops().deref()?.kind();
     let mut out = Details::new();
     out.set("order", index as u64 + 1)
@@ -94,10 +93,7 @@ fn read(
     if let Some(cookie) = cookie.deref_or_null()? {
         // TC_COOKIE_MAX_SIZE
         let length = (cookie.len() as usize).min(16);
-        out.set(
-            "cookie",
-            hexadecimal(cookie.data().array(length)?.bytes()),
-        );
+        out.set("cookie", hexadecimal(cookie.data().array(length)?.bytes()));
     }
     Ok(out)
 }
@@ -240,7 +236,11 @@ fn own(
             // TCA_NAT_FLAG_EGRESS
             out.set(
                 "direction",
-                if nat.flags() & 1 != 0 { "egress" } else { "ingress" },
+                if nat.flags() & 1 != 0 {
+                    "egress"
+                } else {
+                    "ingress"
+                },
             )
             .set("old_addr", format!("{}/{length}", ipv4(nat.old_addr())))
             .set("new_addr", ipv4(nat.new_addr()).to_string());
@@ -333,14 +333,14 @@ fn police(police: kernel::tcf_police<'_>, out: &mut Details) -> Result<(), Fault
     let parameters = police.params().deref()?;
     if parameters.rate_present() {
         let rate = parameters.rate();
-        out.set("rate", rate.rate_bytes_ps()).set(
+        out.set("rate", Value::Rate(rate.rate_bytes_ps())).set(
             "burst",
             burst(rate.rate_bytes_ps(), parameters.tcfp_burst()),
         );
     }
     out.set("mtu", parameters.tcfp_mtu());
     if parameters.peak_present() {
-        out.set("peakrate", parameters.peak().rate_bytes_ps());
+        out.set("peakrate", Value::Rate(parameters.peak().rate_bytes_ps()));
     }
     #[cfg(kernel_has = "tcf_police_params.pps_present")]
     if parameters.pps_present() {

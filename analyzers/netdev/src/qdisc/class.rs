@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::imp::Counters;
 use super::units::{burst, class_id, lengths, rate, ticks};
 use super::{Discipline, private};
-use crate::details::Details;
+use crate::details::{Details, Value};
 
 /// A class, or what takes the place of one: a band of `prio`, a queue of `mq`, a flow of `fq_codel` with packets.
 #[derive(Debug, Default, Serialize)]
@@ -127,11 +127,15 @@ pub fn classes<'m>(
         "prio" => walk.prio(&mut out),
         #[cfg(kernel_has = "tbf_sched_data.rate.rate_bytes_ps")]
         "tbf" => walk.only(&mut out, |qdisc| {
-            Ok(private::<kernel::tbf_sched_data<'_>>(qdisc).deref()?.qdisc())
+            Ok(private::<kernel::tbf_sched_data<'_>>(qdisc)
+                .deref()?
+                .qdisc())
         }),
         #[cfg(kernel_has = "red_sched_data.parms")]
         "red" => walk.only(&mut out, |qdisc| {
-            Ok(private::<kernel::red_sched_data<'_>>(qdisc).deref()?.qdisc())
+            Ok(private::<kernel::red_sched_data<'_>>(qdisc)
+                .deref()?
+                .qdisc())
         }),
         #[cfg(kernel_has = "netem_sched_data.slot_config")]
         "netem" => walk.only(&mut out, |qdisc| {
@@ -224,10 +228,7 @@ impl<'m> Walk<'_, 'm> {
         lengths(&mut row.options, guaranteed);
         rate(&mut row.options, "ceil", most);
         row.options
-            .set(
-                "burst",
-                burst(guaranteed.rate_bytes_ps(), class.buffer()),
-            )
+            .set("burst", burst(guaranteed.rate_bytes_ps(), class.buffer()))
             .set("cburst", burst(most.rate_bytes_ps(), class.cbuffer()))
             .set("level", class.level());
         let stats = class.xstats();
@@ -321,7 +322,11 @@ impl<'m> Walk<'_, 'm> {
         row.count(&counters);
         row.leaf = leaf_of(leaf);
         row.options.set("quantum", class.quantum());
-        let deficit = if counters.qlen == 0 { 0 } else { class.deficit() };
+        let deficit = if counters.qlen == 0 {
+            0
+        } else {
+            class.deficit()
+        };
         row.statistics.set("deficit", deficit);
         Ok(row)
     }
@@ -526,11 +531,11 @@ fn hfsc_curve(curve: kernel::internal_sc<'_>) -> Details {
     let slope = |sm: u64| (u128::from(sm) * TICKS >> SHIFT) as u64;
     let mut details = Details::new();
     details
-        .set("m1", slope(curve.sm1()))
+        .set("m1", Value::Rate(slope(curve.sm1())))
         .set(
             "d",
-            (u128::from(curve.dx()) * 1_000_000 / TICKS) as u64,
+            Value::Time((u128::from(curve.dx()) * 1_000_000 / TICKS) as u64),
         )
-        .set("m2", slope(curve.sm2()));
+        .set("m2", Value::Rate(slope(curve.sm2())));
     details
 }

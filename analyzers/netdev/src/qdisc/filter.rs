@@ -269,11 +269,7 @@ fn u32_handle(handle: u32) -> String {
 
 /// `u32_walk`, `u32_dump`.
 #[cfg(kernel_has = "tc_u_knode.pcpu_success")]
-fn u32_filters(
-    proto: kernel::tcf_proto<'_>,
-    look: &Look<'_>,
-    out: &mut Own,
-) -> Result<(), Fault> {
+fn u32_filters(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result<(), Fault> {
     use kstruct::View as _;
     let common = proto.data().cast::<kernel::tc_u_common<'_>>().deref()?;
     for table in walk::chain(Ok(common.hlist()), |table: kernel::tc_u_hnode<'_>| {
@@ -325,7 +321,10 @@ fn u32_node(node: kernel::tc_u_knode<'_>, look: &Look<'_>) -> Result<Details, Fa
             let counters = node.pf().on_cpu(*cpu)?.deref()?;
             all = all.wrapping_add(counters.rcnt());
             good = good.wrapping_add(counters.rhit());
-            for (sum, own) in hits.iter_mut().zip(counters.kcnts().array(keys.len())?.iter()) {
+            for (sum, own) in hits
+                .iter_mut()
+                .zip(counters.kcnts().array(keys.len())?.iter())
+            {
                 *sum = sum.wrapping_add(own);
             }
         }
@@ -373,11 +372,7 @@ fn u32_node(node: kernel::tc_u_knode<'_>, look: &Look<'_>) -> Result<Details, Fa
 
 /// `mall_dump`.
 #[cfg(kernel_has = "cls_mall_head.pf")]
-fn matchall(
-    proto: kernel::tcf_proto<'_>,
-    look: &Look<'_>,
-    out: &mut Own,
-) -> Result<(), Fault> {
+fn matchall(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result<(), Fault> {
     use kstruct::View as _;
     let head = proto.root().cast::<kernel::cls_mall_head<'_>>().deref()?;
     let mut details = Details::new();
@@ -428,7 +423,16 @@ fn basic(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result
 fn ematch(one: kernel::tcf_ematch<'_>) -> Result<Details, Fault> {
     /// `TCF_EM_*`, include/uapi/linux/pkt_cls.h.
     const KINDS: [&str; 10] = [
-        "container", "cmp", "nbyte", "u32", "meta", "text", "vlan", "canid", "ipset", "ipt",
+        "container",
+        "cmp",
+        "nbyte",
+        "u32",
+        "meta",
+        "text",
+        "vlan",
+        "canid",
+        "ipset",
+        "ipt",
     ];
     let mut details = Details::new();
     let kind = match one.ops().deref_or_null()? {
@@ -541,9 +545,7 @@ fn route(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result
             continue;
         };
         for first in bucket.ht().iter() {
-            let chain = walk::chain(Ok(first), |filter: kernel::route4_filter<'_>| {
-                filter.next()
-            });
+            let chain = walk::chain(Ok(first), |filter: kernel::route4_filter<'_>| filter.next());
             for filter in chain {
                 let filter = filter?;
                 let handle = filter.handle();
@@ -639,4 +641,3 @@ pub fn program<'m>(
     out.set("bytecode", bytecode);
     Ok(())
 }
-

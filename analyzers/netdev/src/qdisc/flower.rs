@@ -278,7 +278,10 @@ fn rest(key: kernel::fl_flow_key<'_>, mask: kernel::fl_flow_key<'_>, out: &mut D
         ("arp_tha", own.tha(), of.tha()),
     ] {
         if of.bytes().iter().any(|byte| *byte != 0) {
-            out.set(name, format!("{}{}", colons(own.bytes()), length(of.bytes())));
+            out.set(
+                name,
+                format!("{}{}", colons(own.bytes()), length(of.bytes())),
+            );
         }
     }
     // TCA_FLOWER_KEY_CT_FLAGS_*, include/uapi/linux/pkt_cls.h.
@@ -288,7 +291,11 @@ fn rest(key: kernel::fl_flow_key<'_>, mask: kernel::fl_flow_key<'_>, out: &mut D
     let states: String = states
         .filter(|(bit, _)| of.ct_state() >> bit & 1 != 0)
         .map(|(bit, name)| {
-            let sign = if own.ct_state() >> bit & 1 != 0 { '+' } else { '-' };
+            let sign = if own.ct_state() >> bit & 1 != 0 {
+                '+'
+            } else {
+                '-'
+            };
             format!("{sign}{name}")
         })
         .collect();
@@ -299,10 +306,16 @@ fn rest(key: kernel::fl_flow_key<'_>, mask: kernel::fl_flow_key<'_>, out: &mut D
         out.set("ct_zone", own.ct_zone());
     }
     if of.ct_mark() != 0 {
-        out.set("ct_mark", format!("{:#x}/{:#x}", own.ct_mark(), of.ct_mark()));
+        out.set(
+            "ct_mark",
+            format!("{:#x}/{:#x}", own.ct_mark(), of.ct_mark()),
+        );
     }
     if mask.mpls().used_lses() != 0 {
-        out.set("mpls_label", key.mpls().ls().get(0).map_or(0, |entry| entry.mpls_label()));
+        out.set(
+            "mpls_label",
+            key.mpls().ls().get(0).map_or(0, |entry| entry.mpls_label()),
+        );
     }
     #[cfg(kernel_has = "fl_flow_key.num_of_vlans")]
     if mask.num_of_vlans().num_of_vlans() != 0 {

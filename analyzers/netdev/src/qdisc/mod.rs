@@ -7,6 +7,8 @@ use serde::Serialize;
 use linux::Faults;
 use linux::time::Clock;
 
+use crate::Want;
+
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 use crate::details::Details;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
@@ -23,6 +25,12 @@ mod flower;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod own;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
+mod packets;
+#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
+#[cfg_attr(
+    not(kernel_has = "net_device.qdisc_hash"),
+    allow(dead_code, reason = "old kernels are shown in one way")
+)]
 pub mod units;
 
 /// A queueing discipline of an interface.
@@ -76,6 +84,10 @@ pub struct Discipline {
     ))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<filter::Filter>,
+    /// Those that wait in the discipline itself, if they were asked for.
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<packets::Packet>,
 }
 
 /// `TC_H_ROOT`, include/uapi/linux/pkt_sched.h.
@@ -115,12 +127,13 @@ fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
     }
 }
 
-/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). With a `clock`, their options,
-/// classes and filters are read, too.
+/// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). Options, classes,
+/// filters and packets are read if they are wanted.
 pub fn disciplines(
     device: net_device<'_>,
     cpus: &[u32],
-    clock: Option<Clock>,
+    clock: Clock,
+    want: Want,
     faults: &mut Faults,
 ) -> Vec<Discipline> {
     let mut out = Vec::new();
@@ -131,9 +144,7 @@ pub fn disciplines(
         let Some(mut discipline) = faults.check(what, discipline) else {
             continue;
         };
-        if let Some(clock) = clock {
-            detail(&mut discipline, device, qdisc, cpus, clock, faults);
-        }
+        detail(&mut discipline, device, qdisc, cpus, clock, want, faults);
         out.push(discipline);
     }
     out
@@ -146,8 +157,17 @@ fn detail(
     qdisc: Qdisc<'_>,
     cpus: &[u32],
     clock: Clock,
+    want: Want,
     faults: &mut Faults,
 ) {
+    if want.packets {
+        let read = packets::packets(&discipline.kind, qdisc, &mut discipline.waiting);
+        let what = format_args!("packets of qdisc {:#x} of {}", qdisc.addr(), device.name());
+        faults.check(what, read);
+    }
+    if !want.qdiscs {
+        return;
+    }
     // Without the rate some options are missing.
     let own = own::read(&discipline.kind, device, qdisc, clock.hz.unwrap_or(0));
     let what = format_args!("options of qdisc {:#x} of {}", qdisc.addr(), device.name());
@@ -174,6 +194,7 @@ fn detail(
     _: Qdisc<'_>,
     _: &[u32],
     _: Clock,
+    _: Want,
     _: &mut Faults,
 ) {
 }
@@ -345,6 +366,7 @@ mod imp {
             classes: Vec::new(),
             #[cfg(kernel_has = "tcf_block.chain_list")]
             filters: Vec::new(),
+            waiting: Vec::new(),
         })
     }
 }

@@ -179,22 +179,25 @@ fn fq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
     // `~0UL`, of which tc is told the lower half.
     let most = q.flow_max_rate().min(u64::from(u32::MAX));
     if most != u64::from(u32::MAX) {
-        options.set("maxrate", most);
+        options.set("maxrate", Value::Rate(most));
     }
     if q.low_rate_threshold() != 0 {
-        options.set("low_rate_threshold", q.low_rate_threshold());
+        options.set(
+            "low_rate_threshold",
+            Value::Rate(q.low_rate_threshold().into()),
+        );
     }
     if let Some(delay) = (u64::from(q.flow_refill_delay()) * 1_000_000).checked_div(hz) {
-        options.set("refill_delay", delay);
+        options.set("refill_delay", Value::Time(delay));
     }
     // Kept in nanoseconds; those that are switched off are `~0` microseconds.
     let ce_threshold = q.ce_threshold() / 1000;
     if ce_threshold < u64::from(u32::MAX) {
-        options.set("ce_threshold", ce_threshold);
+        options.set("ce_threshold", Value::Time(ce_threshold));
     }
     options
         .set("timer_slack", q.timer_slack())
-        .set("horizon", q.horizon() / 1000)
+        .set("horizon", Value::Time(q.horizon() / 1000))
         .set(
             if q.horizon_drop() == 0 {
                 "horizon_cap"
@@ -250,8 +253,7 @@ fn htb(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
         .set("direct_qlen", q.direct_qlen());
     #[cfg(kernel_has = "htb_sched.offload")]
     own.options.flag("offload", q.offload());
-    own.statistics
-        .set("direct_queued", q.direct_queue().qlen());
+    own.statistics.set("direct_queued", q.direct_queue().qlen());
     Ok(())
 }
 
@@ -277,7 +279,7 @@ fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     }
     own.options
         .set("limit", q.limit())
-        .set("lat", longest as i64);
+        .set("lat", Value::Time(longest as u64));
     lengths(&mut own.options, q.rate());
     own.statistics
         .set("tokens", q.tokens())
@@ -367,7 +369,7 @@ fn netem(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     }
     if q.rate() != 0 {
         let mut rate = Details::new();
-        rate.set("rate", q.rate())
+        rate.set("rate", Value::Rate(q.rate()))
             .set("packetoverhead", q.packet_overhead())
             .set("cellsize", q.cell_size())
             .set("celloverhead", q.cell_overhead());
@@ -406,7 +408,10 @@ fn red(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
         .set("adaptive", flags & 4 != 0)
         .set("nodrop", flags & 8 != 0)
         .set("ewma", parameters.Wlog())
-        .set("probability", f64::from(parameters.max_P()) / 4_294_967_296.0)
+        .set(
+            "probability",
+            f64::from(parameters.max_P()) / 4_294_967_296.0,
+        )
         .set("Scell_log", parameters.Scell_log());
     own.statistics
         .set(
@@ -433,8 +438,7 @@ fn sfq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
         .set("flows", q.maxflows());
     let period = u64::from(q.perturb_period().cast_unsigned());
     if period != 0 {
-        own.options
-            .set_some("perturb", period.checked_div(hz));
+        own.options.set_some("perturb", period.checked_div(hz));
     }
     if let Some(red) = q.red_parms().deref_or_null()? {
         let whole = |value: u32| value.checked_shr(red.Wlog().into()).unwrap_or(0);
@@ -489,7 +493,7 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let options = &mut own.options;
     match q.rate_bps() {
         0 => options.set("bandwidth", "unlimited"),
-        rate => options.set("bandwidth", rate),
+        rate => options.set("bandwidth", Value::Rate(rate)),
     };
     if flags & AUTORATE != 0 {
         options.set("autorate", "autorate-ingress");
@@ -505,7 +509,7 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
             name(&["disabled", "enabled", "aggressive"], q.ack_filter()),
         )
         .set("split_gso", flags & SPLIT_GSO != 0)
-        .set("rtt", q.interval())
+        .set("rtt", Value::Time(q.interval()))
         .set("raw", flags & OVERHEAD == 0)
         .set("atm", name(&["noatm", "atm", "ptm"], q.atm_mode()))
         .set("overhead", q.rate_overhead());
@@ -521,15 +525,12 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     own.statistics
         .set("memory_used", q.buffer_max_used())
         .set("memory_limit", q.buffer_limit())
-        .set("capacity_estimate", q.avg_peak_bandwidth())
+        .set("capacity_estimate", Value::Rate(q.avg_peak_bandwidth()))
         .set("min_network_size", q.min_netlen())
         .set("max_network_size", q.max_netlen())
         .set("min_adj_size", q.min_adjlen())
         .set("max_adj_size", q.max_adjlen())
-        .set(
-            "avg_hdr_offset",
-            q.avg_netoff().wrapping_add(0x8000) >> 16,
-        );
+        .set("avg_hdr_offset", q.avg_netoff().wrapping_add(0x8000) >> 16);
     let tins = cake_tins(q)?;
     own.statistics.set("tins", tins);
     Ok(())
@@ -546,7 +547,7 @@ fn cake_tins(q: kernel::cake_sched_data<'_>) -> Result<Vec<Details>, Fault> {
         let parameters = tin.cparams();
         let mut details = Details::new();
         details
-            .set("threshold_rate", tin.tin_rate_bps())
+            .set("threshold_rate", Value::Rate(tin.tin_rate_bps()))
             .set("sent_bytes", tin.bytes())
             .set("backlog_bytes", tin.tin_backlog())
             .set("target_us", parameters.target() / 1000)

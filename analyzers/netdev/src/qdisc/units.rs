@@ -1,6 +1,8 @@
 //! Units of the packet scheduler, as the kernel gives them to tc and as tc prints them.
 
+#[cfg(kernel_has = "psched_ratecfg.rate_bytes_ps")]
 use crate::details::Details;
+use crate::details::Value;
 
 /// Nanoseconds as ticks of 64 ns, of which tc is told (`PSCHED_NS2TICKS`, include/net/pkt_sched.h).
 const TICK_SHIFT: u32 = 6;
@@ -24,8 +26,8 @@ pub fn burst(rate: u64, nanoseconds: i64) -> u64 {
 }
 
 /// Nanoseconds / 1024 in microseconds (`codel_time_to_us`, include/net/codel.h).
-pub fn codel_microseconds(time: u32) -> u64 {
-    (u64::from(time) << 10) / 1000
+pub fn codel_microseconds(time: u32) -> Value {
+    Value::Time((u64::from(time) << 10) / 1000)
 }
 
 /// A handle of a class or discipline: `1:10`, `10:`.
@@ -45,7 +47,7 @@ pub fn fraction(value: u32) -> f64 {
 /// `struct psched_ratecfg`: bytes a second, and how a packet's length is reckoned.
 #[cfg(kernel_has = "psched_ratecfg.rate_bytes_ps")]
 pub fn rate(details: &mut Details, name: &'static str, rate: kernel::psched_ratecfg<'_>) {
-    details.set(name, rate.rate_bytes_ps());
+    details.set(name, Value::Rate(rate.rate_bytes_ps()));
 }
 
 /// What a rate adds to packets' lengths: `overhead`, `mpu`, `linklayer`.
@@ -71,6 +73,8 @@ pub fn lengths(details: &mut Details, rate: kernel::psched_ratecfg<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use crate::details::Value;
+
     use super::{burst, class_id, codel_microseconds, microseconds, ticks};
 
     #[test]
@@ -80,7 +84,7 @@ mod tests {
         assert_eq!(microseconds(128_000), 128);
         assert_eq!(burst(12_500_000, 128_000), 1600);
         // 5 ms, which becomes 4.999.
-        assert_eq!(codel_microseconds(4882), 4999);
+        assert_eq!(codel_microseconds(4882), Value::Time(4999));
     }
 
     #[test]

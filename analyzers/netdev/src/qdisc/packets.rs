@@ -1,0 +1,200 @@
+//! The packets that wait in a discipline, where it keeps them.
+
+use kernel::{Qdisc, sk_buff};
+use kstruct::{Fault, Ptr, View as _, walk};
+use serde::Serialize;
+
+#[allow(
+    unused_imports,
+    reason = "kernels may have no discipline with a private part"
+)]
+use super::private;
+use crate::network::be16;
+
+/// A packet that waits.
+#[derive(Debug, Serialize)]
+pub struct Packet {
+    /// The `sk_buff`.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+    /// Bytes.
+    pub len: u32,
+    /// Its Ethernet type.
+    #[serde(serialize_with = "linux::app::hex_u32")]
+    pub protocol: u32,
+    pub priority: u32,
+    pub mark: u32,
+    /// The transmit queue that it is for.
+    pub queue_mapping: u16,
+    /// In nanoseconds, by the clock of whoever stamped it; 0 without a stamp.
+    pub tstamp: i64,
+    /// The socket that sent it.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub sk: u64,
+}
+
+impl Packet {
+    fn new(packet: sk_buff<'_>) -> Self {
+        Packet {
+            address: packet.addr(),
+            len: packet.len(),
+            protocol: be16(packet.protocol()).into(),
+            priority: packet.priority(),
+            mark: packet.mark(),
+            queue_mapping: packet.queue_mapping(),
+            tstamp: packet.tstamp(),
+            sk: packet.sk().addr(),
+        }
+    }
+}
+
+/// The packets of a discipline itself, not those of disciplines below it. They are in order where the discipline has one. A walk that ends in
+/// a fault has found what comes before it.
+pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    // What was handed back, or looked at before its time.
+    for packets in [qdisc.gso_skb(), qdisc.skb_bad_txq()] {
+        head(packets, out)?;
+    }
+    match kind {
+        "pfifo_fast" => pfifo_fast(qdisc, out),
+        #[cfg(kernel_has = "fq_codel_sched_data.memory_limit")]
+        "fq_codel" => {
+            /// More than it may be configured with.
+            const MOST: usize = 65536;
+            let q = private::<kernel::fq_codel_sched_data<'_>>(qdisc).deref()?;
+            let count = (q.flows_cnt() as usize).min(MOST);
+            for flow in q.flows().array(count)?.iter() {
+                chain(flow.head(), out)?;
+            }
+            Ok(())
+        }
+        #[cfg(kernel_has = "sfq_sched_data.maxdepth")]
+        "sfq" => {
+            let q = private::<kernel::sfq_sched_data<'_>>(qdisc).deref()?;
+            let divisor = (q.divisor() as usize).min(65536);
+            for index in q
+                .ht()
+                .array(divisor)?
+                .iter()
+                .filter(|index| *index != 0xffff)
+            {
+                let slot = q.slots().at(index.into())?;
+                // A ring through the slot itself, which begins as a packet does.
+                let end = slot.addr();
+                let mut next = slot.skblist_next();
+                for _ in 0..slot.qlen() {
+                    if next.addr() == end {
+                        break;
+                    }
+                    let packet = next.deref()?;
+                    out.push(Packet::new(packet));
+                    next = packet.next();
+                }
+            }
+            Ok(())
+        }
+        #[cfg(kernel_has = "netem_sched_data.t_root")]
+        "netem" => {
+            let q = private::<kernel::netem_sched_data<'_>>(qdisc).deref()?;
+            #[cfg(kernel_has = "netem_sched_data.t_head")]
+            chain(q.t_head(), out)?;
+            for packet in q.t_root().entries(sk_buff::rbnode) {
+                out.push(Packet::new(packet?));
+            }
+            Ok(())
+        }
+        #[cfg(kernel_has = "fq_sched_data.timer_slack")]
+        "fq" => {
+            let q = private::<kernel::fq_sched_data<'_>>(qdisc).deref()?;
+            let flow = |flow: kernel::fq_flow<'_>, out: &mut Vec<Packet>| -> Result<(), Fault> {
+                chain(flow.head(), out)?;
+                for packet in flow.t_root().entries(sk_buff::rbnode) {
+                    out.push(Packet::new(packet?));
+                }
+                Ok(())
+            };
+            flow(q.internal(), out)?;
+            let trees = 1_usize << q.fq_trees_log().min(18);
+            for tree in q.fq_root().array(trees)?.iter() {
+                for one in tree.entries(kernel::fq_flow::fq_node) {
+                    flow(one?, out)?;
+                }
+            }
+            Ok(())
+        }
+        #[cfg(kernel_has = "cake_sched_data.rate_mpu")]
+        "cake" => {
+            let q = private::<kernel::cake_sched_data<'_>>(qdisc).deref()?;
+            for tin in q.tins().array(usize::from(q.tin_cnt()).min(8))?.iter() {
+                for flow in tin.flows().iter() {
+                    chain(flow.head(), out)?;
+                }
+            }
+            Ok(())
+        }
+        #[cfg(kernel_has = "htb_sched.direct_queue")]
+        "htb" => {
+            let q = private::<kernel::htb_sched<'_>>(qdisc).deref()?;
+            chain(q.direct_queue().head(), out)
+        }
+        // Those with a queue of the common kind: pfifo, bfifo, codel and others.
+        _ => chain(qdisc.q().head(), out),
+    }
+}
+
+/// A list of packets that ends with null.
+fn chain<'m>(first: Ptr<'m, sk_buff<'m>>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    for packet in walk::chain(Ok(first), |packet: sk_buff<'m>| packet.next()) {
+        out.push(Packet::new(packet?));
+    }
+    Ok(())
+}
+
+/// A `struct sk_buff_head`: a ring through the head.
+fn head(list: kernel::sk_buff_head<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    let end = list.addr();
+    let mut next = list.next();
+    for _ in 0..list.qlen() {
+        if next.addr() == end {
+            break;
+        }
+        let packet = next.deref()?;
+        out.push(Packet::new(packet));
+        next = packet.next();
+    }
+    Ok(())
+}
+
+/// Three rings of pointers (`struct skb_array`), of which those that are null are free.
+#[cfg(kernel_has = "pfifo_fast_priv.q")]
+fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    /// No transmit queue is configured to be longer.
+    const MOST: usize = 1 << 20;
+    let q = private::<kernel::pfifo_fast_priv<'_>>(qdisc).deref()?;
+    for band in q.q().iter() {
+        let ring = band.ring();
+        let size = usize::try_from(i64::from(ring.size()))
+            .unwrap_or(0)
+            .min(MOST);
+        if ring.queue().is_null() {
+            continue;
+        }
+        let slots: Ptr<'_, Ptr<'_, sk_buff<'_>>> = ring.queue().cast();
+        let first = usize::try_from(i64::from(ring.consumer_head())).unwrap_or(0);
+        let slots = slots.array(size)?;
+        for index in 0..size {
+            let packet = slots.get((first + index) % size.max(1));
+            if let Some(packet) = packet
+                && let Some(packet) = packet.deref_or_null()?
+            {
+                out.push(Packet::new(packet));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(kernel_has = "pfifo_fast_priv.q"))]
+fn pfifo_fast(_: Qdisc<'_>, _: &mut Vec<Packet>) -> Result<(), Fault> {
+    Ok(())
+}
