@@ -7,7 +7,9 @@ pub mod tunnel;
 
 use std::collections::BTreeMap;
 
-use kernel::{net_device, sym};
+use kernel::net_device;
+#[cfg(kernel_has = "sym:netdev_features_strings")]
+use kernel::sym;
 use kstruct::{Fault, Memory};
 use linux::Faults;
 use serde::Serialize;
@@ -318,12 +320,14 @@ fn features(k: &Memory, device: net_device<'_>) -> Result<Vec<String>, Fault> {
     let mut found = Vec::new();
     #[cfg(kernel_has = "sym:netdev_features_strings")]
     {
+        /// `ETH_GSTRING_LEN`: each name has as much room. By address, as BTF has no type of the table.
+        const ROOM: u64 = 32;
+        let table = k.address_of(sym::netdev_features_strings);
         let features = device.features();
-        let names = k.get(sym::netdev_features_strings)?;
-        for (bit, name) in names.iter().enumerate().take(64) {
-            if features >> bit & 1 != 0 {
-                found.push(name.to_string());
-            }
+        for bit in (0..64).filter(|bit| features >> bit & 1 != 0) {
+            let name: kstruct::view::CharPtr<'_> =
+                kstruct::Ptr::new(k, table.wrapping_add(bit * ROOM));
+            found.push(name.read()?.to_string());
         }
     }
     let _ = (k, device, &mut found);

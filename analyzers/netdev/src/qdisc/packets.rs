@@ -1,7 +1,7 @@
 //! The packets that wait in a discipline, where it keeps them.
 
 use kernel::{Qdisc, sk_buff};
-use kstruct::{Fault, Ptr, View as _, walk};
+use kstruct::{Fault, FaultKind, Ptr, View as _, walk};
 use serde::Serialize;
 
 #[allow(
@@ -78,18 +78,9 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
                 .iter()
                 .filter(|index| *index != 0xffff)
             {
-                let slot = q.slots().at(index.into())?;
                 // A ring through the slot itself, which begins as a packet does.
-                let end = slot.addr();
-                let mut next = slot.skblist_next();
-                for _ in 0..slot.qlen() {
-                    if next.addr() == end {
-                        break;
-                    }
-                    let packet = next.deref()?;
-                    out.push(Packet::new(packet));
-                    next = packet.next();
-                }
+                let slot = q.slots().at(index.into())?;
+                ring(slot.skblist_next(), slot.addr(), out)?;
             }
             Ok(())
         }
@@ -99,7 +90,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
             #[cfg(kernel_has = "netem_sched_data.t_head")]
             chain(q.t_head(), out)?;
             for packet in q.t_root().entries(sk_buff::rbnode) {
-                out.push(Packet::new(packet?));
+                add(packet?, out)?;
             }
             Ok(())
         }
@@ -109,7 +100,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
             let flow = |flow: kernel::fq_flow<'_>, out: &mut Vec<Packet>| -> Result<(), Fault> {
                 chain(flow.head(), out)?;
                 for packet in flow.t_root().entries(sk_buff::rbnode) {
-                    out.push(Packet::new(packet?));
+                    add(packet?, out)?;
                 }
                 Ok(())
             };
@@ -142,27 +133,51 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
     }
 }
 
+/// No discipline is configured to hold more; lists of a damaged dump may lead into each other.
+const MOST_PACKETS: usize = 1 << 20;
+
+fn add(packet: sk_buff<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    if out.len() >= MOST_PACKETS {
+        return Err(Fault {
+            address: packet.addr(),
+            kind: FaultKind::TooLarge,
+        });
+    }
+    out.push(Packet::new(packet));
+    Ok(())
+}
+
 /// A list of packets that ends with null.
 fn chain<'m>(first: Ptr<'m, sk_buff<'m>>, out: &mut Vec<Packet>) -> Result<(), Fault> {
-    for packet in walk::chain(Ok(first), |packet: sk_buff<'m>| packet.next()) {
-        out.push(Packet::new(packet?));
+    ring(first, 0, out)
+}
+
+/// A list of packets that ends where it began.
+fn ring<'m>(first: Ptr<'m, sk_buff<'m>>, end: u64, out: &mut Vec<Packet>) -> Result<(), Fault> {
+    // As one that ends with null, which a walk finds out not to end.
+    let until_end = |next: Ptr<'m, sk_buff<'m>>| {
+        if next.addr() == end {
+            Ptr::new(next.memory(), 0)
+        } else {
+            next
+        }
+    };
+    let packets = walk::chain(Ok(until_end(first)), |packet: sk_buff<'m>| {
+        until_end(packet.next())
+    });
+    for packet in packets {
+        add(packet?, out)?;
     }
     Ok(())
 }
 
-/// A `struct sk_buff_head`: a ring through the head.
+/// A `struct sk_buff_head`.
 fn head(list: kernel::sk_buff_head<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
-    let end = list.addr();
-    let mut next = list.next();
-    for _ in 0..list.qlen() {
-        if next.addr() == end {
-            break;
-        }
-        let packet = next.deref()?;
-        out.push(Packet::new(packet));
-        next = packet.next();
+    // Those of disciplines that were never used are zeros.
+    if list.next().is_null() {
+        return Ok(());
     }
-    Ok(())
+    ring(list.next().cast(), list.addr(), out)
 }
 
 /// Three rings of pointers (`struct skb_array`), of which those that are null are free.
@@ -187,7 +202,7 @@ fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
             if let Some(packet) = packet
                 && let Some(packet) = packet.deref_or_null()?
             {
-                out.push(Packet::new(packet));
+                add(packet, out)?;
             }
         }
     }
