@@ -108,6 +108,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
         Some(names) => names.get(name).cloned().unwrap_or_default(),
         None => symbols.named(name),
     };
+    let end = image_end(&context, &symbols);
     let row = |symbol: Symbol<'_>| row(&context, &symbols, symbol, 0, Vec::new());
     let mut rows = Vec::new();
     let mut missing = Vec::new();
@@ -121,7 +122,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
             if rows.len() == before
                 && let Some(address) = address(named, &what)
             {
-                rows.extend(at(&context, &symbols, address));
+                rows.extend(at(&context, &symbols, end, address));
             }
         }
         if rows.len() == before {
@@ -179,7 +180,7 @@ fn address<'s>(named: impl Fn(&str) -> Vec<Symbol<'s>>, text: &str) -> Option<u6
 }
 
 /// What lies at an address, if it is one of the kernel's or a module's.
-fn at(context: &Context<'_>, symbols: &Symbols<'_>, address: u64) -> Option<Row> {
+fn at(context: &Context<'_>, symbols: &Symbols<'_>, end: Option<u64>, address: u64) -> Option<Row> {
     let (found, offset) = symbols.at(address)?;
     let (symbol, others) = found.split_first()?;
     let symbol = *symbol;
@@ -190,25 +191,21 @@ fn at(context: &Context<'_>, symbols: &Symbols<'_>, address: u64) -> Option<Row>
         .iter()
         .find(|module| module.has(address))
         .map(|module| module.name.as_str());
-    if symbol.module != module || (module.is_none() && !is_in_image(context, symbols, address)) {
+    if symbol.module != module || (module.is_none() && end.is_some_and(|end| address >= end)) {
         return None;
     }
     let aliases = others.iter().map(|other| other.name.to_owned()).collect();
     Some(row(context, symbols, symbol, offset, aliases))
 }
 
-/// Whether an address lies in the kernel's image: before `_end`, or the last symbol where there is none.
-fn is_in_image(context: &Context<'_>, symbols: &Symbols<'_>, address: u64) -> bool {
-    let end = symbols
-        .named("_end")
-        .into_iter()
-        .find(|symbol| symbol.module.is_none())
-        .map(|symbol| symbol.address)
-        .or_else(|| {
-            let end = context.types.variables_named("_end");
-            end.first()?.locate(context.k).ok()
-        });
-    end.is_none_or(|end| address < end)
+/// Where the kernel's image ends.
+fn image_end(context: &Context<'_>, symbols: &Symbols<'_>) -> Option<u64> {
+    let listed = symbols.named("_end");
+    let listed = listed.iter().find(|symbol| symbol.module.is_none());
+    listed.map(|symbol| symbol.address).or_else(|| {
+        let known = context.types.variables_named("_end");
+        known.first()?.locate(context.k).ok()
+    })
 }
 
 fn row(
