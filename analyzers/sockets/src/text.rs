@@ -2,23 +2,26 @@
 
 use std::fmt::{self, Write};
 
+use crate::name::write_escaped;
 use crate::owner::Holder;
 
 /// ` users:(("sshd",pid=1,fd=3),...)`, or nothing.
-pub fn write_holders(out: &mut impl Write, holders: &[Holder]) -> fmt::Result {
+pub fn write_holders(out: &mut String, holders: &[Holder]) -> fmt::Result {
     if holders.is_empty() {
         return Ok(());
     }
-    out.write_str(" users:(")?;
+    out.push_str(" users:(");
     for (index, holder) in holders.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        write!(
-            out,
-            "{comma}(\"{}\",pid={},fd={})",
-            holder.comm, holder.pid, holder.fd
-        )?;
+        out.push_str(if index == 0 { "(\"" } else { ",(\"" });
+        write_escaped(out, holder.comm.bytes())?;
+        out.push_str("\",pid=");
+        write!(out, "{}", holder.pid)?;
+        out.push_str(",fd=");
+        push_number(out, holder.fd.into());
+        out.push(')');
     }
-    out.write_str(")")
+    out.push(')');
+    Ok(())
 }
 
 /// A time as in `timer:(on,1min4sec,3)`. What is past is 0.
@@ -42,7 +45,13 @@ pub fn write_timer(out: &mut impl Write, milliseconds: i64) -> fmt::Result {
 }
 
 /// A rate in bits a second (`sprint_bw`): a whole number, or with a prefix and one digit behind the point.
-pub fn write_rate(out: &mut impl Write, rate: f64, is_numeric: bool) -> fmt::Result {
+pub fn write_rate(out: &mut String, rate: f64, is_numeric: bool) -> fmt::Result {
+    /// Up to here all whole numbers are numbers of floating point, too.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if is_numeric && (0.0..EXACT).contains(&rate) {
+        push_number(out, rate.round_ties_even() as u64);
+        return Ok(());
+    }
     if is_numeric {
         return write!(out, "{rate:.0}");
     }
@@ -56,6 +65,43 @@ pub fn write_rate(out: &mut impl Write, rate: f64, is_numeric: bool) -> fmt::Res
         write!(out, "{:.1}K", rate / 1000.0)
     } else {
         write_g(out, rate)
+    }
+}
+
+/// A number, without the detour over formatting: of 20,000 sockets there are a million.
+pub fn push_number(out: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[start..]).unwrap_or_default());
+}
+
+/// Microseconds as milliseconds, as C's `%g` writes these.
+pub fn push_milliseconds(out: &mut String, microseconds: u64) {
+    // Six digits: up to here no more are needed.
+    if microseconds >= 1_000_000 {
+        // Writing to a string doesn't fail.
+        let _ = write_g(out, microseconds as f64 / 1000.0);
+        return;
+    }
+    push_number(out, microseconds / 1000);
+    let rest = microseconds % 1000;
+    if rest != 0 {
+        out.push('.');
+        for digit in [rest / 100, rest / 10 % 10, rest % 10] {
+            out.push(char::from(b'0' + digit as u8));
+        }
+        while out.ends_with('0') {
+            out.pop();
+        }
     }
 }
 
@@ -87,7 +133,22 @@ pub fn write_g(out: &mut impl Write, number: f64) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use super::{write_g, write_rate, write_timer};
+    use super::{push_milliseconds, push_number, write_g, write_rate, write_timer};
+
+    #[test]
+    fn numbers_are_pushed_as_they_are_formatted() {
+        for number in [0, 7, 10, 4_294_967_295, u64::MAX] {
+            let mut out = String::new();
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string());
+        }
+        for microseconds in (0..2000).chain([1_234_567, 999_999, 999_000, 100_010, 5_000_000]) {
+            let (mut out, mut expected) = (String::new(), String::new());
+            push_milliseconds(&mut out, microseconds);
+            assert!(write_g(&mut expected, microseconds as f64 / 1000.0).is_ok());
+            assert_eq!(out, expected, "{microseconds}");
+        }
+    }
 
     #[test]
     fn times_are_written_as_ss_does() {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sockets::sock::Base;
 use sockets::tcp::{Form, Info, Tcp, Which};
-use sockets::text::{write_g, write_holders, write_rate, write_timer};
+use sockets::text::{push_milliseconds, push_number, write_holders, write_rate, write_timer};
 
 /// What is shown of a socket.
 #[derive(Clone, Copy)]
@@ -80,23 +80,22 @@ fn write_end(
         out.push_str(":*");
         return Ok(());
     }
-    write!(out, ":{port}")
+    out.push(':');
+    push_number(out, port.into());
+    Ok(())
 }
 
 /// Adds a socket's line, and where more was asked for a second one.
 pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) -> fmt::Result {
     let base = &socket.base;
-    write!(
-        out,
-        "{:<10} {:>7} {:>7}",
-        base.state, socket.rx_queue, socket.tx_queue
-    )?;
+    push_column(out, base.state, 10);
+    push_queue(out, socket.rx_queue);
+    push_queue(out, socket.tx_queue);
     for (address, port, device) in ends(socket) {
         // The text is as long as it is: what comes before it follows from that.
         let start = out.len();
         write_end(out, socket, address, port, device)?;
         let length = out.len() - start;
-        const BLANKS: &str = "                                                                ";
         let blanks = (width + 1).saturating_sub(length).clamp(1, BLANKS.len());
         out.insert_str(start, &BLANKS[..blanks]);
     }
@@ -117,19 +116,21 @@ pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) 
     if shown.memory
         && let Some(memory) = &base.memory
     {
-        write!(
-            out,
-            " skmem:(r{},rb{},t{},tb{},f{},w{},o{},bl{},d{})",
-            memory.rmem_alloc,
-            memory.rcvbuf,
-            memory.wmem_alloc,
-            memory.sndbuf,
-            memory.fwd_alloc,
-            memory.wmem_queued,
-            memory.optmem,
-            memory.backlog,
-            memory.drops
-        )?;
+        for (name, number) in [
+            (" skmem:(r", memory.rmem_alloc),
+            (",rb", memory.rcvbuf),
+            (",t", memory.wmem_alloc),
+            (",tb", memory.sndbuf),
+            (",f", memory.fwd_alloc),
+            (",w", memory.wmem_queued),
+            (",o", memory.optmem),
+            (",bl", memory.backlog),
+            (",d", memory.drops),
+        ] {
+            out.push_str(name);
+            push_number(out, number.into());
+        }
+        out.push(')');
     }
     out.push('\n');
     if shown.info
@@ -140,6 +141,23 @@ pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) 
         out.push('\n');
     }
     Ok(())
+}
+
+const BLANKS: &str = "                                                                ";
+
+/// A text, and blanks up to the next column.
+fn push_column(out: &mut String, text: &str, width: usize) {
+    out.push_str(text);
+    out.push_str(&BLANKS[..width.saturating_sub(text.len())]);
+}
+
+/// A number to the right of a column of 7, behind a blank.
+fn push_queue(out: &mut String, number: u32) {
+    let digits = number
+        .checked_ilog10()
+        .map_or(1, |digits| digits as usize + 1);
+    out.push_str(&BLANKS[..8_usize.saturating_sub(digits).max(1)]);
+    push_number(out, number.into());
 }
 
 fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
@@ -166,22 +184,30 @@ fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
 }
 
 /// Numbers that are shown unless they are 0.
-fn write_numbers<const N: usize>(out: &mut String, numbers: [(&str, u64); N]) -> fmt::Result {
+fn push_numbers<const N: usize>(out: &mut String, numbers: [(&str, u64); N]) {
     for (name, number) in numbers {
         if number != 0 {
-            write!(out, " {name}:{number}")?;
+            push_named(out, name, number);
         }
     }
-    Ok(())
 }
 
-/// Microseconds as milliseconds.
-fn write_milliseconds(out: &mut String, name: &str, microseconds: u64) -> fmt::Result {
+/// ` name:number`
+fn push_named(out: &mut String, name: &str, number: u64) {
+    out.push(' ');
+    out.push_str(name);
+    out.push(':');
+    push_number(out, number);
+}
+
+/// Microseconds as milliseconds, unless there are none.
+fn push_time(out: &mut String, name: &str, microseconds: u64) {
     if microseconds != 0 {
-        write!(out, " {name}:")?;
-        write_g(out, microseconds as f64 / 1000.0)?;
+        out.push(' ');
+        out.push_str(name);
+        out.push(':');
+        push_milliseconds(out, microseconds);
     }
-    Ok(())
 }
 
 /// `tcp_stats_print` of misc/ss.c.
@@ -196,7 +222,8 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
         ("fastopen", info.fastopen),
     ] {
         if has {
-            write!(out, " {name}")?;
+            out.push(' ');
+            out.push_str(name);
         }
     }
     if !socket.congestion.is_empty() {
@@ -211,17 +238,17 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
     if !is_listener {
         // 3 s is what a connection begins with, and not worth a word to ss.
         if info.rto != 3_000_000 {
-            write_milliseconds(out, "rto", info.rto)?;
+            push_time(out, "rto", info.rto);
         }
-        write_numbers(out, [("backoff", info.backoff.into())])?;
+        push_numbers(out, [("backoff", info.backoff.into())]);
         if info.rtt != 0 {
-            write_milliseconds(out, "rtt", info.rtt.into())?;
+            push_time(out, "rtt", info.rtt.into());
             out.push('/');
-            write_g(out, f64::from(info.rttvar) / 1000.0)?;
+            push_milliseconds(out, info.rttvar.into());
         }
-        write_milliseconds(out, "ato", info.ato)?;
+        push_time(out, "ato", info.ato);
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("mss", info.snd_mss.into()),
@@ -230,11 +257,11 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
             ("advmss", info.advmss.into()),
             ("cwnd", info.snd_cwnd.into()),
         ],
-    )?;
+    );
     if !is_listener && info.snd_ssthresh < 0xffff {
-        write_numbers(out, [("ssthresh", info.snd_ssthresh.into())])?;
+        push_numbers(out, [("ssthresh", info.snd_ssthresh.into())]);
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("bytes_sent", info.bytes_sent),
@@ -246,42 +273,42 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
             ("data_segs_out", info.data_segs_out.into()),
             ("data_segs_in", info.data_segs_in.into()),
         ],
-    )?;
+    );
     write_rates(out, info, is_numeric)?;
     // Of a listener, what waits to be accepted.
-    write_numbers(out, [("unacked", info.unacked.into())])?;
+    push_numbers(out, [("unacked", info.unacked.into())]);
     if is_listener {
         return Ok(());
     }
     if info.retrans != 0 || info.total_retrans != 0 {
         write!(out, " retrans:{}/{}", info.retrans, info.total_retrans)?;
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("lost", info.lost.into()),
             ("sacked", info.sacked.into()),
             ("dsack_dups", info.dsack_dups.into()),
         ],
-    )?;
+    );
     // What a connection begins with.
     if info.reordering != 3 {
         write!(out, " reordering:{}", info.reordering)?;
     }
-    write_numbers(out, [("reord_seen", info.reord_seen.into())])?;
-    write_milliseconds(out, "rcv_rtt", info.rcv_rtt.into())?;
-    write_numbers(
+    push_numbers(out, [("reord_seen", info.reord_seen.into())]);
+    push_time(out, "rcv_rtt", info.rcv_rtt.into());
+    push_numbers(
         out,
         [
             ("rcv_space", info.rcv_space.into()),
             ("rcv_ssthresh", info.rcv_ssthresh.into()),
             ("notsent", info.notsent_bytes.into()),
         ],
-    )?;
+    );
     if info.min_rtt != u32::MAX {
-        write_milliseconds(out, "minrtt", info.min_rtt.into())?;
+        push_time(out, "minrtt", info.min_rtt.into());
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("rcv_ooopack", info.rcv_ooopack.into()),
@@ -289,7 +316,8 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
             ("rcv_wnd", info.rcv_wnd.into()),
             ("rehash", info.rehash.into()),
         ],
-    )
+    );
+    Ok(())
 }
 
 fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
@@ -299,14 +327,14 @@ fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
         write_rate(out, bits / f64::from(info.rtt), is_numeric)?;
         out.push_str("bps");
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("lastsnd", info.last_data_sent_ms),
             ("lastrcv", info.last_data_recv_ms),
             ("lastack", info.last_ack_recv_ms),
         ],
-    )?;
+    );
     if let Some(rate @ 1..) = info.pacing_rate {
         out.push_str(" pacing_rate ");
         write_rate(out, rate as f64 * 8.0, is_numeric)?;
@@ -322,13 +350,13 @@ fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
         write_rate(out, info.delivery_rate as f64 * 8.0, is_numeric)?;
         out.push_str("bps");
     }
-    write_numbers(
+    push_numbers(
         out,
         [
             ("delivered", info.delivered.into()),
             ("delivered_ce", info.delivered_ce.into()),
         ],
-    )?;
+    );
     if info.app_limited {
         out.push_str(" app_limited");
     }

@@ -96,21 +96,14 @@ struct Count {
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Sockets> {
     let reader = Reader::new(k, faults)?;
     let filter = &args.filter;
-    let mut sockets: Vec<Box<Tcp>> = sockets::tcp::sockets(&reader, faults)
+    // With their keys beside them: comparing must not read from all over memory.
+    let mut keyed: Vec<_> = sockets::tcp::sockets(&reader, faults)
         .into_iter()
         .filter(|socket| filter.wants(&socket.base, Some(&socket.ends)))
+        .map(|socket| (key(&socket), socket))
         .collect();
-    sockets.par_sort_unstable_by_key(|socket| {
-        let (base, ends) = (&socket.base, &socket.ends);
-        let is_listener = base.state == "LISTEN";
-        (
-            base.netns,
-            !is_listener,
-            (ends.local, ends.local_port),
-            (ends.remote, ends.remote_port),
-            base.address,
-        )
-    });
+    keyed.par_sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let sockets: Vec<Box<Tcp>> = keyed.into_iter().map(|(_, socket)| socket).collect();
     let mut states: Vec<Count> = Vec::new();
     for socket in &sockets {
         let (state, form) = (socket.base.state, socket.form);
@@ -141,6 +134,18 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         },
         summary: args.summary,
     })
+}
+
+/// The order of sockets: by namespace, listeners first, by addresses. No two have the same.
+fn key(socket: &Tcp) -> impl Ord + Send + use<> {
+    let (base, ends) = (&socket.base, &socket.ends);
+    (
+        base.netns,
+        base.state != "LISTEN",
+        (ends.local, ends.local_port),
+        (ends.remote, ends.remote_port),
+        base.address,
+    )
 }
 
 impl Report for Sockets {
