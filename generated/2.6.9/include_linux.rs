@@ -16,13 +16,13 @@ use super::net::file_operations;
 use super::opaque_types::{
     address_space_operations, arphdr, audit_context, backing_dev_info, block_device,
     cdev, class, dcookie_struct, dentry_operations, device, divert_blk, dnotify_struct,
-    dquot, ethtool_ops, exception_table_entry, fasync_struct, file_lock,
-    file_system_type, fs_struct, icmphdr, igmphdr, inode_operations, io_context, iovec,
-    ip_mc_list, ipv6_ac_socklist, ipv6_fl_socklist, ipv6_mc_socklist, ipv6_txoptions,
-    iw_handler_def, key, kobj_type, kset, linux_binfmt, namespace, net_bridge_port,
-    nf_bridge_info, page, pipe_inode_info, prio_tree_node, proto_ops, radix_tree_node,
-    reclaim_state, sec_path, sem_undo_list, sighand_struct, siginfo, task_struct_aux,
-    tty_struct, tvec_t_base_s, vfsmount, vm_area_struct,
+    dquot, ethtool_ops, exception_table_entry, fasync_struct, file_lock, fs_struct,
+    icmphdr, igmphdr, inode_operations, io_context, iovec, ip_mc_list, ipv6_ac_socklist,
+    ipv6_fl_socklist, ipv6_mc_socklist, ipv6_txoptions, iw_handler_def, key, kobj_type,
+    kset, linux_binfmt, namespace, net_bridge_port, nf_bridge_info, page,
+    pipe_inode_info, prio_tree_node, proto_ops, radix_tree_node, reclaim_state, sec_path,
+    sem_undo_list, sighand_struct, siginfo, task_struct_aux, tty_struct, tvec_t_base_s,
+    vm_area_struct,
 };
 /// `struct aio_ring_info`: 64 bytes. include/linux/aio.h:10
 #[repr(transparent)]
@@ -675,7 +675,7 @@ impl<'m> files_struct<'m> {
         self.0.array(292, 32)
     }
 }
-/// `seqcount_t`: 4 bytes. include/linux/fs.h:27
+/// `seqcount_t`: 4 bytes. include/linux/fs.h:26
 #[repr(transparent)]
 pub struct seqcount_t<'m>(Raw<'m, 4>);
 impl ::core::marker::Copy for seqcount_t<'_> {}
@@ -714,7 +714,7 @@ impl<'m> seqcount_t<'m> {
         self.0.u32(0)
     }
 }
-/// `struct radix_tree_root`: 12 bytes. include/linux/fs.h:31
+/// `struct radix_tree_root`: 12 bytes. include/linux/fs.h:30
 #[repr(transparent)]
 pub struct radix_tree_root<'m>(Raw<'m, 12>);
 impl ::core::marker::Copy for radix_tree_root<'_> {}
@@ -763,7 +763,7 @@ impl<'m> radix_tree_root<'m> {
         self.0.ptr32(8)
     }
 }
-/// `struct prio_tree_root`: 8 bytes. include/linux/fs.h:37
+/// `struct prio_tree_root`: 8 bytes. include/linux/fs.h:36
 #[repr(transparent)]
 pub struct prio_tree_root<'m>(Raw<'m, 8>);
 impl ::core::marker::Copy for prio_tree_root<'_> {}
@@ -812,7 +812,7 @@ impl<'m> prio_tree_root<'m> {
         self.0.u16(6)
     }
 }
-/// `struct address_space`: 96 bytes. include/linux/fs.h:43
+/// `struct address_space`: 96 bytes. include/linux/fs.h:42
 #[repr(transparent)]
 pub struct address_space<'m>(Raw<'m, 96>);
 impl ::core::marker::Copy for address_space<'_> {}
@@ -932,7 +932,7 @@ impl<'m> address_space<'m> {
         self.0.ptr32(92)
     }
 }
-/// `struct inode`: 344 bytes. include/linux/fs.h:63
+/// `struct inode`: 344 bytes. include/linux/fs.h:62
 #[repr(transparent)]
 pub struct inode<'m>(Raw<'m, 344>);
 impl ::core::marker::Copy for inode<'_> {}
@@ -1202,7 +1202,7 @@ impl<'m> inode<'m> {
         self.0.sub(340)
     }
 }
-/// `union {...}`: 4 bytes. include/linux/fs.h:107
+/// `union {...}`: 4 bytes. include/linux/fs.h:106
 #[repr(transparent)]
 pub struct inode__u<'m>(Raw<'m, 4>);
 impl ::core::marker::Copy for inode__u<'_> {}
@@ -1241,7 +1241,7 @@ impl<'m> inode__u<'m> {
         self.0.ptr32(0)
     }
 }
-/// `struct fown_struct`: 28 bytes. include/linux/fs.h:114
+/// `struct fown_struct`: 28 bytes. include/linux/fs.h:113
 #[repr(transparent)]
 pub struct fown_struct<'m>(Raw<'m, 28>);
 impl ::core::marker::Copy for fown_struct<'_> {}
@@ -1305,7 +1305,7 @@ impl<'m> fown_struct<'m> {
         self.0.i32(24)
     }
 }
-/// `struct file_ra_state`: 44 bytes. include/linux/fs.h:122
+/// `struct file_ra_state`: 44 bytes. include/linux/fs.h:121
 #[repr(transparent)]
 pub struct file_ra_state<'m>(Raw<'m, 44>);
 impl ::core::marker::Copy for file_ra_state<'_> {}
@@ -1394,7 +1394,7 @@ impl<'m> file_ra_state<'m> {
         self.0.ulong32(40)
     }
 }
-/// `struct file`: 156 bytes. include/linux/fs.h:136
+/// `struct file`: 156 bytes. include/linux/fs.h:135
 #[repr(transparent)]
 pub struct file<'m>(Raw<'m, 156>);
 impl ::core::marker::Copy for file<'_> {}
@@ -1529,7 +1529,183 @@ impl<'m> file<'m> {
         self.0.ptr32(152)
     }
 }
-/// `struct super_block`: 64 bytes. include/linux/fs.h:159
+/// `struct vfsmount`: 76 bytes. include/linux/fs.h:157
+#[repr(transparent)]
+pub struct vfsmount<'m>(Raw<'m, 76>);
+impl ::core::marker::Copy for vfsmount<'_> {}
+impl ::core::clone::Clone for vfsmount<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for vfsmount<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct vfsmount",
+        size: 76,
+        members: "mnt_hash 0 8 s0 struct list_head;mnt_parent 8 4 p struct vfsmount *;mnt_mountpoint 12 4 p struct dentry *;mnt_root 16 4 p struct dentry *;mnt_sb 20 4 p struct super_block *;mnt_mounts 24 8 s0 struct list_head;mnt_child 32 8 s0 struct list_head;mnt_count 40 4 s1 atomic_t;mnt_flags 44 4 i int;mnt_expiry_mark 48 4 i int;mnt_devname 52 4 p char *;mnt_list 56 8 s0 struct list_head;mnt_fslink 64 8 s0 struct list_head;mnt_namespace 72 4 p struct namespace *;",
+        structs: &[
+            <list_head<'static> as View<'static>>::INFO,
+            <atomic_t<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for vfsmount<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> vfsmount<'m> {
+    /// `struct list_head mnt_hash` at 0, 8 bytes
+    #[inline]
+    pub fn mnt_hash(self) -> list_head<'m> {
+        self.0.sub(0)
+    }
+    /// `struct vfsmount *mnt_parent` at 8, 4 bytes
+    #[inline]
+    pub fn mnt_parent(self) -> Ptr<'m, vfsmount<'m>> {
+        self.0.ptr32(8)
+    }
+    /// `struct dentry *mnt_mountpoint` at 12, 4 bytes
+    #[inline]
+    pub fn mnt_mountpoint(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(12)
+    }
+    /// `struct dentry *mnt_root` at 16, 4 bytes
+    #[inline]
+    pub fn mnt_root(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct super_block *mnt_sb` at 20, 4 bytes
+    #[inline]
+    pub fn mnt_sb(self) -> Ptr<'m, super_block<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct list_head mnt_mounts` at 24, 8 bytes
+    #[inline]
+    pub fn mnt_mounts(self) -> list_head<'m> {
+        self.0.sub(24)
+    }
+    /// `struct list_head mnt_child` at 32, 8 bytes
+    #[inline]
+    pub fn mnt_child(self) -> list_head<'m> {
+        self.0.sub(32)
+    }
+    /// `atomic_t mnt_count` at 40, 4 bytes
+    #[inline]
+    pub fn mnt_count(self) -> atomic_t<'m> {
+        self.0.sub(40)
+    }
+    /// `int mnt_flags` at 44, 4 bytes
+    #[inline]
+    pub fn mnt_flags(self) -> i32 {
+        self.0.i32(44)
+    }
+    /// `int mnt_expiry_mark` at 48, 4 bytes
+    #[inline]
+    pub fn mnt_expiry_mark(self) -> i32 {
+        self.0.i32(48)
+    }
+    /// `char *mnt_devname` at 52, 4 bytes
+    #[inline]
+    pub fn mnt_devname(self) -> CharPtr<'m> {
+        self.0.ptr32(52)
+    }
+    /// `struct list_head mnt_list` at 56, 8 bytes
+    #[inline]
+    pub fn mnt_list(self) -> list_head<'m> {
+        self.0.sub(56)
+    }
+    /// `struct list_head mnt_fslink` at 64, 8 bytes
+    #[inline]
+    pub fn mnt_fslink(self) -> list_head<'m> {
+        self.0.sub(64)
+    }
+    /// `struct namespace *mnt_namespace` at 72, 4 bytes
+    #[inline]
+    pub fn mnt_namespace(self) -> Ptr<'m, namespace<'m>> {
+        self.0.ptr32(72)
+    }
+}
+/// `struct file_system_type`: 32 bytes. include/linux/fs.h:174
+#[repr(transparent)]
+pub struct file_system_type<'m>(Raw<'m, 32>);
+impl ::core::marker::Copy for file_system_type<'_> {}
+impl ::core::clone::Clone for file_system_type<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for file_system_type<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct file_system_type",
+        size: 32,
+        members: "name 0 4 p const char *;fs_flags 4 4 i int;get_sb 8 4 p void *;kill_sb 12 4 p void *;owner 16 4 p struct module *;next 20 4 p struct file_system_type *;fs_supers 24 8 s0 struct list_head;",
+        structs: &[<list_head<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for file_system_type<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> file_system_type<'m> {
+    /// `const char *name` at 0, 4 bytes
+    #[inline]
+    pub fn name(self) -> CharPtr<'m> {
+        self.0.ptr32(0)
+    }
+    /// `int fs_flags` at 4, 4 bytes
+    #[inline]
+    pub fn fs_flags(self) -> i32 {
+        self.0.i32(4)
+    }
+    /// `void *get_sb` at 8, 4 bytes
+    #[inline]
+    pub fn get_sb(self) -> Ptr<'m, Void> {
+        self.0.ptr32(8)
+    }
+    /// `void *kill_sb` at 12, 4 bytes
+    #[inline]
+    pub fn kill_sb(self) -> Ptr<'m, Void> {
+        self.0.ptr32(12)
+    }
+    /// `struct module *owner` at 16, 4 bytes
+    #[inline]
+    pub fn owner(self) -> Ptr<'m, module<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct file_system_type *next` at 20, 4 bytes
+    #[inline]
+    pub fn next(self) -> Ptr<'m, file_system_type<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct list_head fs_supers` at 24, 8 bytes
+    #[inline]
+    pub fn fs_supers(self) -> list_head<'m> {
+        self.0.sub(24)
+    }
+}
+/// `struct super_block`: 64 bytes. include/linux/fs.h:185
 #[repr(transparent)]
 pub struct super_block<'m>(Raw<'m, 64>);
 impl ::core::marker::Copy for super_block<'_> {}

@@ -8,12 +8,12 @@ use super::include_asm::{atomic_t, rwlock_t, spinlock_t};
 use super::include_linux::{
     __wait_queue_head, dentry, hh_cache, hlist_head, hlist_node, in6_addr, in_device,
     inode, ip_options, ipv6_devconf, list_head, module, net_device, rcu_head, semaphore,
-    sk_buff, sk_buff_head, socket, tc_stats, timer_list, timeval,
+    sk_buff, sk_buff_head, socket, tc_stats, timer_list, timeval, vfsmount,
 };
 use super::net_ipv4::fib_rule;
 use super::opaque_types::{
     dst_ops, icmpv6_mib, ifacaddr6, ifmcaddr6, inet_peer, kmem_cache_s, page,
-    proc_dir_entry, sk_filter, sock_iocb, tcf_proto, vfsmount, xfrm_policy, xfrm_state,
+    proc_dir_entry, sk_filter, sock_iocb, tcf_proto, xfrm_policy, xfrm_state,
 };
 /// `struct sockaddr_un`: 110 bytes. include/net/af_unix.h:11
 #[repr(transparent)]

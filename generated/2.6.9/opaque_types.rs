@@ -39,8 +39,6 @@ pub struct fasync_struct<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.
 pub struct file_lock<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.
-pub struct file_system_type<'m>(PhantomData<&'m ()>);
-/// Declared, but not defined in this kernel's debug information: there is nothing to read.
 pub struct fs_struct<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.
 pub struct icmphdr<'m>(PhantomData<&'m ()>);
@@ -134,8 +132,6 @@ pub struct tcf_proto<'m>(PhantomData<&'m ()>);
 pub struct tty_struct<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.
 pub struct tvec_t_base_s<'m>(PhantomData<&'m ()>);
-/// Declared, but not defined in this kernel's debug information: there is nothing to read.
-pub struct vfsmount<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.
 pub struct vlan_group<'m>(PhantomData<&'m ()>);
 /// Declared, but not defined in this kernel's debug information: there is nothing to read.

@@ -18,6 +18,6 @@ pub const _edata: Sym<Void> = Sym::new(0xc01088ac);
 /// `void _end`.
 pub const _end: Sym<Void> = Sym::new(0xc010f420);
 /// `void _etext`.
-pub const _etext: Sym<Void> = Sym::new(0xc01008b5);
+pub const _etext: Sym<Void> = Sym::new(0xc01008e5);
 /// `void _text`.
 pub const _text: Sym<Void> = Sym::new(0xc0100000);

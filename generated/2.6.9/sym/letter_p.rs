@@ -20,7 +20,7 @@ pub const pirq_slots: Sym<[t::irq_info__arch_i386_pci_irq<'static>; 2]> = Sym::n
     0xc01028a0,
 );
 /// `const u8 prio2band[16]`. net/sched/sch_generic.c:45
-pub const prio2band: Sym<[u8; 16]> = Sym::new(0xc0101088);
+pub const prio2band: Sym<[u8; 16]> = Sym::new(0xc010109c);
 /// `struct Qdisc_class_ops prio_class_ops`. net/sched/sch_prio.c:31
 pub const prio_class_ops: Sym<t::Qdisc_class_ops<'static>> = Sym::new(0xc01083c0);
 /// `struct Qdisc_ops prio_qdisc_ops`. net/sched/sch_prio.c:36

@@ -15,5 +15,5 @@ pub const udp_matchstruct: ModuleSym<t::ipt_match<'static>> = ModuleSym::new(
 pub const udp_port_rover: Sym<i32> = Sym::new(0xc0106d08);
 /// `struct hlist_head unix_socket_table[257]`. net/unix/af_unix.c:8
 pub const unix_socket_table: Sym<[t::hlist_head<'static>; 257]> = Sym::new(0xc01084a0);
-/// `rwlock_t unix_table_lock`. net/unix/af_unix.c:13
+/// `rwlock_t unix_table_lock`. net/unix/af_unix.c:14
 pub const unix_table_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc01088a4);
