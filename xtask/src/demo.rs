@@ -83,6 +83,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         None => {
             tests.extend([
                 "lab_modules",
+                "lab_routes",
                 "lab_containers",
                 "lab_damage",
                 "lab_images",

@@ -25,6 +25,14 @@ enum Is {
 /// Name, type, and the file of the kernel that defines it.
 const KNOWN: &[(&str, Is, &str)] = &[
     ("__kfence_pool", Is::Text, "mm/kfence/core.c"),
+    ("arp_tbl", Is::Struct("neigh_table"), "net/ipv4/arp.c"),
+    ("nd_tbl", Is::Struct("neigh_table"), "net/ipv6/ndisc.c"),
+    ("nsfs_mnt", Is::Pointer("vfsmount"), "fs/nsfs.c"),
+    (
+        "tcp_cong_list",
+        Is::Struct("list_head"),
+        "net/ipv4/tcp_cong.c",
+    ),
     ("__cpu_online_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     ("__cpu_possible_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     (

@@ -32,9 +32,11 @@ const C_SOURCES: &[&str] = &[
 /// Scripts and rules that init finds in `/etc/lab`.
 const SCRIPTS: &[&str] = &[
     "network",
+    "routes2",
     "processes",
     "traffic",
     "tools",
+    "tools-routes",
     "live",
     "rules.nft",
     "closing.nft",

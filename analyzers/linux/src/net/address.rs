@@ -41,7 +41,7 @@ pub struct Ipv6 {
 }
 
 /// The bytes of a `__be32` lie in network order, whatever the machine's own order.
-fn ipv4(value: u32) -> Ipv4Addr {
+pub fn ipv4(value: u32) -> Ipv4Addr {
     let bytes = if kernel::KERNEL.big_endian {
         value.to_be_bytes()
     } else {
@@ -119,7 +119,8 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
     found
 }
 
-fn ipv6(address: kernel::in6_addr<'_>) -> Result<Ipv6Addr, Fault> {
+/// An IPv6 address.
+pub fn ipv6(address: kernel::in6_addr<'_>) -> Result<Ipv6Addr, Fault> {
     let bytes: [u8; 16] = address.bytes().try_into().map_err(|_| Fault {
         address: address.addr(),
         kind: kstruct::FaultKind::OutOfRange,

@@ -46,6 +46,12 @@ pub fn namespaces<'m>(k: &'m Memory, _: &mut Faults) -> Vec<Namespace<'m>> {
 }
 
 impl<'m> Namespace<'m> {
+    /// The kernel's struct.
+    #[cfg(kernel_has = "net.dev_base_head")]
+    pub fn net(self) -> kernel::net<'m> {
+        self.net
+    }
+
     /// The inode number by which users know a namespace (`net:[4026531840]`); `None` before there were namespaces.
     pub fn inode(self) -> Option<u64> {
         #[cfg(kernel_has = "net.ns.inum")]

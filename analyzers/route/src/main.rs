@@ -1,0 +1,301 @@
+//! `route`: routing tables, rules, next hops, what was learned, and neighbours.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use kstruct::Memory;
+use linux::app::Common;
+use linux::{Faults, Report};
+use routes::model::{Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
+use routes::{names, text};
+use serde::Serialize;
+
+/// Shows routing: tables of IPv4 and IPv6, rules, next hop objects, exceptions (path MTUs and redirects), neighbours.
+///
+/// Lines are as iproute2 prints them; JSON has more.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  route --core vmcore                          everything, in all network namespaces
+  route --core vmcore route rule               routes and rules alone
+  route --core vmcore -4 --to 10.1.2.3         in each table the routes that fit this address best
+  route --core vmcore neigh --dev eth0         ARP and ND entries of an interface
+  route --core vmcore cache                    what was learned of single destinations
+  route --core vmcore --format json | jq '.neighbours[] | select(.state == [\"FAILED\"])'"
+)]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// What to show
+    #[arg(value_enum, value_name = "WHAT")]
+    what: Vec<What>,
+    /// Only IPv4
+    #[arg(short = '4', conflicts_with = "inet6")]
+    inet: bool,
+    /// Only IPv6
+    #[arg(short = '6')]
+    inet6: bool,
+    /// Only this network namespace, by its inode number
+    #[arg(long, value_name = "INODE")]
+    netns: Option<u64>,
+    /// Only this table, by number or name (main, local, default)
+    #[arg(long, value_parser = table)]
+    table: Option<u32>,
+    /// Only routes over this interface, and neighbours there
+    #[arg(long, value_name = "NAME")]
+    dev: Option<String>,
+    /// Only the routes of each table that fit this address best: those of the longest prefix
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<IpAddr>,
+}
+
+impl AsRef<Common> for Args {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Routes of all tables
+    Route,
+    /// Rules
+    Rule,
+    /// Next hop objects
+    Nexthop,
+    /// Exceptions: path MTUs and redirects that were learned
+    Cache,
+    /// Neighbours
+    Neigh,
+    /// Addresses that the kernel answers for
+    Proxy,
+    /// The shape of IPv4 tables, as /proc/net/fib_trie and fib_triestat show it; only if it is asked for
+    Trie,
+}
+
+fn table(name: &str) -> Result<u32, String> {
+    names::table_number(name).ok_or_else(|| format!("{name:?} is no table's number or name"))
+}
+
+fn main() -> ExitCode {
+    linux::app::run(analyze)
+}
+
+#[derive(Default, Serialize)]
+struct Routing {
+    /// Inode numbers of the network namespaces, in the kernel's order.
+    namespaces: Vec<u64>,
+    routes: Vec<Route>,
+    exceptions: Vec<Route>,
+    rules: Vec<Rule>,
+    nexthops: Vec<Nexthop>,
+    neighbours: Vec<Neighbour>,
+    proxies: Vec<Proxy>,
+    tries: Vec<Trie>,
+}
+
+impl Args {
+    fn shows(&self, what: What) -> bool {
+        self.what.is_empty() || self.what.contains(&what)
+    }
+
+    fn families(&self) -> Vec<Family> {
+        match (self.inet, self.inet6) {
+            (true, _) => vec![Family::Inet],
+            (_, true) => vec![Family::Inet6],
+            _ => vec![Family::Inet, Family::Inet6],
+        }
+    }
+
+    /// Whether a route is one of those asked for, but for [`Args::to`].
+    fn wants(&self, route: &Route) -> bool {
+        self.table.is_none_or(|table| table == route.table)
+            && self.dev.as_ref().is_none_or(|dev| {
+                let over = |hop: &routes::model::Hop| hop.dev.as_ref() == Some(dev);
+                route.nexthops.iter().any(over)
+            })
+            && self.to.is_none_or(|to| route.dst.contains(to))
+    }
+
+    /// Of each table leaves the routes with the longest prefix; all fit the address.
+    fn keep_best(&self, routes: &mut Vec<Route>) {
+        if self.to.is_none() {
+            return;
+        }
+        let longest = |route: &Route, all: &[(u64, u32, u8)]| {
+            all.iter().any(|(netns, table, length)| {
+                *netns == route.netns && *table == route.table && *length > route.dst.length
+            })
+        };
+        let all: Vec<(u64, u32, u8)> = routes
+            .iter()
+            .map(|route| (route.netns, route.table, route.dst.length))
+            .collect();
+        routes.retain(|route| !longest(route, &all));
+    }
+}
+
+fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    let mut found = read(k, args, faults)?;
+    let families = args.families();
+    found.routes.retain(|route| args.wants(route));
+    found.exceptions.retain(|route| args.wants(route));
+    args.keep_best(&mut found.routes);
+    let namespaces = &found.namespaces;
+    found.neighbours.retain(|entry| {
+        namespaces.contains(&entry.netns)
+            && families.contains(&entry.family)
+            && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
+            && args.to.is_none_or(|to| to == entry.address)
+    });
+    found.proxies.retain(|entry| {
+        namespaces.contains(&entry.netns)
+            && families.contains(&entry.family)
+            && (args.dev.is_none() || entry.dev == args.dev)
+            && args.to.is_none_or(|to| to == entry.address)
+    });
+    Ok(found)
+}
+
+#[cfg(not(all(
+    kernel_has = "fib_nh_common",
+    kernel_has = "fib6_info.fib6_nh",
+    kernel_has = "netns_nexthop.rb_root"
+)))]
+fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
+    let _ = (args.shows(What::Route), args.netns);
+    anyhow::bail!("routing tables of kernels before 5.3 are not read yet")
+}
+
+#[cfg(all(
+    kernel_has = "fib_nh_common",
+    kernel_has = "fib6_info.fib6_nh",
+    kernel_has = "netns_nexthop.rb_root"
+))]
+fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    use linux::time::Clock;
+    use routes::walk::{
+        Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
+    };
+
+    let clock =
+        Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
+    let cpus = linux::cpu::possible(k)
+        .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    let congestion = congestion_controls(k, faults);
+    let families = args.families();
+    let mut found = Routing::default();
+    for namespace in linux::net::namespaces(k, faults) {
+        let inode = namespace.inode().unwrap_or_default();
+        if args.netns.is_some_and(|wanted| wanted != inode) {
+            continue;
+        }
+        found.namespaces.push(inode);
+        let context = &mut Context::new(k, namespace, clock, &congestion, faults);
+        if families.contains(&Family::Inet) {
+            for table in fib::tables(context) {
+                if args.what.contains(&What::Trie) {
+                    found.tries.extend(trie::of_table(context, table, &cpus));
+                }
+                if args.shows(What::Route) {
+                    found.routes.extend(fib::routes(context, table));
+                }
+                if args.shows(What::Cache) {
+                    found
+                        .exceptions
+                        .extend(exceptions::of_table(context, table));
+                }
+            }
+        }
+        if families.contains(&Family::Inet6) {
+            for table in fib6::tables(context) {
+                if args.shows(What::Route) {
+                    found.routes.extend(fib6::routes(context, table));
+                }
+                if args.shows(What::Cache) {
+                    found
+                        .exceptions
+                        .extend(exceptions::of_table6(context, table));
+                }
+            }
+        }
+        if args.shows(What::Rule) {
+            for family in &families {
+                found.rules.extend(rules::rules(context, *family));
+            }
+        }
+        if args.shows(What::Nexthop) {
+            found.nexthops.extend(nexthops::nexthops(context));
+        }
+    }
+    if found.namespaces.is_empty() {
+        match args.netns {
+            Some(inode) => anyhow::bail!("there is no network namespace {inode}"),
+            None => anyhow::bail!("there is no network namespace"),
+        }
+    }
+    if args.shows(What::Neigh) {
+        found.neighbours = neighbours::neighbours(k, clock, faults);
+    }
+    if args.shows(What::Proxy) {
+        found.proxies = neighbours::proxies(k, faults);
+    }
+    Ok(found)
+}
+
+impl Report for Routing {
+    fn table(&self) -> String {
+        let mut out = String::new();
+        for netns in &self.namespaces {
+            let _ = writeln!(out, "== network namespace {netns}");
+            let of = |family: Family| match family {
+                Family::Inet => "IPv4",
+                Family::Inet6 => "IPv6",
+            };
+            for family in [Family::Inet, Family::Inet6] {
+                let is_here = |route: &&Route| route.netns == *netns && route.family == family;
+                let routes = self.routes.iter().filter(is_here).map(text::route);
+                section(&mut out, &format!("{} routes", of(family)), routes);
+                let learned = self.exceptions.iter().filter(is_here).map(text::route);
+                section(&mut out, &format!("{} exceptions", of(family)), learned);
+                let rules = self.rules.iter();
+                let rules = rules.filter(|rule| rule.netns == *netns && rule.family == family);
+                section(
+                    &mut out,
+                    &format!("{} rules", of(family)),
+                    rules.map(text::rule),
+                );
+            }
+            let nexthops = self.nexthops.iter().filter(|it| it.netns == *netns);
+            section(&mut out, "next hop objects", nexthops.map(text::nexthop));
+            let neighbours = self.neighbours.iter().filter(|it| it.netns == *netns);
+            section(&mut out, "neighbours", neighbours.map(text::neighbour));
+            let proxies = self.proxies.iter().filter(|it| it.netns == *netns);
+            section(&mut out, "proxies", proxies.map(text::proxy));
+            let tries = || self.tries.iter().filter(|it| it.netns == *netns);
+            let shapes = tries().filter(|trie| !trie.nodes.is_empty());
+            for (heading, text) in [
+                ("fib_trie", shapes.map(text::trie).collect::<String>()),
+                ("fib_triestat", tries().map(text::trie_stats).collect()),
+            ] {
+                section(&mut out, heading, text.lines().map(str::to_owned));
+            }
+        }
+        out
+    }
+}
+
+/// Lines under a heading; nothing if there are none.
+fn section(out: &mut String, heading: &str, lines: impl Iterator<Item = String>) {
+    let mut heading = Some(heading);
+    for line in lines {
+        if let Some(heading) = heading.take() {
+            let _ = writeln!(out, "-- {heading}");
+        }
+        let _ = writeln!(out, "{line}");
+    }
+}

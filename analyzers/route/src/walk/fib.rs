@@ -1,0 +1,260 @@
+//! IPv4 routing tables (net/ipv4/fib_trie.c): a compressed trie of addresses for each table, whose leaves have lists of routes.
+
+use kernel::{fib_alias, fib_info, fib_table, key_vector, nexthop, tnode};
+use kstruct::{Fault, FaultKind, Ptr, View as _, offset_of};
+use linux::Faults;
+
+use super::{Context, hop, ipv4, prefix4};
+use crate::model::{Family, Hop, Route};
+use crate::names;
+
+/// `FIB_TABLE_HASHSZ`, include/net/ip_fib.h.
+const TABLES: usize = if cfg!(kernel_has = "netns_ipv4.rules_ops") {
+    256
+} else {
+    2
+};
+/// `KEYLENGTH`: bits of an address, and the position of the root.
+const BITS: u8 = 32;
+
+/// A namespace's tables in the order in which the kernel lists them.
+pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib_table<'m>> {
+    let hash = context.net.ipv4().fib_table_hash().array(TABLES);
+    let mut found = Vec::new();
+    if let Some(hash) = context.faults.check("IPv4 routing tables", hash) {
+        for table in hash
+            .iter()
+            .flat_map(|head| head.entries(fib_table::tb_hlist))
+        {
+            found.extend(context.faults.check("IPv4 routing tables", table));
+        }
+    }
+    found
+}
+
+/// The root of a table's trie. While a namespace has no rules of its own, table `local` has that of table `main`.
+pub fn root(table: fib_table<'_>) -> Result<key_vector<'_>, Fault> {
+    table.tb_data().cast::<key_vector<'_>>().deref()
+}
+
+/// What surrounds a node that isn't a trie's root: `tn_info`.
+pub fn info(node: key_vector<'_>) -> Result<tnode<'_>, Fault> {
+    let start = node.addr().wrapping_sub(offset_of!(tnode, kv) as u64);
+    tnode::at(node.memory(), start)
+}
+
+/// Whether a node is the root, has children, or is a leaf.
+pub fn is_inner(node: key_vector<'_>) -> bool {
+    node.bits() != 0
+}
+
+/// The children of a node that are there, with their place, in order. Those that contradict their place are faults: so each node
+/// has one way to it, and a walk ends.
+pub fn children<'m>(
+    node: key_vector<'m>,
+    faults: &mut Faults,
+) -> Vec<(u32, key_vector<'m>, tnode<'m>)> {
+    const WHAT: &str = "IPv4 routing trie";
+    let is_root = node.pos() >= BITS;
+    let bits = if is_root { 0 } else { node.bits() };
+    let mut found = Vec::new();
+    if u32::from(bits) + u32::from(node.pos()) > 32 {
+        faults.add(WHAT, inconsistent(node.addr()));
+        return found;
+    }
+    let Some(slots) = faults.check(WHAT, node.tnode().array(1 << bits)) else {
+        return found;
+    };
+    for (index, slot) in slots.iter().enumerate() {
+        if slot.is_null() {
+            continue;
+        }
+        let Some(child) = faults.check(WHAT, slot.deref()) else {
+            continue;
+        };
+        let Some(around) = faults.check(WHAT, info(child)) else {
+            continue;
+        };
+        let place = (child.key() ^ node.key())
+            .checked_shr(node.pos().into())
+            .unwrap_or(0);
+        let is_lower = u32::from(child.pos()) + u32::from(child.bits()) <= node.pos().into();
+        if around.parent().addr() == node.addr() && place as usize == index && is_lower {
+            found.push((index as u32, child, around));
+        } else {
+            faults.add(WHAT, inconsistent(child.addr()));
+        }
+    }
+    found
+}
+
+fn inconsistent(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
+}
+
+/// A trie's leaves in the order of their addresses.
+fn leaves<'m>(node: key_vector<'m>, faults: &mut Faults, out: &mut Vec<key_vector<'m>>) {
+    // No deeper than there are bits: positions only fall.
+    for (_, child, _) in children(node, faults) {
+        if is_inner(child) {
+            leaves(child, faults, out);
+        } else {
+            out.push(child);
+        }
+    }
+}
+
+/// The routes of a leaf.
+pub fn aliases<'m>(leaf: key_vector<'m>, faults: &mut Faults) -> Vec<fib_alias<'m>> {
+    leaf.leaf()
+        .entries(fib_alias::fa_list)
+        .filter_map(|alias| faults.check("routes of a leaf", alias))
+        .collect()
+}
+
+/// A table's routes in the order of `ip route` (`fn_trie_dump_leaf`).
+pub fn routes<'m>(context: &mut Context<'m, '_>, table: fib_table<'m>) -> Vec<Route> {
+    each(context, table, |context, leaf, alias| {
+        let route = route(context, leaf, alias);
+        context
+            .faults
+            .check("IPv4 route", route)
+            .into_iter()
+            .collect()
+    })
+}
+
+/// Whatever is made of each route of a table.
+pub(super) fn each<'m, T>(
+    context: &mut Context<'m, '_>,
+    table: fib_table<'m>,
+    mut make: impl FnMut(&mut Context<'m, '_>, key_vector<'m>, fib_alias<'m>) -> Vec<T>,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    if let Some(root) = context.faults.check("IPv4 routing trie", root(table)) {
+        leaves(root, context.faults, &mut all);
+    }
+    let mut found = Vec::new();
+    for leaf in all {
+        for alias in aliases(leaf, context.faults) {
+            // Tables that share a trie tell their routes apart by this.
+            if alias.tb_id() == table.tb_id() {
+                found.extend(make(context, leaf, alias));
+            }
+        }
+    }
+    found
+}
+
+/// What `fib_dump_info` says of a route.
+fn route(
+    context: &mut Context<'_, '_>,
+    leaf: key_vector<'_>,
+    alias: fib_alias<'_>,
+) -> Result<Route, Fault> {
+    let info = alias.fa_info().deref()?;
+    let object = info.nh().deref_or_null()?;
+    let mut kind = names::route_type(alias.fa_type());
+    if let Some(object) = object
+        && hop::is_blackhole(object)?
+    {
+        "blackhole".clone_into(&mut kind);
+    }
+    let (nexthops, flags) = hops(context, info, object);
+    let multipath = nexthops.len() > 1;
+    let source = info.fib_prefsrc();
+    Ok(Route {
+        netns: context.netns,
+        family: Family::Inet,
+        table: alias.tb_id(),
+        table_name: names::table(alias.tb_id()),
+        kind,
+        dst: prefix4(leaf.key(), BITS.saturating_sub(alias.fa_slen())),
+        src: None,
+        tos: tos(alias),
+        protocol: names::protocol(info.fib_protocol()),
+        scope: names::scope(info.fib_scope()),
+        prefsrc: (source != 0).then(|| ipv4(source)),
+        metric: info.fib_priority(),
+        flags: names::hop_flags(if multipath { info.fib_flags() } else { flags }),
+        nhid: object.map(|object| object.id()),
+        nexthops,
+        multipath,
+        metrics: context.metrics(info.fib_metrics().deref()?),
+        pref: None,
+        expires: None,
+        iif: None,
+        refcnt: info.fib_clntref().value(),
+        exception: None,
+        address: info.addr(),
+    })
+}
+
+/// `dscp_t` has it where the type of service has it; before 5.18 it was called so.
+pub(super) fn tos(alias: fib_alias<'_>) -> u8 {
+    #[cfg(kernel_has = "fib_alias.fa_dscp")]
+    {
+        alias.fa_dscp()
+    }
+    #[cfg(not(kernel_has = "fib_alias.fa_dscp"))]
+    {
+        alias.fa_tos()
+    }
+}
+
+/// The next hops of a route, and the flags of the last one.
+fn hops(
+    context: &mut Context<'_, '_>,
+    info: fib_info<'_>,
+    object: Option<nexthop<'_>>,
+) -> (Vec<Hop>, u32) {
+    let mut found = Vec::new();
+    let mut last = 0;
+    let commons = match object {
+        Some(object) => hop::of_object(object).map(|commons| {
+            let with_realm = |(common, weight)| (common, weight, 0);
+            commons.into_iter().map(with_realm).collect()
+        }),
+        None => own_hops(info),
+    };
+    for (common, weight, realm) in context
+        .faults
+        .check("next hops of a route", commons)
+        .unwrap_or_else(Vec::new)
+    {
+        let hop = hop::hop(common, weight);
+        if let Some((hop, flags)) = context.faults.check("next hop", hop) {
+            last = flags;
+            found.push(Hop { realm, ..hop });
+        }
+    }
+    (found, last)
+}
+
+/// The next hops that lie behind the `fib_info`, with weights and realms.
+pub(super) fn own_hops(
+    info: fib_info<'_>,
+) -> Result<Vec<(kernel::fib_nh_common<'_>, i32, u32)>, Fault> {
+    // More than any table has: the kernel stops at what fits a message.
+    const MOST: i32 = 1 << 16;
+    let count = info.fib_nhs();
+    if !(0..MOST).contains(&count) {
+        return Err(inconsistent(info.addr()));
+    }
+    let first: Ptr<'_, kernel::fib_nh<'_>> = info.fib_nh();
+    Ok(first
+        .array(count as usize)?
+        .iter()
+        .map(|hop| {
+            let common = hop.nh_common();
+            #[cfg(kernel_has = "fib_nh.nh_tclassid")]
+            let realm = hop.nh_tclassid();
+            #[cfg(not(kernel_has = "fib_nh.nh_tclassid"))]
+            let realm = 0;
+            (common, common.nhc_weight(), realm)
+        })
+        .collect())
+}

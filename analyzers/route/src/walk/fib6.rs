@@ -1,0 +1,219 @@
+//! IPv6 routing tables (net/ipv6/ip6_fib.c): a binary tree of prefixes for each, with a list of routes at each node.
+
+use kernel::{fib6_info, fib6_node, fib6_table};
+use kstruct::walk::chain;
+use kstruct::{Fault, FaultKind, View as _};
+
+use super::{Context, hop, prefix6};
+use crate::model::{Family, Hop, HopRoute, Route};
+use crate::names;
+
+/// `FIB6_TABLE_HASHSZ`, include/net/ip6_fib.h.
+const TABLES: usize = if cfg!(kernel_has = "netns_ipv6.fib6_rules_ops") {
+    256
+} else {
+    1
+};
+/// `RTN_RTINFO`: the node has routes.
+const HAS_ROUTES: u16 = 4;
+/// `RTF_EXPIRES`, include/uapi/linux/ipv6_route.h.
+const EXPIRES: u32 = 0x0040_0000;
+
+/// A namespace's tables in the order in which the kernel lists them.
+pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
+    let first = context.net.ipv6().fib_table_hash();
+    let mut found = Vec::new();
+    // IPv6 was turned off when the kernel was started.
+    if first.is_null() {
+        return found;
+    }
+    if let Some(hash) = context
+        .faults
+        .check("IPv6 routing tables", first.array(TABLES))
+    {
+        for table in hash
+            .iter()
+            .flat_map(|head| head.entries(fib6_table::tb6_hlist))
+        {
+            found.extend(context.faults.check("IPv6 routing tables", table));
+        }
+    }
+    found
+}
+
+/// A table's routes in the order of `ip -6 route`, which has the most general ones last (`fib6_walk_continue`).
+pub fn routes<'m>(context: &mut Context<'m, '_>, table: fib6_table<'m>) -> Vec<Route> {
+    infos(context, table)
+        .into_iter()
+        .filter_map(|info| {
+            let route = route(context, table, info);
+            context.faults.check("IPv6 route", route)
+        })
+        .collect()
+}
+
+/// A table's routes, of those with several next hops the first one, which the kernel tells of (`fib6_dump_node`).
+pub(super) fn infos<'m>(
+    context: &mut Context<'m, '_>,
+    table: fib6_table<'m>,
+) -> Vec<fib6_info<'m>> {
+    const WHAT: &str = "IPv6 routes of a node";
+    let null = context.net.ipv6().fib6_null_entry().addr();
+    let mut found = Vec::new();
+    for node in nodes(context, table.tb6_root()) {
+        if node.fn_flags() & HAS_ROUTES == 0 {
+            continue;
+        }
+        // Siblings follow each other.
+        let mut siblings = 0;
+        for info in chain(Ok(node.leaf()), fib6_info::fib6_next) {
+            let Some(info) = context.faults.check(WHAT, info) else {
+                continue;
+            };
+            if siblings > 0 {
+                siblings -= 1;
+            } else if info.addr() != null {
+                siblings = info.fib6_nsiblings();
+                found.push(info);
+            }
+        }
+    }
+    found
+}
+
+/// The nodes below one, children first. A node counts if it names as its parent the one that led to it: so each has one way to
+/// it, and the walk ends.
+fn nodes<'m>(context: &mut Context<'m, '_>, root: fib6_node<'m>) -> Vec<fib6_node<'m>> {
+    const WHAT: &str = "IPv6 routing tree";
+    let mut found = Vec::new();
+    // Nodes, and whether their children are on the stack already.
+    let mut stack = vec![(root, false)];
+    while let Some((node, is_open)) = stack.pop() {
+        if is_open {
+            found.push(node);
+            continue;
+        }
+        stack.push((node, true));
+        let mut below = vec![node.right(), node.left()];
+        #[cfg(kernel_has = "fib6_node.subtree")]
+        below.push(node.subtree());
+        for (index, child) in below.iter().enumerate() {
+            let is_twice = below
+                .get(..index)
+                .is_some_and(|before| before.contains(child));
+            let child = match child.deref_or_null() {
+                Ok(None) => continue,
+                Ok(Some(child)) if child.parent().addr() == node.addr() && !is_twice => Ok(child),
+                Ok(Some(child)) => Err(Fault {
+                    address: child.addr(),
+                    kind: FaultKind::Inconsistent,
+                }),
+                Err(fault) => Err(fault),
+            };
+            if let Some(child) = context.faults.check(WHAT, child) {
+                stack.push((child, false));
+            }
+        }
+    }
+    found
+}
+
+/// What `rt6_fill_node` (net/ipv6/route.c) says of a route.
+fn route<'m>(
+    context: &mut Context<'m, '_>,
+    table: fib6_table<'m>,
+    info: fib6_info<'m>,
+) -> Result<Route, Fault> {
+    let object = info.nh().deref_or_null()?;
+    let mut kind = names::route_type(info.fib6_type());
+    if let Some(object) = object
+        && hop::is_blackhole(object)?
+    {
+        "blackhole".clone_into(&mut kind);
+    }
+    let commons: Vec<_> = match object {
+        Some(object) => hop::of_object(object)?
+            .into_iter()
+            .map(|(common, weight)| (common, weight, info))
+            .collect(),
+        None => siblings(context, info)
+            .into_iter()
+            .map(|(common, info)| (common, common.nhc_weight(), info))
+            .collect(),
+    };
+    let multipath = match object {
+        Some(object) => object.is_group(),
+        None => info.fib6_nsiblings() > 0,
+    };
+    let mut nexthops: Vec<Hop> = Vec::new();
+    let mut flags = 0;
+    for (common, weight, info) in commons {
+        let hop = hop::hop(common, weight);
+        if let Some((hop, its)) = context.faults.check("next hop", hop) {
+            flags = its;
+            let route = Some(HopRoute {
+                flags: info.fib6_flags(),
+                refcnt: info.fib6_ref().value(),
+                address: info.addr(),
+            });
+            nexthops.push(Hop { route, ..hop });
+        }
+    }
+    let (src, source) = (info.fib6_src(), info.fib6_prefsrc());
+    let expires = info.fib6_flags() & EXPIRES != 0;
+    Ok(Route {
+        netns: context.netns,
+        family: Family::Inet6,
+        table: table.tb6_id(),
+        table_name: names::table(table.tb6_id()),
+        kind,
+        dst: prefix6(info.fib6_dst()),
+        src: (src.plen() != 0).then(|| prefix6(src)),
+        tos: 0,
+        protocol: names::protocol(info.fib6_protocol()),
+        scope: names::scope(0),
+        prefsrc: (source.plen() != 0).then(|| prefix6(source).address),
+        metric: info.fib6_metric(),
+        flags: names::hop_flags(if multipath { 0 } else { flags }),
+        nhid: object.map(|object| object.id()),
+        nexthops,
+        multipath,
+        metrics: context.metrics(info.fib6_metrics().deref()?),
+        pref: Some(preference(info.fib6_flags())),
+        expires: expires.then(|| context.expiry(info.expires())),
+        iif: None,
+        refcnt: info.fib6_ref().value(),
+        exception: None,
+        address: info.addr(),
+    })
+}
+
+/// `IPV6_EXTRACT_PREF`
+pub(super) fn preference(flags: u32) -> String {
+    match flags >> 27 & 3 {
+        0 => "medium".to_owned(),
+        1 => "high".to_owned(),
+        3 => "low".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The next hops of a route: its own, and those of its siblings.
+fn siblings<'m>(
+    context: &mut Context<'m, '_>,
+    info: fib6_info<'m>,
+) -> Vec<(kernel::fib_nh_common<'m>, fib6_info<'m>)> {
+    const WHAT: &str = "next hops of an IPv6 route";
+    let mut all = vec![info];
+    if info.fib6_nsiblings() > 0 {
+        for sibling in info.fib6_siblings().entries(fib6_info::fib6_siblings) {
+            all.extend(context.faults.check(WHAT, sibling));
+        }
+    }
+    all.into_iter()
+        .filter_map(|info| {
+            let hop = info.fib6_nh().deref();
+            Some((context.faults.check(WHAT, hop)?.nh_common(), info))
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Kernels since 5.3, whose two families share their next hops. Differences between them are met in these modules.
+
+pub mod exceptions;
+pub mod fib;
+pub mod fib6;
+pub mod hop;
+pub mod neighbours;
+pub mod nexthops;
+pub mod rules;
+pub mod trie;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use kernel::net;
+use kstruct::Memory;
+use linux::Faults;
+use linux::net::Namespace;
+use linux::net::address;
+use linux::time::{Age, Clock};
+
+use crate::model::{Expiry, Family, Metric, Prefix};
+use crate::names;
+
+/// A namespace whose routing is read, and what is needed for it.
+pub struct Context<'m, 'f> {
+    /// The dump.
+    pub k: &'m Memory,
+    /// The namespace.
+    pub net: net<'m>,
+    /// Its inode number.
+    pub netns: u64,
+    /// The dump's clock.
+    pub clock: Clock,
+    /// Names of congestion control algorithms by their keys.
+    pub congestion: &'f [(u32, String)],
+    /// What could not be read.
+    pub faults: &'f mut Faults,
+}
+
+impl<'m, 'f> Context<'m, 'f> {
+    /// What a namespace's routing is read with.
+    pub fn new(
+        k: &'m Memory,
+        namespace: Namespace<'m>,
+        clock: Clock,
+        congestion: &'f [(u32, String)],
+        faults: &'f mut Faults,
+    ) -> Self {
+        Context {
+            k,
+            net: namespace.net(),
+            netns: namespace.inode().unwrap_or_default(),
+            clock,
+            congestion,
+            faults,
+        }
+    }
+
+    /// When a stamp of `jiffies` will be.
+    pub(crate) fn expiry(&self, then: u64) -> Expiry {
+        let until = self.clock.until(self.k, then);
+        let (jiffies, sign) = match until.jiffies {
+            0 => (self.clock.age(self.k, then).jiffies, -1),
+            ahead => (ahead, 1),
+        };
+        let jiffies = i64::try_from(jiffies).unwrap_or(i64::MAX) * sign;
+        let hz = self.clock.hz.and_then(|hz| i64::try_from(hz).ok());
+        Expiry {
+            jiffies,
+            seconds: hz.and_then(|hz| jiffies.checked_div(hz)),
+        }
+    }
+
+    /// A span of time in jiffies.
+    pub(crate) fn span(&self, jiffies: u64) -> Age {
+        self.clock.age(self.k, self.clock.now.wrapping_sub(jiffies))
+    }
+
+    /// `rtnetlink_put_metrics`, net/core/rtnetlink.c: those that are set.
+    pub(crate) fn metrics(&self, metrics: kernel::dst_metrics<'_>) -> Vec<Metric> {
+        self.metric_values(metrics.metrics().iter())
+    }
+
+    pub(crate) fn metric_values(&self, values: impl Iterator<Item = u32>) -> Vec<Metric> {
+        /// `RTAX_FEATURE_MASK`: the bits above are the kernel's own.
+        const FEATURES: u32 = 0x1f;
+        let values: Vec<u32> = values.collect();
+        // The first, RTAX_LOCK, has a bit for each of the others by their numbers.
+        let locks = values.first().copied().unwrap_or(0);
+        let mut found = Vec::new();
+        for (index, value) in values.iter().copied().enumerate().skip(1) {
+            let Some(name) = names::METRICS.get(index - 1).copied() else {
+                continue;
+            };
+            let value = if name == "features" {
+                value & FEATURES
+            } else {
+                value
+            };
+            if value == 0 {
+                continue;
+            }
+            let text = (name == "congctl").then(|| {
+                let known = self.congestion.iter().find(|(key, _)| *key == value);
+                known.map_or_else(|| format!("{value:#x}"), |(_, name)| name.clone())
+            });
+            found.push(Metric {
+                name,
+                value,
+                text,
+                locked: locks >> (index + 1) & 1 != 0,
+            });
+        }
+        found
+    }
+}
+
+/// The congestion control algorithms that the kernel has now, by the key by which routes name them (`tcp_ca_get_name_by_key`,
+/// net/ipv4/tcp_cong.c).
+#[cfg(kernel_has = "sym:tcp_cong_list")]
+pub fn congestion_controls(k: &Memory, faults: &mut Faults) -> Vec<(u32, String)> {
+    let what = "list of congestion controls";
+    let mut found = Vec::new();
+    if let Some(head) = faults.check(what, k.get(kernel::sym::tcp_cong_list)) {
+        for algorithm in head.entries(kernel::tcp_congestion_ops::list) {
+            if let Some(algorithm) = faults.check(what, algorithm) {
+                found.push((algorithm.key(), algorithm.name().to_string()));
+            }
+        }
+    }
+    found
+}
+
+/// Nobody knows where the list is.
+#[cfg(not(kernel_has = "sym:tcp_cong_list"))]
+pub fn congestion_controls(_: &Memory, _: &mut Faults) -> Vec<(u32, String)> {
+    Vec::new()
+}
+
+/// An IPv4 address in network order.
+pub(crate) fn ipv4(value: u32) -> IpAddr {
+    IpAddr::V4(address::ipv4(value))
+}
+
+/// The bytes of an IPv6 address.
+pub(crate) fn ipv6(value: kernel::in6_addr<'_>) -> Ipv6Addr {
+    address::ipv6(value).unwrap_or(Ipv6Addr::UNSPECIFIED)
+}
+
+/// `struct rt6key`. A length that no address has is left as it is.
+pub(crate) fn prefix6(key: kernel::rt6key<'_>) -> Prefix {
+    Prefix {
+        address: IpAddr::V6(ipv6(key.addr_())),
+        length: u8::try_from(key.plen()).unwrap_or(u8::MAX),
+    }
+}
+
+/// An IPv4 network whose address is a number in the machine's order.
+pub(crate) fn prefix4(key: u32, length: u8) -> Prefix {
+    Prefix {
+        address: IpAddr::V4(Ipv4Addr::from(key)),
+        length,
+    }
+}
+
+/// `AF_INET` or `AF_INET6`.
+pub(crate) fn family(number: i32) -> Option<Family> {
+    match number {
+        2 => Some(Family::Inet),
+        10 => Some(Family::Inet6),
+        _ => None,
+    }
+}

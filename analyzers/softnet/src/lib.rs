@@ -1,0 +1,4 @@
+//! What waits on a CPU, beside the counters of crate `linux`.
+#![forbid(unsafe_code)]
+
+pub mod queues;
