@@ -7,14 +7,21 @@ use ::kstruct::view::{
 use super::include_asm::{
     atomic_t, desc_struct, pgd_t, rwlock_t, spinlock_t, thread_info, thread_struct,
 };
-use super::include_net::{Qdisc, dst_entry, neigh_parms, sock};
+use super::include_net::{
+    Qdisc, dst_entry, neigh_parms, open_request, rt6_info, sock, tcp_bind_bucket,
+    tcp_func, tcp_listen_opt,
+};
 use super::kernel::prio_array;
+use super::net::file_operations;
 use super::opaque_types::{
-    arphdr, audit_context, backing_dev_info, class, dentry, device, divert_blk,
-    ethtool_ops, files_struct, fs_struct, icmphdr, igmphdr, io_context, ip_mc_list,
-    iphdr, iw_handler_def, key, kobj_type, kset, linux_binfmt, namespace,
-    net_bridge_port, nf_bridge_info, page, reclaim_state, sec_path, sem_undo_list,
-    sighand_struct, siginfo, task_struct_aux, tcphdr, tty_struct, tvec_t_base_s, udphdr,
+    address_space_operations, arphdr, audit_context, backing_dev_info, block_device,
+    cdev, class, dcookie_struct, dentry_operations, device, divert_blk, dnotify_struct,
+    dquot, ethtool_ops, exception_table_entry, fasync_struct, file_lock, fs_struct,
+    icmphdr, igmphdr, inode_operations, io_context, iovec, ip_mc_list, ipv6_ac_socklist,
+    ipv6_fl_socklist, ipv6_mc_socklist, ipv6_txoptions, iw_handler_def, key, kobj_type,
+    kset, linux_binfmt, namespace, net_bridge_port, nf_bridge_info, page,
+    pipe_inode_info, prio_tree_node, proto_ops, radix_tree_node, reclaim_state, sec_path,
+    sem_undo_list, sighand_struct, siginfo, task_struct_aux, tty_struct, tvec_t_base_s,
     vm_area_struct,
 };
 /// `struct aio_ring_info`: 64 bytes. include/linux/aio.h:10
@@ -195,6 +202,201 @@ impl<'m> kioctx<'m> {
     #[inline]
     pub fn wq(self) -> work_struct<'m> {
         self.0.sub(132)
+    }
+}
+/// `struct qstr`: 12 bytes. include/linux/dcache.h:16
+#[repr(transparent)]
+pub struct qstr<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for qstr<'_> {}
+impl ::core::clone::Clone for qstr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for qstr<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct qstr",
+        size: 12,
+        members: "hash 0 4 u unsigned int;len 4 4 u unsigned int;name 8 4 p const unsigned char *;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for qstr<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> qstr<'m> {
+    /// `unsigned int hash` at 0, 4 bytes
+    #[inline]
+    pub fn hash(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `unsigned int len` at 4, 4 bytes
+    #[inline]
+    pub fn len(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `const unsigned char *name` at 8, 4 bytes
+    #[inline]
+    pub fn name(self) -> Ptr<'m, u8> {
+        self.0.ptr32(8)
+    }
+}
+/// `struct dentry`: 152 bytes. include/linux/dcache.h:22
+#[repr(transparent)]
+pub struct dentry<'m>(Raw<'m, 152>);
+impl ::core::marker::Copy for dentry<'_> {}
+impl ::core::clone::Clone for dentry<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for dentry<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct dentry",
+        size: 152,
+        members: "d_count 0 4 s0 atomic_t;d_flags 4 4 u unsigned int;d_lock 8 8 s1 spinlock_t;d_inode 16 4 p struct inode *;d_parent 20 4 p struct dentry *;d_bucket 24 4 p struct hlist_head *;d_name 28 12 s2 struct qstr;d_lru 40 8 s3 struct list_head;d_child 48 8 s3 struct list_head;d_subdirs 56 8 s3 struct list_head;d_alias 64 8 s3 struct list_head;d_time 72 4 u long unsigned int;d_op 76 4 p struct dentry_operations *;d_sb 80 4 p struct super_block *;d_fsdata 84 4 p void *;d_extra_attributes 88 4 p void *;d_rcu 92 8 s4 struct rcu_head;d_cookie 100 4 p struct dcookie_struct *;d_hash 104 8 s5 struct hlist_node;d_mounted 112 4 i int;d_iname 116 36 a1:u unsigned char [36];",
+        structs: &[
+            <atomic_t<'static> as View<'static>>::INFO,
+            <spinlock_t<'static> as View<'static>>::INFO,
+            <qstr<'static> as View<'static>>::INFO,
+            <list_head<'static> as View<'static>>::INFO,
+            <rcu_head<'static> as View<'static>>::INFO,
+            <hlist_node<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for dentry<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> dentry<'m> {
+    /// `atomic_t d_count` at 0, 4 bytes
+    #[inline]
+    pub fn d_count(self) -> atomic_t<'m> {
+        self.0.sub(0)
+    }
+    /// `unsigned int d_flags` at 4, 4 bytes
+    #[inline]
+    pub fn d_flags(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `spinlock_t d_lock` at 8, 8 bytes
+    #[inline]
+    pub fn d_lock(self) -> spinlock_t<'m> {
+        self.0.sub(8)
+    }
+    /// `struct inode *d_inode` at 16, 4 bytes
+    #[inline]
+    pub fn d_inode(self) -> Ptr<'m, inode<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct dentry *d_parent` at 20, 4 bytes
+    #[inline]
+    pub fn d_parent(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct hlist_head *d_bucket` at 24, 4 bytes
+    #[inline]
+    pub fn d_bucket(self) -> Ptr<'m, hlist_head<'m>> {
+        self.0.ptr32(24)
+    }
+    /// `struct qstr d_name` at 28, 12 bytes
+    #[inline]
+    pub fn d_name(self) -> qstr<'m> {
+        self.0.sub(28)
+    }
+    /// `struct list_head d_lru` at 40, 8 bytes
+    #[inline]
+    pub fn d_lru(self) -> list_head<'m> {
+        self.0.sub(40)
+    }
+    /// `struct list_head d_child` at 48, 8 bytes
+    #[inline]
+    pub fn d_child(self) -> list_head<'m> {
+        self.0.sub(48)
+    }
+    /// `struct list_head d_subdirs` at 56, 8 bytes
+    #[inline]
+    pub fn d_subdirs(self) -> list_head<'m> {
+        self.0.sub(56)
+    }
+    /// `struct list_head d_alias` at 64, 8 bytes
+    #[inline]
+    pub fn d_alias(self) -> list_head<'m> {
+        self.0.sub(64)
+    }
+    /// `long unsigned int d_time` at 72, 4 bytes
+    #[inline]
+    pub fn d_time(self) -> u64 {
+        self.0.ulong32(72)
+    }
+    /// `struct dentry_operations *d_op` at 76, 4 bytes
+    #[inline]
+    pub fn d_op(self) -> Ptr<'m, dentry_operations<'m>> {
+        self.0.ptr32(76)
+    }
+    /// `struct super_block *d_sb` at 80, 4 bytes
+    #[inline]
+    pub fn d_sb(self) -> Ptr<'m, super_block<'m>> {
+        self.0.ptr32(80)
+    }
+    /// `void *d_fsdata` at 84, 4 bytes
+    #[inline]
+    pub fn d_fsdata(self) -> Ptr<'m, Void> {
+        self.0.ptr32(84)
+    }
+    /// `void *d_extra_attributes` at 88, 4 bytes
+    #[inline]
+    pub fn d_extra_attributes(self) -> Ptr<'m, Void> {
+        self.0.ptr32(88)
+    }
+    /// `struct rcu_head d_rcu` at 92, 8 bytes
+    #[inline]
+    pub fn d_rcu(self) -> rcu_head<'m> {
+        self.0.sub(92)
+    }
+    /// `struct dcookie_struct *d_cookie` at 100, 4 bytes
+    #[inline]
+    pub fn d_cookie(self) -> Ptr<'m, dcookie_struct<'m>> {
+        self.0.ptr32(100)
+    }
+    /// `struct hlist_node d_hash` at 104, 8 bytes
+    #[inline]
+    pub fn d_hash(self) -> hlist_node<'m> {
+        self.0.sub(104)
+    }
+    /// `int d_mounted` at 112, 4 bytes
+    #[inline]
+    pub fn d_mounted(self) -> i32 {
+        self.0.i32(112)
+    }
+    /// `unsigned char d_iname[36]` at 116, 36 bytes
+    #[inline]
+    pub fn d_iname(self) -> Array<'m, u8> {
+        self.0.array(116, 36)
     }
 }
 /// `struct kref`: 4 bytes. include/linux/device.h:13
@@ -378,6 +580,1238 @@ impl<'m> class_device<'m> {
     #[inline]
     pub fn class_id(self) -> CharArray<'m> {
         self.0.chars(72, 20)
+    }
+}
+/// `struct files_struct`: 420 bytes. include/linux/file.h:9
+#[repr(transparent)]
+pub struct files_struct<'m>(Raw<'m, 420>);
+impl ::core::marker::Copy for files_struct<'_> {}
+impl ::core::clone::Clone for files_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for files_struct<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct files_struct",
+        size: 420,
+        members: "count 0 4 s0 atomic_t;file_lock 4 8 s1 spinlock_t;max_fds 12 4 i int;max_fdset 16 4 i int;next_fd 20 4 i int;fd 24 4 p struct file **;close_on_exec 28 4 p fd_set *;open_fds 32 4 p fd_set *;close_on_exec_init 36 128 s2 fd_set;open_fds_init 164 128 s2 fd_set;fd_array 292 128 a4:p struct file *[32];",
+        structs: &[
+            <atomic_t<'static> as View<'static>>::INFO,
+            <spinlock_t<'static> as View<'static>>::INFO,
+            <fd_set<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for files_struct<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> files_struct<'m> {
+    /// `atomic_t count` at 0, 4 bytes
+    #[inline]
+    pub fn count(self) -> atomic_t<'m> {
+        self.0.sub(0)
+    }
+    /// `spinlock_t file_lock` at 4, 8 bytes
+    #[inline]
+    pub fn file_lock(self) -> spinlock_t<'m> {
+        self.0.sub(4)
+    }
+    /// `int max_fds` at 12, 4 bytes
+    #[inline]
+    pub fn max_fds(self) -> i32 {
+        self.0.i32(12)
+    }
+    /// `int max_fdset` at 16, 4 bytes
+    #[inline]
+    pub fn max_fdset(self) -> i32 {
+        self.0.i32(16)
+    }
+    /// `int next_fd` at 20, 4 bytes
+    #[inline]
+    pub fn next_fd(self) -> i32 {
+        self.0.i32(20)
+    }
+    /// `struct file **fd` at 24, 4 bytes
+    #[inline]
+    pub fn fd(self) -> Ptr<'m, Ptr32<'m, file<'m>>> {
+        self.0.ptr32(24)
+    }
+    /// `fd_set *close_on_exec` at 28, 4 bytes
+    #[inline]
+    pub fn close_on_exec(self) -> Ptr<'m, fd_set<'m>> {
+        self.0.ptr32(28)
+    }
+    /// `fd_set *open_fds` at 32, 4 bytes
+    #[inline]
+    pub fn open_fds(self) -> Ptr<'m, fd_set<'m>> {
+        self.0.ptr32(32)
+    }
+    /// `fd_set close_on_exec_init` at 36, 128 bytes
+    #[inline]
+    pub fn close_on_exec_init(self) -> fd_set<'m> {
+        self.0.sub(36)
+    }
+    /// `fd_set open_fds_init` at 164, 128 bytes
+    #[inline]
+    pub fn open_fds_init(self) -> fd_set<'m> {
+        self.0.sub(164)
+    }
+    /// `struct file *fd_array[32]` at 292, 128 bytes
+    #[inline]
+    pub fn fd_array(self) -> Array<'m, Ptr32<'m, file<'m>>> {
+        self.0.array(292, 32)
+    }
+}
+/// `seqcount_t`: 4 bytes. include/linux/fs.h:26
+#[repr(transparent)]
+pub struct seqcount_t<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for seqcount_t<'_> {}
+impl ::core::clone::Clone for seqcount_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for seqcount_t<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "seqcount_t",
+        size: 4,
+        members: "sequence 0 4 u unsigned int;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for seqcount_t<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> seqcount_t<'m> {
+    /// `unsigned int sequence` at 0, 4 bytes
+    #[inline]
+    pub fn sequence(self) -> u32 {
+        self.0.u32(0)
+    }
+}
+/// `struct radix_tree_root`: 12 bytes. include/linux/fs.h:30
+#[repr(transparent)]
+pub struct radix_tree_root<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for radix_tree_root<'_> {}
+impl ::core::clone::Clone for radix_tree_root<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for radix_tree_root<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct radix_tree_root",
+        size: 12,
+        members: "height 0 4 u unsigned int;gfp_mask 4 4 i int;rnode 8 4 p struct radix_tree_node *;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for radix_tree_root<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> radix_tree_root<'m> {
+    /// `unsigned int height` at 0, 4 bytes
+    #[inline]
+    pub fn height(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `int gfp_mask` at 4, 4 bytes
+    #[inline]
+    pub fn gfp_mask(self) -> i32 {
+        self.0.i32(4)
+    }
+    /// `struct radix_tree_node *rnode` at 8, 4 bytes
+    #[inline]
+    pub fn rnode(self) -> Ptr<'m, radix_tree_node<'m>> {
+        self.0.ptr32(8)
+    }
+}
+/// `struct prio_tree_root`: 8 bytes. include/linux/fs.h:36
+#[repr(transparent)]
+pub struct prio_tree_root<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for prio_tree_root<'_> {}
+impl ::core::clone::Clone for prio_tree_root<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for prio_tree_root<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct prio_tree_root",
+        size: 8,
+        members: "prio_tree_node 0 4 p struct prio_tree_node *;index_bits 4 2 u short unsigned int;raw 6 2 u short unsigned int;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for prio_tree_root<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> prio_tree_root<'m> {
+    /// `struct prio_tree_node *prio_tree_node` at 0, 4 bytes
+    #[inline]
+    pub fn prio_tree_node(self) -> Ptr<'m, prio_tree_node<'m>> {
+        self.0.ptr32(0)
+    }
+    /// `short unsigned int index_bits` at 4, 2 bytes
+    #[inline]
+    pub fn index_bits(self) -> u16 {
+        self.0.u16(4)
+    }
+    /// `short unsigned int raw` at 6, 2 bytes
+    #[inline]
+    pub fn raw(self) -> u16 {
+        self.0.u16(6)
+    }
+}
+/// `struct address_space`: 96 bytes. include/linux/fs.h:42
+#[repr(transparent)]
+pub struct address_space<'m>(Raw<'m, 96>);
+impl ::core::marker::Copy for address_space<'_> {}
+impl ::core::clone::Clone for address_space<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for address_space<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct address_space",
+        size: 96,
+        members: "host 0 4 p struct inode *;page_tree 4 12 s0 struct radix_tree_root;tree_lock 16 8 s1 spinlock_t;i_mmap_writable 24 4 u unsigned int;i_mmap 28 8 s2 struct prio_tree_root;i_mmap_nonlinear 36 8 s3 struct list_head;i_mmap_lock 44 8 s1 spinlock_t;truncate_count 52 4 s4 atomic_t;nrpages 56 4 u long unsigned int;writeback_index 60 4 u pgoff_t;a_ops 64 4 p struct address_space_operations *;flags 68 4 u long unsigned int;backing_dev_info 72 4 p struct backing_dev_info *;private_lock 76 8 s1 spinlock_t;private_list 84 8 s3 struct list_head;assoc_mapping 92 4 p struct address_space *;",
+        structs: &[
+            <radix_tree_root<'static> as View<'static>>::INFO,
+            <spinlock_t<'static> as View<'static>>::INFO,
+            <prio_tree_root<'static> as View<'static>>::INFO,
+            <list_head<'static> as View<'static>>::INFO,
+            <atomic_t<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for address_space<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> address_space<'m> {
+    /// `struct inode *host` at 0, 4 bytes
+    #[inline]
+    pub fn host(self) -> Ptr<'m, inode<'m>> {
+        self.0.ptr32(0)
+    }
+    /// `struct radix_tree_root page_tree` at 4, 12 bytes
+    #[inline]
+    pub fn page_tree(self) -> radix_tree_root<'m> {
+        self.0.sub(4)
+    }
+    /// `spinlock_t tree_lock` at 16, 8 bytes
+    #[inline]
+    pub fn tree_lock(self) -> spinlock_t<'m> {
+        self.0.sub(16)
+    }
+    /// `unsigned int i_mmap_writable` at 24, 4 bytes
+    #[inline]
+    pub fn i_mmap_writable(self) -> u32 {
+        self.0.u32(24)
+    }
+    /// `struct prio_tree_root i_mmap` at 28, 8 bytes
+    #[inline]
+    pub fn i_mmap(self) -> prio_tree_root<'m> {
+        self.0.sub(28)
+    }
+    /// `struct list_head i_mmap_nonlinear` at 36, 8 bytes
+    #[inline]
+    pub fn i_mmap_nonlinear(self) -> list_head<'m> {
+        self.0.sub(36)
+    }
+    /// `spinlock_t i_mmap_lock` at 44, 8 bytes
+    #[inline]
+    pub fn i_mmap_lock(self) -> spinlock_t<'m> {
+        self.0.sub(44)
+    }
+    /// `atomic_t truncate_count` at 52, 4 bytes
+    #[inline]
+    pub fn truncate_count(self) -> atomic_t<'m> {
+        self.0.sub(52)
+    }
+    /// `long unsigned int nrpages` at 56, 4 bytes
+    #[inline]
+    pub fn nrpages(self) -> u64 {
+        self.0.ulong32(56)
+    }
+    /// `pgoff_t writeback_index` at 60, 4 bytes
+    #[inline]
+    pub fn writeback_index(self) -> u64 {
+        self.0.ulong32(60)
+    }
+    /// `struct address_space_operations *a_ops` at 64, 4 bytes
+    #[inline]
+    pub fn a_ops(self) -> Ptr<'m, address_space_operations<'m>> {
+        self.0.ptr32(64)
+    }
+    /// `long unsigned int flags` at 68, 4 bytes
+    #[inline]
+    pub fn flags(self) -> u64 {
+        self.0.ulong32(68)
+    }
+    /// `struct backing_dev_info *backing_dev_info` at 72, 4 bytes
+    #[inline]
+    pub fn backing_dev_info(self) -> Ptr<'m, backing_dev_info<'m>> {
+        self.0.ptr32(72)
+    }
+    /// `spinlock_t private_lock` at 76, 8 bytes
+    #[inline]
+    pub fn private_lock(self) -> spinlock_t<'m> {
+        self.0.sub(76)
+    }
+    /// `struct list_head private_list` at 84, 8 bytes
+    #[inline]
+    pub fn private_list(self) -> list_head<'m> {
+        self.0.sub(84)
+    }
+    /// `struct address_space *assoc_mapping` at 92, 4 bytes
+    #[inline]
+    pub fn assoc_mapping(self) -> Ptr<'m, address_space<'m>> {
+        self.0.ptr32(92)
+    }
+}
+/// `struct inode`: 344 bytes. include/linux/fs.h:62
+#[repr(transparent)]
+pub struct inode<'m>(Raw<'m, 344>);
+impl ::core::marker::Copy for inode<'_> {}
+impl ::core::clone::Clone for inode<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for inode<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct inode",
+        size: 344,
+        members: "i_hash 0 8 s0 struct hlist_node;i_list 8 8 s1 struct list_head;i_dentry 16 8 s1 struct list_head;i_ino 24 4 u long unsigned int;i_count 28 4 s2 atomic_t;i_mode 32 2 u umode_t;i_nlink 36 4 u unsigned int;i_uid 40 4 u uid_t;i_gid 44 4 u gid_t;i_rdev 48 4 u dev_t;i_size 52 8 i loff_t;i_atime 60 8 s3 struct timespec;i_mtime 68 8 s3 struct timespec;i_ctime 76 8 s3 struct timespec;i_blkbits 84 4 u unsigned int;i_blksize 88 4 u long unsigned int;i_version 92 4 u long unsigned int;i_blocks 96 4 u long unsigned int;i_bytes 100 2 u short unsigned int;i_sock 102 1 u unsigned char;i_lock 104 8 s4 spinlock_t;i_sem 112 24 s5 struct semaphore;i_alloc_sem 136 20 s6 struct rw_semaphore;i_op 156 4 p struct inode_operations *;i_fop 160 4 p struct file_operations *;i_sb 164 4 p struct super_block *;i_flock 168 4 p struct file_lock *;i_mapping 172 4 p struct address_space *;i_data 176 96 s7 struct address_space;i_dquot 272 8 a4:p struct dquot *[2];i_devices 280 8 s1 struct list_head;i_pipe 288 4 p struct pipe_inode_info *;i_bdev 292 4 p struct block_device *;i_cdev 296 4 p struct cdev *;i_cindex 300 4 i int;i_generation 304 4 u __u32;i_dnotify_mask 308 4 u long unsigned int;i_dnotify 312 4 p struct dnotify_struct *;i_state 316 4 u long unsigned int;dirtied_when 320 4 u long unsigned int;i_flags 324 4 u unsigned int;i_writecount 328 4 s2 atomic_t;i_security 332 4 p void *;u 336 4 s8 union {...};i_size_seqcount 340 4 s9 seqcount_t;",
+        structs: &[
+            <hlist_node<'static> as View<'static>>::INFO,
+            <list_head<'static> as View<'static>>::INFO,
+            <atomic_t<'static> as View<'static>>::INFO,
+            <timespec<'static> as View<'static>>::INFO,
+            <spinlock_t<'static> as View<'static>>::INFO,
+            <semaphore<'static> as View<'static>>::INFO,
+            <rw_semaphore<'static> as View<'static>>::INFO,
+            <address_space<'static> as View<'static>>::INFO,
+            <inode__u<'static> as View<'static>>::INFO,
+            <seqcount_t<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for inode<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> inode<'m> {
+    /// `struct hlist_node i_hash` at 0, 8 bytes
+    #[inline]
+    pub fn i_hash(self) -> hlist_node<'m> {
+        self.0.sub(0)
+    }
+    /// `struct list_head i_list` at 8, 8 bytes
+    #[inline]
+    pub fn i_list(self) -> list_head<'m> {
+        self.0.sub(8)
+    }
+    /// `struct list_head i_dentry` at 16, 8 bytes
+    #[inline]
+    pub fn i_dentry(self) -> list_head<'m> {
+        self.0.sub(16)
+    }
+    /// `long unsigned int i_ino` at 24, 4 bytes
+    #[inline]
+    pub fn i_ino(self) -> u64 {
+        self.0.ulong32(24)
+    }
+    /// `atomic_t i_count` at 28, 4 bytes
+    #[inline]
+    pub fn i_count(self) -> atomic_t<'m> {
+        self.0.sub(28)
+    }
+    /// `umode_t i_mode` at 32, 2 bytes
+    #[inline]
+    pub fn i_mode(self) -> u16 {
+        self.0.u16(32)
+    }
+    /// `unsigned int i_nlink` at 36, 4 bytes
+    #[inline]
+    pub fn i_nlink(self) -> u32 {
+        self.0.u32(36)
+    }
+    /// `uid_t i_uid` at 40, 4 bytes
+    #[inline]
+    pub fn i_uid(self) -> u32 {
+        self.0.u32(40)
+    }
+    /// `gid_t i_gid` at 44, 4 bytes
+    #[inline]
+    pub fn i_gid(self) -> u32 {
+        self.0.u32(44)
+    }
+    /// `dev_t i_rdev` at 48, 4 bytes
+    #[inline]
+    pub fn i_rdev(self) -> u32 {
+        self.0.u32(48)
+    }
+    /// `loff_t i_size` at 52, 8 bytes
+    #[inline]
+    pub fn i_size(self) -> i64 {
+        self.0.i64(52)
+    }
+    /// `struct timespec i_atime` at 60, 8 bytes
+    #[inline]
+    pub fn i_atime(self) -> timespec<'m> {
+        self.0.sub(60)
+    }
+    /// `struct timespec i_mtime` at 68, 8 bytes
+    #[inline]
+    pub fn i_mtime(self) -> timespec<'m> {
+        self.0.sub(68)
+    }
+    /// `struct timespec i_ctime` at 76, 8 bytes
+    #[inline]
+    pub fn i_ctime(self) -> timespec<'m> {
+        self.0.sub(76)
+    }
+    /// `unsigned int i_blkbits` at 84, 4 bytes
+    #[inline]
+    pub fn i_blkbits(self) -> u32 {
+        self.0.u32(84)
+    }
+    /// `long unsigned int i_blksize` at 88, 4 bytes
+    #[inline]
+    pub fn i_blksize(self) -> u64 {
+        self.0.ulong32(88)
+    }
+    /// `long unsigned int i_version` at 92, 4 bytes
+    #[inline]
+    pub fn i_version(self) -> u64 {
+        self.0.ulong32(92)
+    }
+    /// `long unsigned int i_blocks` at 96, 4 bytes
+    #[inline]
+    pub fn i_blocks(self) -> u64 {
+        self.0.ulong32(96)
+    }
+    /// `short unsigned int i_bytes` at 100, 2 bytes
+    #[inline]
+    pub fn i_bytes(self) -> u16 {
+        self.0.u16(100)
+    }
+    /// `unsigned char i_sock` at 102, 1 byte
+    #[inline]
+    pub fn i_sock(self) -> u8 {
+        self.0.u8(102)
+    }
+    /// `spinlock_t i_lock` at 104, 8 bytes
+    #[inline]
+    pub fn i_lock(self) -> spinlock_t<'m> {
+        self.0.sub(104)
+    }
+    /// `struct semaphore i_sem` at 112, 24 bytes
+    #[inline]
+    pub fn i_sem(self) -> semaphore<'m> {
+        self.0.sub(112)
+    }
+    /// `struct rw_semaphore i_alloc_sem` at 136, 20 bytes
+    #[inline]
+    pub fn i_alloc_sem(self) -> rw_semaphore<'m> {
+        self.0.sub(136)
+    }
+    /// `struct inode_operations *i_op` at 156, 4 bytes
+    #[inline]
+    pub fn i_op(self) -> Ptr<'m, inode_operations<'m>> {
+        self.0.ptr32(156)
+    }
+    /// `struct file_operations *i_fop` at 160, 4 bytes
+    #[inline]
+    pub fn i_fop(self) -> Ptr<'m, file_operations<'m>> {
+        self.0.ptr32(160)
+    }
+    /// `struct super_block *i_sb` at 164, 4 bytes
+    #[inline]
+    pub fn i_sb(self) -> Ptr<'m, super_block<'m>> {
+        self.0.ptr32(164)
+    }
+    /// `struct file_lock *i_flock` at 168, 4 bytes
+    #[inline]
+    pub fn i_flock(self) -> Ptr<'m, file_lock<'m>> {
+        self.0.ptr32(168)
+    }
+    /// `struct address_space *i_mapping` at 172, 4 bytes
+    #[inline]
+    pub fn i_mapping(self) -> Ptr<'m, address_space<'m>> {
+        self.0.ptr32(172)
+    }
+    /// `struct address_space i_data` at 176, 96 bytes
+    #[inline]
+    pub fn i_data(self) -> address_space<'m> {
+        self.0.sub(176)
+    }
+    /// `struct dquot *i_dquot[2]` at 272, 8 bytes
+    #[inline]
+    pub fn i_dquot(self) -> Array<'m, Ptr32<'m, dquot<'m>>> {
+        self.0.array(272, 2)
+    }
+    /// `struct list_head i_devices` at 280, 8 bytes
+    #[inline]
+    pub fn i_devices(self) -> list_head<'m> {
+        self.0.sub(280)
+    }
+    /// `struct pipe_inode_info *i_pipe` at 288, 4 bytes
+    #[inline]
+    pub fn i_pipe(self) -> Ptr<'m, pipe_inode_info<'m>> {
+        self.0.ptr32(288)
+    }
+    /// `struct block_device *i_bdev` at 292, 4 bytes
+    #[inline]
+    pub fn i_bdev(self) -> Ptr<'m, block_device<'m>> {
+        self.0.ptr32(292)
+    }
+    /// `struct cdev *i_cdev` at 296, 4 bytes
+    #[inline]
+    pub fn i_cdev(self) -> Ptr<'m, cdev<'m>> {
+        self.0.ptr32(296)
+    }
+    /// `int i_cindex` at 300, 4 bytes
+    #[inline]
+    pub fn i_cindex(self) -> i32 {
+        self.0.i32(300)
+    }
+    /// `__u32 i_generation` at 304, 4 bytes
+    #[inline]
+    pub fn i_generation(self) -> u32 {
+        self.0.u32(304)
+    }
+    /// `long unsigned int i_dnotify_mask` at 308, 4 bytes
+    #[inline]
+    pub fn i_dnotify_mask(self) -> u64 {
+        self.0.ulong32(308)
+    }
+    /// `struct dnotify_struct *i_dnotify` at 312, 4 bytes
+    #[inline]
+    pub fn i_dnotify(self) -> Ptr<'m, dnotify_struct<'m>> {
+        self.0.ptr32(312)
+    }
+    /// `long unsigned int i_state` at 316, 4 bytes
+    #[inline]
+    pub fn i_state(self) -> u64 {
+        self.0.ulong32(316)
+    }
+    /// `long unsigned int dirtied_when` at 320, 4 bytes
+    #[inline]
+    pub fn dirtied_when(self) -> u64 {
+        self.0.ulong32(320)
+    }
+    /// `unsigned int i_flags` at 324, 4 bytes
+    #[inline]
+    pub fn i_flags(self) -> u32 {
+        self.0.u32(324)
+    }
+    /// `atomic_t i_writecount` at 328, 4 bytes
+    #[inline]
+    pub fn i_writecount(self) -> atomic_t<'m> {
+        self.0.sub(328)
+    }
+    /// `void *i_security` at 332, 4 bytes
+    #[inline]
+    pub fn i_security(self) -> Ptr<'m, Void> {
+        self.0.ptr32(332)
+    }
+    /// `union {...} u` at 336, 4 bytes
+    #[inline]
+    pub fn u(self) -> inode__u<'m> {
+        self.0.sub(336)
+    }
+    /// `seqcount_t i_size_seqcount` at 340, 4 bytes
+    #[inline]
+    pub fn i_size_seqcount(self) -> seqcount_t<'m> {
+        self.0.sub(340)
+    }
+}
+/// `union {...}`: 4 bytes. include/linux/fs.h:106
+#[repr(transparent)]
+pub struct inode__u<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for inode__u<'_> {}
+impl ::core::clone::Clone for inode__u<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for inode__u<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "union {...}",
+        size: 4,
+        members: "generic_ip 0 4 p void *;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for inode__u<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> inode__u<'m> {
+    /// `void *generic_ip` at 0, 4 bytes
+    #[inline]
+    pub fn generic_ip(self) -> Ptr<'m, Void> {
+        self.0.ptr32(0)
+    }
+}
+/// `struct fown_struct`: 28 bytes. include/linux/fs.h:113
+#[repr(transparent)]
+pub struct fown_struct<'m>(Raw<'m, 28>);
+impl ::core::marker::Copy for fown_struct<'_> {}
+impl ::core::clone::Clone for fown_struct<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for fown_struct<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct fown_struct",
+        size: 28,
+        members: "lock 0 8 s0 rwlock_t;pid 8 4 i int;uid 12 4 u uid_t;euid 16 4 u uid_t;security 20 4 p void *;signum 24 4 i int;",
+        structs: &[<rwlock_t<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for fown_struct<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> fown_struct<'m> {
+    /// `rwlock_t lock` at 0, 8 bytes
+    #[inline]
+    pub fn lock(self) -> rwlock_t<'m> {
+        self.0.sub(0)
+    }
+    /// `int pid` at 8, 4 bytes
+    #[inline]
+    pub fn pid(self) -> i32 {
+        self.0.i32(8)
+    }
+    /// `uid_t uid` at 12, 4 bytes
+    #[inline]
+    pub fn uid(self) -> u32 {
+        self.0.u32(12)
+    }
+    /// `uid_t euid` at 16, 4 bytes
+    #[inline]
+    pub fn euid(self) -> u32 {
+        self.0.u32(16)
+    }
+    /// `void *security` at 20, 4 bytes
+    #[inline]
+    pub fn security(self) -> Ptr<'m, Void> {
+        self.0.ptr32(20)
+    }
+    /// `int signum` at 24, 4 bytes
+    #[inline]
+    pub fn signum(self) -> i32 {
+        self.0.i32(24)
+    }
+}
+/// `struct file_ra_state`: 44 bytes. include/linux/fs.h:121
+#[repr(transparent)]
+pub struct file_ra_state<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for file_ra_state<'_> {}
+impl ::core::clone::Clone for file_ra_state<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for file_ra_state<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct file_ra_state",
+        size: 44,
+        members: "start 0 4 u long unsigned int;size 4 4 u long unsigned int;next_size 8 4 u long unsigned int;prev_page 12 4 u long unsigned int;ahead_start 16 4 u long unsigned int;ahead_size 20 4 u long unsigned int;currnt_wnd_hit 24 4 u long unsigned int;average 28 4 u long unsigned int;ra_pages 32 4 u long unsigned int;mmap_hit 36 4 u long unsigned int;mmap_miss 40 4 u long unsigned int;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for file_ra_state<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> file_ra_state<'m> {
+    /// `long unsigned int start` at 0, 4 bytes
+    #[inline]
+    pub fn start(self) -> u64 {
+        self.0.ulong32(0)
+    }
+    /// `long unsigned int size` at 4, 4 bytes
+    #[inline]
+    pub fn size(self) -> u64 {
+        self.0.ulong32(4)
+    }
+    /// `long unsigned int next_size` at 8, 4 bytes
+    #[inline]
+    pub fn next_size(self) -> u64 {
+        self.0.ulong32(8)
+    }
+    /// `long unsigned int prev_page` at 12, 4 bytes
+    #[inline]
+    pub fn prev_page(self) -> u64 {
+        self.0.ulong32(12)
+    }
+    /// `long unsigned int ahead_start` at 16, 4 bytes
+    #[inline]
+    pub fn ahead_start(self) -> u64 {
+        self.0.ulong32(16)
+    }
+    /// `long unsigned int ahead_size` at 20, 4 bytes
+    #[inline]
+    pub fn ahead_size(self) -> u64 {
+        self.0.ulong32(20)
+    }
+    /// `long unsigned int currnt_wnd_hit` at 24, 4 bytes
+    #[inline]
+    pub fn currnt_wnd_hit(self) -> u64 {
+        self.0.ulong32(24)
+    }
+    /// `long unsigned int average` at 28, 4 bytes
+    #[inline]
+    pub fn average(self) -> u64 {
+        self.0.ulong32(28)
+    }
+    /// `long unsigned int ra_pages` at 32, 4 bytes
+    #[inline]
+    pub fn ra_pages(self) -> u64 {
+        self.0.ulong32(32)
+    }
+    /// `long unsigned int mmap_hit` at 36, 4 bytes
+    #[inline]
+    pub fn mmap_hit(self) -> u64 {
+        self.0.ulong32(36)
+    }
+    /// `long unsigned int mmap_miss` at 40, 4 bytes
+    #[inline]
+    pub fn mmap_miss(self) -> u64 {
+        self.0.ulong32(40)
+    }
+}
+/// `struct file`: 156 bytes. include/linux/fs.h:135
+#[repr(transparent)]
+pub struct file<'m>(Raw<'m, 156>);
+impl ::core::marker::Copy for file<'_> {}
+impl ::core::clone::Clone for file<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for file<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct file",
+        size: 156,
+        members: "f_list 0 8 s0 struct list_head;f_dentry 8 4 p struct dentry *;f_vfsmnt 12 4 p struct vfsmount *;f_op 16 4 p struct file_operations *;f_count 20 4 s1 atomic_t;f_flags 24 4 u unsigned int;f_mode 28 2 u mode_t;f_error 32 4 i int;f_pos 36 8 i loff_t;f_owner 44 28 s2 struct fown_struct;f_uid 72 4 u unsigned int;f_gid 76 4 u unsigned int;f_ra 80 44 s3 struct file_ra_state;f_version 124 4 u long unsigned int;f_security 128 4 p void *;private_data 132 4 p void *;f_ep_links 136 8 s0 struct list_head;f_ep_lock 144 8 s4 spinlock_t;f_mapping 152 4 p struct address_space *;",
+        structs: &[
+            <list_head<'static> as View<'static>>::INFO,
+            <atomic_t<'static> as View<'static>>::INFO,
+            <fown_struct<'static> as View<'static>>::INFO,
+            <file_ra_state<'static> as View<'static>>::INFO,
+            <spinlock_t<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for file<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> file<'m> {
+    /// `struct list_head f_list` at 0, 8 bytes
+    #[inline]
+    pub fn f_list(self) -> list_head<'m> {
+        self.0.sub(0)
+    }
+    /// `struct dentry *f_dentry` at 8, 4 bytes
+    #[inline]
+    pub fn f_dentry(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(8)
+    }
+    /// `struct vfsmount *f_vfsmnt` at 12, 4 bytes
+    #[inline]
+    pub fn f_vfsmnt(self) -> Ptr<'m, vfsmount<'m>> {
+        self.0.ptr32(12)
+    }
+    /// `struct file_operations *f_op` at 16, 4 bytes
+    #[inline]
+    pub fn f_op(self) -> Ptr<'m, file_operations<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `atomic_t f_count` at 20, 4 bytes
+    #[inline]
+    pub fn f_count(self) -> atomic_t<'m> {
+        self.0.sub(20)
+    }
+    /// `unsigned int f_flags` at 24, 4 bytes
+    #[inline]
+    pub fn f_flags(self) -> u32 {
+        self.0.u32(24)
+    }
+    /// `mode_t f_mode` at 28, 2 bytes
+    #[inline]
+    pub fn f_mode(self) -> u16 {
+        self.0.u16(28)
+    }
+    /// `int f_error` at 32, 4 bytes
+    #[inline]
+    pub fn f_error(self) -> i32 {
+        self.0.i32(32)
+    }
+    /// `loff_t f_pos` at 36, 8 bytes
+    #[inline]
+    pub fn f_pos(self) -> i64 {
+        self.0.i64(36)
+    }
+    /// `struct fown_struct f_owner` at 44, 28 bytes
+    #[inline]
+    pub fn f_owner(self) -> fown_struct<'m> {
+        self.0.sub(44)
+    }
+    /// `unsigned int f_uid` at 72, 4 bytes
+    #[inline]
+    pub fn f_uid(self) -> u32 {
+        self.0.u32(72)
+    }
+    /// `unsigned int f_gid` at 76, 4 bytes
+    #[inline]
+    pub fn f_gid(self) -> u32 {
+        self.0.u32(76)
+    }
+    /// `struct file_ra_state f_ra` at 80, 44 bytes
+    #[inline]
+    pub fn f_ra(self) -> file_ra_state<'m> {
+        self.0.sub(80)
+    }
+    /// `long unsigned int f_version` at 124, 4 bytes
+    #[inline]
+    pub fn f_version(self) -> u64 {
+        self.0.ulong32(124)
+    }
+    /// `void *f_security` at 128, 4 bytes
+    #[inline]
+    pub fn f_security(self) -> Ptr<'m, Void> {
+        self.0.ptr32(128)
+    }
+    /// `void *private_data` at 132, 4 bytes
+    #[inline]
+    pub fn private_data(self) -> Ptr<'m, Void> {
+        self.0.ptr32(132)
+    }
+    /// `struct list_head f_ep_links` at 136, 8 bytes
+    #[inline]
+    pub fn f_ep_links(self) -> list_head<'m> {
+        self.0.sub(136)
+    }
+    /// `spinlock_t f_ep_lock` at 144, 8 bytes
+    #[inline]
+    pub fn f_ep_lock(self) -> spinlock_t<'m> {
+        self.0.sub(144)
+    }
+    /// `struct address_space *f_mapping` at 152, 4 bytes
+    #[inline]
+    pub fn f_mapping(self) -> Ptr<'m, address_space<'m>> {
+        self.0.ptr32(152)
+    }
+}
+/// `struct vfsmount`: 76 bytes. include/linux/fs.h:157
+#[repr(transparent)]
+pub struct vfsmount<'m>(Raw<'m, 76>);
+impl ::core::marker::Copy for vfsmount<'_> {}
+impl ::core::clone::Clone for vfsmount<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for vfsmount<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct vfsmount",
+        size: 76,
+        members: "mnt_hash 0 8 s0 struct list_head;mnt_parent 8 4 p struct vfsmount *;mnt_mountpoint 12 4 p struct dentry *;mnt_root 16 4 p struct dentry *;mnt_sb 20 4 p struct super_block *;mnt_mounts 24 8 s0 struct list_head;mnt_child 32 8 s0 struct list_head;mnt_count 40 4 s1 atomic_t;mnt_flags 44 4 i int;mnt_expiry_mark 48 4 i int;mnt_devname 52 4 p char *;mnt_list 56 8 s0 struct list_head;mnt_fslink 64 8 s0 struct list_head;mnt_namespace 72 4 p struct namespace *;",
+        structs: &[
+            <list_head<'static> as View<'static>>::INFO,
+            <atomic_t<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for vfsmount<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> vfsmount<'m> {
+    /// `struct list_head mnt_hash` at 0, 8 bytes
+    #[inline]
+    pub fn mnt_hash(self) -> list_head<'m> {
+        self.0.sub(0)
+    }
+    /// `struct vfsmount *mnt_parent` at 8, 4 bytes
+    #[inline]
+    pub fn mnt_parent(self) -> Ptr<'m, vfsmount<'m>> {
+        self.0.ptr32(8)
+    }
+    /// `struct dentry *mnt_mountpoint` at 12, 4 bytes
+    #[inline]
+    pub fn mnt_mountpoint(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(12)
+    }
+    /// `struct dentry *mnt_root` at 16, 4 bytes
+    #[inline]
+    pub fn mnt_root(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct super_block *mnt_sb` at 20, 4 bytes
+    #[inline]
+    pub fn mnt_sb(self) -> Ptr<'m, super_block<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct list_head mnt_mounts` at 24, 8 bytes
+    #[inline]
+    pub fn mnt_mounts(self) -> list_head<'m> {
+        self.0.sub(24)
+    }
+    /// `struct list_head mnt_child` at 32, 8 bytes
+    #[inline]
+    pub fn mnt_child(self) -> list_head<'m> {
+        self.0.sub(32)
+    }
+    /// `atomic_t mnt_count` at 40, 4 bytes
+    #[inline]
+    pub fn mnt_count(self) -> atomic_t<'m> {
+        self.0.sub(40)
+    }
+    /// `int mnt_flags` at 44, 4 bytes
+    #[inline]
+    pub fn mnt_flags(self) -> i32 {
+        self.0.i32(44)
+    }
+    /// `int mnt_expiry_mark` at 48, 4 bytes
+    #[inline]
+    pub fn mnt_expiry_mark(self) -> i32 {
+        self.0.i32(48)
+    }
+    /// `char *mnt_devname` at 52, 4 bytes
+    #[inline]
+    pub fn mnt_devname(self) -> CharPtr<'m> {
+        self.0.ptr32(52)
+    }
+    /// `struct list_head mnt_list` at 56, 8 bytes
+    #[inline]
+    pub fn mnt_list(self) -> list_head<'m> {
+        self.0.sub(56)
+    }
+    /// `struct list_head mnt_fslink` at 64, 8 bytes
+    #[inline]
+    pub fn mnt_fslink(self) -> list_head<'m> {
+        self.0.sub(64)
+    }
+    /// `struct namespace *mnt_namespace` at 72, 4 bytes
+    #[inline]
+    pub fn mnt_namespace(self) -> Ptr<'m, namespace<'m>> {
+        self.0.ptr32(72)
+    }
+}
+/// `struct file_system_type`: 32 bytes. include/linux/fs.h:174
+#[repr(transparent)]
+pub struct file_system_type<'m>(Raw<'m, 32>);
+impl ::core::marker::Copy for file_system_type<'_> {}
+impl ::core::clone::Clone for file_system_type<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for file_system_type<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct file_system_type",
+        size: 32,
+        members: "name 0 4 p const char *;fs_flags 4 4 i int;get_sb 8 4 p void *;kill_sb 12 4 p void *;owner 16 4 p struct module *;next 20 4 p struct file_system_type *;fs_supers 24 8 s0 struct list_head;",
+        structs: &[<list_head<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for file_system_type<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> file_system_type<'m> {
+    /// `const char *name` at 0, 4 bytes
+    #[inline]
+    pub fn name(self) -> CharPtr<'m> {
+        self.0.ptr32(0)
+    }
+    /// `int fs_flags` at 4, 4 bytes
+    #[inline]
+    pub fn fs_flags(self) -> i32 {
+        self.0.i32(4)
+    }
+    /// `void *get_sb` at 8, 4 bytes
+    #[inline]
+    pub fn get_sb(self) -> Ptr<'m, Void> {
+        self.0.ptr32(8)
+    }
+    /// `void *kill_sb` at 12, 4 bytes
+    #[inline]
+    pub fn kill_sb(self) -> Ptr<'m, Void> {
+        self.0.ptr32(12)
+    }
+    /// `struct module *owner` at 16, 4 bytes
+    #[inline]
+    pub fn owner(self) -> Ptr<'m, module<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct file_system_type *next` at 20, 4 bytes
+    #[inline]
+    pub fn next(self) -> Ptr<'m, file_system_type<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct list_head fs_supers` at 24, 8 bytes
+    #[inline]
+    pub fn fs_supers(self) -> list_head<'m> {
+        self.0.sub(24)
+    }
+}
+/// `struct super_block`: 64 bytes. include/linux/fs.h:185
+#[repr(transparent)]
+pub struct super_block<'m>(Raw<'m, 64>);
+impl ::core::marker::Copy for super_block<'_> {}
+impl ::core::clone::Clone for super_block<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for super_block<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct super_block",
+        size: 64,
+        members: "s_list 0 8 s0 struct list_head;s_dev 8 4 u dev_t;s_blocksize 12 4 u long unsigned int;s_old_blocksize 16 4 u long unsigned int;s_blocksize_bits 20 1 u unsigned char;s_dirt 21 1 u unsigned char;s_maxbytes 24 8 u long long unsigned int;s_type 32 4 p struct file_system_type *;s_op 36 4 p void *;dq_op 40 4 p void *;s_qcop 44 4 p void *;s_export_op 48 4 p void *;s_flags 52 4 u long unsigned int;s_magic 56 4 u long unsigned int;s_root 60 4 p struct dentry *;",
+        structs: &[<list_head<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for super_block<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> super_block<'m> {
+    /// `struct list_head s_list` at 0, 8 bytes
+    #[inline]
+    pub fn s_list(self) -> list_head<'m> {
+        self.0.sub(0)
+    }
+    /// `dev_t s_dev` at 8, 4 bytes
+    #[inline]
+    pub fn s_dev(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `long unsigned int s_blocksize` at 12, 4 bytes
+    #[inline]
+    pub fn s_blocksize(self) -> u64 {
+        self.0.ulong32(12)
+    }
+    /// `long unsigned int s_old_blocksize` at 16, 4 bytes
+    #[inline]
+    pub fn s_old_blocksize(self) -> u64 {
+        self.0.ulong32(16)
+    }
+    /// `unsigned char s_blocksize_bits` at 20, 1 byte
+    #[inline]
+    pub fn s_blocksize_bits(self) -> u8 {
+        self.0.u8(20)
+    }
+    /// `unsigned char s_dirt` at 21, 1 byte
+    #[inline]
+    pub fn s_dirt(self) -> u8 {
+        self.0.u8(21)
+    }
+    /// `long long unsigned int s_maxbytes` at 24, 8 bytes
+    #[inline]
+    pub fn s_maxbytes(self) -> u64 {
+        self.0.u64(24)
+    }
+    /// `struct file_system_type *s_type` at 32, 4 bytes
+    #[inline]
+    pub fn s_type(self) -> Ptr<'m, file_system_type<'m>> {
+        self.0.ptr32(32)
+    }
+    /// `void *s_op` at 36, 4 bytes
+    #[inline]
+    pub fn s_op(self) -> Ptr<'m, Void> {
+        self.0.ptr32(36)
+    }
+    /// `void *dq_op` at 40, 4 bytes
+    #[inline]
+    pub fn dq_op(self) -> Ptr<'m, Void> {
+        self.0.ptr32(40)
+    }
+    /// `void *s_qcop` at 44, 4 bytes
+    #[inline]
+    pub fn s_qcop(self) -> Ptr<'m, Void> {
+        self.0.ptr32(44)
+    }
+    /// `void *s_export_op` at 48, 4 bytes
+    #[inline]
+    pub fn s_export_op(self) -> Ptr<'m, Void> {
+        self.0.ptr32(48)
+    }
+    /// `long unsigned int s_flags` at 52, 4 bytes
+    #[inline]
+    pub fn s_flags(self) -> u64 {
+        self.0.ulong32(52)
+    }
+    /// `long unsigned int s_magic` at 56, 4 bytes
+    #[inline]
+    pub fn s_magic(self) -> u64 {
+        self.0.ulong32(56)
+    }
+    /// `struct dentry *s_root` at 60, 4 bytes
+    #[inline]
+    pub fn s_root(self) -> Ptr<'m, dentry<'m>> {
+        self.0.ptr32(60)
     }
 }
 /// `struct ifmap`: 16 bytes. include/linux/if.h:19
@@ -896,7 +2330,215 @@ impl<'m> in_ifaddr<'m> {
         self.0.chars(39, 16)
     }
 }
-/// `struct ipv6_devconf`: 72 bytes. include/linux/ipv6.h:7
+/// `struct ip_options`: 12 bytes. include/linux/ip.h:10
+#[repr(transparent)]
+pub struct ip_options<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for ip_options<'_> {}
+impl ::core::clone::Clone for ip_options<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for ip_options<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct ip_options",
+        size: 12,
+        members: "faddr 0 4 u __u32;optlen 4 1 u unsigned char;srr 5 1 u unsigned char;rr 6 1 u unsigned char;ts 7 1 u unsigned char;is_setbyuser 8 1 U64:1 unsigned char;is_data 8 1 U65:1 unsigned char;is_strictroute 8 1 U66:1 unsigned char;srr_is_hit 8 1 U67:1 unsigned char;is_changed 8 1 U68:1 unsigned char;rr_needaddr 8 1 U69:1 unsigned char;ts_needtime 8 1 U70:1 unsigned char;ts_needaddr 8 1 U71:1 unsigned char;router_alert 9 1 u unsigned char;__pad1 10 1 u unsigned char;__pad2 11 1 u unsigned char;__data 12 0 x unsigned char [];",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for ip_options<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> ip_options<'m> {
+    /// `__u32 faddr` at 0, 4 bytes
+    #[inline]
+    pub fn faddr(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `unsigned char optlen` at 4, 1 byte
+    #[inline]
+    pub fn optlen(self) -> u8 {
+        self.0.u8(4)
+    }
+    /// `unsigned char srr` at 5, 1 byte
+    #[inline]
+    pub fn srr(self) -> u8 {
+        self.0.u8(5)
+    }
+    /// `unsigned char rr` at 6, 1 byte
+    #[inline]
+    pub fn rr(self) -> u8 {
+        self.0.u8(6)
+    }
+    /// `unsigned char ts` at 7, 1 byte
+    #[inline]
+    pub fn ts(self) -> u8 {
+        self.0.u8(7)
+    }
+    /// `unsigned char is_setbyuser:1` at 8, bit 0
+    #[inline]
+    pub fn is_setbyuser(self) -> u8 {
+        self.0.bits(64, 1) as u8
+    }
+    /// `unsigned char is_data:1` at 8, bit 1
+    #[inline]
+    pub fn is_data(self) -> u8 {
+        self.0.bits(65, 1) as u8
+    }
+    /// `unsigned char is_strictroute:1` at 8, bit 2
+    #[inline]
+    pub fn is_strictroute(self) -> u8 {
+        self.0.bits(66, 1) as u8
+    }
+    /// `unsigned char srr_is_hit:1` at 8, bit 3
+    #[inline]
+    pub fn srr_is_hit(self) -> u8 {
+        self.0.bits(67, 1) as u8
+    }
+    /// `unsigned char is_changed:1` at 8, bit 4
+    #[inline]
+    pub fn is_changed(self) -> u8 {
+        self.0.bits(68, 1) as u8
+    }
+    /// `unsigned char rr_needaddr:1` at 8, bit 5
+    #[inline]
+    pub fn rr_needaddr(self) -> u8 {
+        self.0.bits(69, 1) as u8
+    }
+    /// `unsigned char ts_needtime:1` at 8, bit 6
+    #[inline]
+    pub fn ts_needtime(self) -> u8 {
+        self.0.bits(70, 1) as u8
+    }
+    /// `unsigned char ts_needaddr:1` at 8, bit 7
+    #[inline]
+    pub fn ts_needaddr(self) -> u8 {
+        self.0.bits(71, 1) as u8
+    }
+    /// `unsigned char router_alert` at 9, 1 byte
+    #[inline]
+    pub fn router_alert(self) -> u8 {
+        self.0.u8(9)
+    }
+    /// `unsigned char __pad1` at 10, 1 byte
+    #[inline]
+    pub fn __pad1(self) -> u8 {
+        self.0.u8(10)
+    }
+    /// `unsigned char __pad2` at 11, 1 byte
+    #[inline]
+    pub fn __pad2(self) -> u8 {
+        self.0.u8(11)
+    }
+    /// `unsigned char __data[]` at 12, 0 bytes
+    #[inline]
+    pub fn __data(self) -> Ptr<'m, u8> {
+        self.0.tail(12)
+    }
+}
+/// `struct iphdr`: 20 bytes. include/linux/ip.h:66
+#[repr(transparent)]
+pub struct iphdr<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for iphdr<'_> {}
+impl ::core::clone::Clone for iphdr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for iphdr<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct iphdr",
+        size: 20,
+        members: "ihl 0 1 U0:4 __u8;version 0 1 U4:4 __u8;tos 1 1 u __u8;tot_len 2 2 u __u16;id 4 2 u __u16;frag_off 6 2 u __u16;ttl 8 1 u __u8;protocol 9 1 u __u8;check 10 2 u __u16;saddr 12 4 u __u32;daddr 16 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for iphdr<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> iphdr<'m> {
+    /// `__u8 ihl:4` at 0, bit 0
+    #[inline]
+    pub fn ihl(self) -> u8 {
+        self.0.bits(0, 4) as u8
+    }
+    /// `__u8 version:4` at 0, bit 4
+    #[inline]
+    pub fn version(self) -> u8 {
+        self.0.bits(4, 4) as u8
+    }
+    /// `__u8 tos` at 1, 1 byte
+    #[inline]
+    pub fn tos(self) -> u8 {
+        self.0.u8(1)
+    }
+    /// `__u16 tot_len` at 2, 2 bytes
+    #[inline]
+    pub fn tot_len(self) -> u16 {
+        self.0.u16(2)
+    }
+    /// `__u16 id` at 4, 2 bytes
+    #[inline]
+    pub fn id(self) -> u16 {
+        self.0.u16(4)
+    }
+    /// `__u16 frag_off` at 6, 2 bytes
+    #[inline]
+    pub fn frag_off(self) -> u16 {
+        self.0.u16(6)
+    }
+    /// `__u8 ttl` at 8, 1 byte
+    #[inline]
+    pub fn ttl(self) -> u8 {
+        self.0.u8(8)
+    }
+    /// `__u8 protocol` at 9, 1 byte
+    #[inline]
+    pub fn protocol(self) -> u8 {
+        self.0.u8(9)
+    }
+    /// `__u16 check` at 10, 2 bytes
+    #[inline]
+    pub fn check(self) -> u16 {
+        self.0.u16(10)
+    }
+    /// `__u32 saddr` at 12, 4 bytes
+    #[inline]
+    pub fn saddr(self) -> u32 {
+        self.0.u32(12)
+    }
+    /// `__u32 daddr` at 16, 4 bytes
+    #[inline]
+    pub fn daddr(self) -> u32 {
+        self.0.u32(16)
+    }
+}
+/// `struct ipv6_devconf`: 72 bytes. include/linux/ipv6.h:14
 #[repr(transparent)]
 pub struct ipv6_devconf<'m>(Raw<'m, 72>);
 impl ::core::marker::Copy for ipv6_devconf<'_> {}
@@ -1020,7 +2662,7 @@ impl<'m> ipv6_devconf<'m> {
         self.0.ptr32(68)
     }
 }
-/// `struct ipv6hdr`: 40 bytes. include/linux/ipv6.h:29
+/// `struct ipv6hdr`: 40 bytes. include/linux/ipv6.h:36
 #[repr(transparent)]
 pub struct ipv6hdr<'m>(Raw<'m, 40>);
 impl ::core::marker::Copy for ipv6hdr<'_> {}
@@ -1092,6 +2734,311 @@ impl<'m> ipv6hdr<'m> {
     #[inline]
     pub fn daddr(self) -> in6_addr<'m> {
         self.0.sub(24)
+    }
+}
+/// `struct ipv6_pinfo`: 112 bytes. include/linux/ipv6.h:48
+#[repr(transparent)]
+pub struct ipv6_pinfo<'m>(Raw<'m, 112>);
+impl ::core::marker::Copy for ipv6_pinfo<'_> {}
+impl ::core::clone::Clone for ipv6_pinfo<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for ipv6_pinfo<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct ipv6_pinfo",
+        size: 112,
+        members: "saddr 0 16 s0 struct in6_addr;rcv_saddr 16 16 s0 struct in6_addr;daddr 32 16 s0 struct in6_addr;daddr_cache 48 4 p struct in6_addr *;flow_label 52 4 u __u32;frag_size 56 4 u __u32;hop_limit 60 4 i int;mcast_hops 64 4 i int;mcast_oif 68 4 i int;rxopt 72 1 s1 union {...};mc_loop 73 1 U584:1 __u8;recverr 73 1 U585:1 __u8;sndflow 73 1 U586:1 __u8;pmtudisc 73 1 U587:2 __u8;ipv6only 73 1 U589:1 __u8;ipv6_mc_list 76 4 p struct ipv6_mc_socklist *;ipv6_ac_list 80 4 p struct ipv6_ac_socklist *;ipv6_fl_list 84 4 p struct ipv6_fl_socklist *;dst_cookie 88 4 u __u32;opt 92 4 p struct ipv6_txoptions *;pktoptions 96 4 p struct sk_buff *;cork 100 12 s2 struct {...};",
+        structs: &[
+            <in6_addr<'static> as View<'static>>::INFO,
+            <ipv6_pinfo__rxopt<'static> as View<'static>>::INFO,
+            <ipv6_pinfo__cork<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for ipv6_pinfo<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> ipv6_pinfo<'m> {
+    /// `struct in6_addr saddr` at 0, 16 bytes
+    #[inline]
+    pub fn saddr(self) -> in6_addr<'m> {
+        self.0.sub(0)
+    }
+    /// `struct in6_addr rcv_saddr` at 16, 16 bytes
+    #[inline]
+    pub fn rcv_saddr(self) -> in6_addr<'m> {
+        self.0.sub(16)
+    }
+    /// `struct in6_addr daddr` at 32, 16 bytes
+    #[inline]
+    pub fn daddr(self) -> in6_addr<'m> {
+        self.0.sub(32)
+    }
+    /// `struct in6_addr *daddr_cache` at 48, 4 bytes
+    #[inline]
+    pub fn daddr_cache(self) -> Ptr<'m, in6_addr<'m>> {
+        self.0.ptr32(48)
+    }
+    /// `__u32 flow_label` at 52, 4 bytes
+    #[inline]
+    pub fn flow_label(self) -> u32 {
+        self.0.u32(52)
+    }
+    /// `__u32 frag_size` at 56, 4 bytes
+    #[inline]
+    pub fn frag_size(self) -> u32 {
+        self.0.u32(56)
+    }
+    /// `int hop_limit` at 60, 4 bytes
+    #[inline]
+    pub fn hop_limit(self) -> i32 {
+        self.0.i32(60)
+    }
+    /// `int mcast_hops` at 64, 4 bytes
+    #[inline]
+    pub fn mcast_hops(self) -> i32 {
+        self.0.i32(64)
+    }
+    /// `int mcast_oif` at 68, 4 bytes
+    #[inline]
+    pub fn mcast_oif(self) -> i32 {
+        self.0.i32(68)
+    }
+    /// `union {...} rxopt` at 72, 1 byte
+    #[inline]
+    pub fn rxopt(self) -> ipv6_pinfo__rxopt<'m> {
+        self.0.sub(72)
+    }
+    /// `__u8 mc_loop:1` at 73, bit 0
+    #[inline]
+    pub fn mc_loop(self) -> u8 {
+        self.0.bits(584, 1) as u8
+    }
+    /// `__u8 recverr:1` at 73, bit 1
+    #[inline]
+    pub fn recverr(self) -> u8 {
+        self.0.bits(585, 1) as u8
+    }
+    /// `__u8 sndflow:1` at 73, bit 2
+    #[inline]
+    pub fn sndflow(self) -> u8 {
+        self.0.bits(586, 1) as u8
+    }
+    /// `__u8 pmtudisc:2` at 73, bit 3
+    #[inline]
+    pub fn pmtudisc(self) -> u8 {
+        self.0.bits(587, 2) as u8
+    }
+    /// `__u8 ipv6only:1` at 73, bit 5
+    #[inline]
+    pub fn ipv6only(self) -> u8 {
+        self.0.bits(589, 1) as u8
+    }
+    /// `struct ipv6_mc_socklist *ipv6_mc_list` at 76, 4 bytes
+    #[inline]
+    pub fn ipv6_mc_list(self) -> Ptr<'m, ipv6_mc_socklist<'m>> {
+        self.0.ptr32(76)
+    }
+    /// `struct ipv6_ac_socklist *ipv6_ac_list` at 80, 4 bytes
+    #[inline]
+    pub fn ipv6_ac_list(self) -> Ptr<'m, ipv6_ac_socklist<'m>> {
+        self.0.ptr32(80)
+    }
+    /// `struct ipv6_fl_socklist *ipv6_fl_list` at 84, 4 bytes
+    #[inline]
+    pub fn ipv6_fl_list(self) -> Ptr<'m, ipv6_fl_socklist<'m>> {
+        self.0.ptr32(84)
+    }
+    /// `__u32 dst_cookie` at 88, 4 bytes
+    #[inline]
+    pub fn dst_cookie(self) -> u32 {
+        self.0.u32(88)
+    }
+    /// `struct ipv6_txoptions *opt` at 92, 4 bytes
+    #[inline]
+    pub fn opt(self) -> Ptr<'m, ipv6_txoptions<'m>> {
+        self.0.ptr32(92)
+    }
+    /// `struct sk_buff *pktoptions` at 96, 4 bytes
+    #[inline]
+    pub fn pktoptions(self) -> Ptr<'m, sk_buff<'m>> {
+        self.0.ptr32(96)
+    }
+    /// `struct {...} cork` at 100, 12 bytes
+    #[inline]
+    pub fn cork(self) -> ipv6_pinfo__cork<'m> {
+        self.0.sub(100)
+    }
+}
+/// `union {...}`: 1 byte. include/linux/ipv6.h:58
+#[repr(transparent)]
+pub struct ipv6_pinfo__rxopt<'m>(Raw<'m, 1>);
+impl ::core::marker::Copy for ipv6_pinfo__rxopt<'_> {}
+impl ::core::clone::Clone for ipv6_pinfo__rxopt<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for ipv6_pinfo__rxopt<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "union {...}",
+        size: 1,
+        members: "bits 0 1 s0 struct {...};all 0 1 u __u8;",
+        structs: &[<ipv6_pinfo__rxopt__bits<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for ipv6_pinfo__rxopt<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> ipv6_pinfo__rxopt<'m> {
+    /// `struct {...} bits` at 0, 1 byte
+    #[inline]
+    pub fn bits(self) -> ipv6_pinfo__rxopt__bits<'m> {
+        self.0.sub(0)
+    }
+    /// `__u8 all` at 0, 1 byte
+    #[inline]
+    pub fn all(self) -> u8 {
+        self.0.u8(0)
+    }
+}
+/// `struct {...}`: 1 byte. include/linux/ipv6.h:59
+#[repr(transparent)]
+pub struct ipv6_pinfo__rxopt__bits<'m>(Raw<'m, 1>);
+impl ::core::marker::Copy for ipv6_pinfo__rxopt__bits<'_> {}
+impl ::core::clone::Clone for ipv6_pinfo__rxopt__bits<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for ipv6_pinfo__rxopt__bits<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 1,
+        members: "srcrt 0 1 U0:2 __u8;rxinfo 0 1 U2:1 __u8;rxhlim 0 1 U3:1 __u8;hopopts 0 1 U4:1 __u8;dstopts 0 1 U5:1 __u8;rxflow 0 1 U6:1 __u8;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for ipv6_pinfo__rxopt__bits<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> ipv6_pinfo__rxopt__bits<'m> {
+    /// `__u8 srcrt:2` at 0, bit 0
+    #[inline]
+    pub fn srcrt(self) -> u8 {
+        self.0.bits(0, 2) as u8
+    }
+    /// `__u8 rxinfo:1` at 0, bit 2
+    #[inline]
+    pub fn rxinfo(self) -> u8 {
+        self.0.bits(2, 1) as u8
+    }
+    /// `__u8 rxhlim:1` at 0, bit 3
+    #[inline]
+    pub fn rxhlim(self) -> u8 {
+        self.0.bits(3, 1) as u8
+    }
+    /// `__u8 hopopts:1` at 0, bit 4
+    #[inline]
+    pub fn hopopts(self) -> u8 {
+        self.0.bits(4, 1) as u8
+    }
+    /// `__u8 dstopts:1` at 0, bit 5
+    #[inline]
+    pub fn dstopts(self) -> u8 {
+        self.0.bits(5, 1) as u8
+    }
+    /// `__u8 rxflow:1` at 0, bit 6
+    #[inline]
+    pub fn rxflow(self) -> u8 {
+        self.0.bits(6, 1) as u8
+    }
+}
+/// `struct {...}`: 12 bytes. include/linux/ipv6.h:71
+#[repr(transparent)]
+pub struct ipv6_pinfo__cork<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for ipv6_pinfo__cork<'_> {}
+impl ::core::clone::Clone for ipv6_pinfo__cork<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for ipv6_pinfo__cork<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 12,
+        members: "opt 0 4 p struct ipv6_txoptions *;rt 4 4 p struct rt6_info *;hop_limit 8 4 i int;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for ipv6_pinfo__cork<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> ipv6_pinfo__cork<'m> {
+    /// `struct ipv6_txoptions *opt` at 0, 4 bytes
+    #[inline]
+    pub fn opt(self) -> Ptr<'m, ipv6_txoptions<'m>> {
+        self.0.ptr32(0)
+    }
+    /// `struct rt6_info *rt` at 4, 4 bytes
+    #[inline]
+    pub fn rt(self) -> Ptr<'m, rt6_info<'m>> {
+        self.0.ptr32(4)
+    }
+    /// `int hop_limit` at 8, 4 bytes
+    #[inline]
+    pub fn hop_limit(self) -> i32 {
+        self.0.i32(8)
     }
 }
 /// `struct list_head`: 8 bytes. include/linux/list.h:4
@@ -1251,6 +3198,925 @@ impl<'m> View<'m> for mempolicy<'m> {
 impl ::core::fmt::Debug for mempolicy<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::kstruct::table::debug(*self, f)
+    }
+}
+/// `struct elf32_sym`: 16 bytes. include/linux/module.h:16
+#[repr(transparent)]
+pub struct elf32_sym<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for elf32_sym<'_> {}
+impl ::core::clone::Clone for elf32_sym<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for elf32_sym<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct elf32_sym",
+        size: 16,
+        members: "st_name 0 4 u u32;st_value 4 4 u u32;st_size 8 4 u u32;st_info 12 1 u unsigned char;st_other 13 1 u unsigned char;st_shndx 14 2 u u16;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for elf32_sym<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> elf32_sym<'m> {
+    /// `u32 st_name` at 0, 4 bytes
+    #[inline]
+    pub fn st_name(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `u32 st_value` at 4, 4 bytes
+    #[inline]
+    pub fn st_value(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `u32 st_size` at 8, 4 bytes
+    #[inline]
+    pub fn st_size(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `unsigned char st_info` at 12, 1 byte
+    #[inline]
+    pub fn st_info(self) -> u8 {
+        self.0.u8(12)
+    }
+    /// `unsigned char st_other` at 13, 1 byte
+    #[inline]
+    pub fn st_other(self) -> u8 {
+        self.0.u8(13)
+    }
+    /// `u16 st_shndx` at 14, 2 bytes
+    #[inline]
+    pub fn st_shndx(self) -> u16 {
+        self.0.u16(14)
+    }
+}
+/// `local_t`: 4 bytes. include/linux/module.h:26
+#[repr(transparent)]
+pub struct local_t<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for local_t<'_> {}
+impl ::core::clone::Clone for local_t<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for local_t<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "local_t",
+        size: 4,
+        members: "counter 0 4 i volatile long int;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for local_t<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> local_t<'m> {
+    /// `volatile long int counter` at 0, 4 bytes
+    #[inline]
+    pub fn counter(self) -> i64 {
+        self.0.long32(0)
+    }
+}
+/// `struct kernel_symbol`: 8 bytes. include/linux/module.h:30
+#[repr(transparent)]
+pub struct kernel_symbol<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for kernel_symbol<'_> {}
+impl ::core::clone::Clone for kernel_symbol<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for kernel_symbol<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct kernel_symbol",
+        size: 8,
+        members: "value 0 4 u long unsigned int;name 4 4 p const char *;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for kernel_symbol<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> kernel_symbol<'m> {
+    /// `long unsigned int value` at 0, 4 bytes
+    #[inline]
+    pub fn value(self) -> u64 {
+        self.0.ulong32(0)
+    }
+    /// `const char *name` at 4, 4 bytes
+    #[inline]
+    pub fn name(self) -> CharPtr<'m> {
+        self.0.ptr32(4)
+    }
+}
+/// `struct attribute`: 12 bytes. include/linux/module.h:35
+#[repr(transparent)]
+pub struct attribute<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for attribute<'_> {}
+impl ::core::clone::Clone for attribute<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for attribute<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct attribute",
+        size: 12,
+        members: "name 0 4 p char *;owner 4 4 p struct module *;mode 8 2 u mode_t;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for attribute<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> attribute<'m> {
+    /// `char *name` at 0, 4 bytes
+    #[inline]
+    pub fn name(self) -> CharPtr<'m> {
+        self.0.ptr32(0)
+    }
+    /// `struct module *owner` at 4, 4 bytes
+    #[inline]
+    pub fn owner(self) -> Ptr<'m, module<'m>> {
+        self.0.ptr32(4)
+    }
+    /// `mode_t mode` at 8, 2 bytes
+    #[inline]
+    pub fn mode(self) -> u16 {
+        self.0.u16(8)
+    }
+}
+/// `struct kernel_param`: 20 bytes. include/linux/module.h:44
+#[repr(transparent)]
+pub struct kernel_param<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for kernel_param<'_> {}
+impl ::core::clone::Clone for kernel_param<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for kernel_param<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct kernel_param",
+        size: 20,
+        members: "name 0 4 p const char *;perm 4 4 u unsigned int;set 8 4 p param_set_fn;get 12 4 p param_get_fn;arg 16 4 p void *;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for kernel_param<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> kernel_param<'m> {
+    /// `const char *name` at 0, 4 bytes
+    #[inline]
+    pub fn name(self) -> CharPtr<'m> {
+        self.0.ptr32(0)
+    }
+    /// `unsigned int perm` at 4, 4 bytes
+    #[inline]
+    pub fn perm(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `param_set_fn set` at 8, 4 bytes
+    #[inline]
+    pub fn set(self) -> FnPtr<'m> {
+        self.0.ptr32(8)
+    }
+    /// `param_get_fn get` at 12, 4 bytes
+    #[inline]
+    pub fn get(self) -> FnPtr<'m> {
+        self.0.ptr32(12)
+    }
+    /// `void *arg` at 16, 4 bytes
+    #[inline]
+    pub fn arg(self) -> Ptr<'m, Void> {
+        self.0.ptr32(16)
+    }
+}
+/// `struct module_ref`: 128 bytes. include/linux/module.h:52
+#[repr(transparent)]
+pub struct module_ref<'m>(Raw<'m, 128>);
+impl ::core::marker::Copy for module_ref<'_> {}
+impl ::core::clone::Clone for module_ref<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module_ref<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module_ref",
+        size: 128,
+        members: "count 0 4 s0 local_t;",
+        structs: &[<local_t<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module_ref<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module_ref<'m> {
+    /// `local_t count` at 0, 4 bytes
+    #[inline]
+    pub fn count(self) -> local_t<'m> {
+        self.0.sub(0)
+    }
+}
+/// `enum module_state`: 4 bytes. include/linux/module.h:56
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct module_state(pub u32);
+#[allow(missing_docs, reason = "an enumerator has nothing but its name")]
+impl module_state {
+    pub const MODULE_STATE_LIVE: Self = Self(0);
+    pub const MODULE_STATE_COMING: Self = Self(1);
+    pub const MODULE_STATE_GOING: Self = Self(2);
+}
+impl module_state {
+    /// Its name in C, and its constants.
+    pub const INFO: &'static EnumInfo = &EnumInfo {
+        name: "enum module_state",
+        values: "MODULE_STATE_LIVE=0;MODULE_STATE_COMING=1;MODULE_STATE_GOING=2;",
+    };
+    /// The enumerator with this value; `None` for a value that the enum doesn't have.
+    pub fn name(self) -> Option<&'static str> {
+        Self::INFO.name_of(self.0 as i128)
+    }
+}
+impl<'m> Target<'m> for module_state {
+    type Value = Self;
+    const SIZE: usize = ::core::mem::size_of::<u32>();
+    #[inline]
+    fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
+        Self(<u32 as Target<'m>>::decode(memory, address, bytes))
+    }
+}
+impl ::core::fmt::Debug for module_state {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => ::core::fmt::Debug::fmt(&self.0, f),
+        }
+    }
+}
+/// `struct module_attribute`: 16 bytes. include/linux/module.h:62
+#[repr(transparent)]
+pub struct module_attribute<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for module_attribute<'_> {}
+impl ::core::clone::Clone for module_attribute<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module_attribute<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module_attribute",
+        size: 16,
+        members: "attr 0 12 s0 struct attribute;param 12 4 p struct kernel_param *;",
+        structs: &[<attribute<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module_attribute<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module_attribute<'m> {
+    /// `struct attribute attr` at 0, 12 bytes
+    #[inline]
+    pub fn attr(self) -> attribute<'m> {
+        self.0.sub(0)
+    }
+    /// `struct kernel_param *param` at 12, 4 bytes
+    #[inline]
+    pub fn param(self) -> Ptr<'m, kernel_param<'m>> {
+        self.0.ptr32(12)
+    }
+}
+/// `struct module_kobject`: 56 bytes. include/linux/module.h:67
+#[repr(transparent)]
+pub struct module_kobject<'m>(Raw<'m, 56>);
+impl ::core::marker::Copy for module_kobject<'_> {}
+impl ::core::clone::Clone for module_kobject<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module_kobject<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module_kobject",
+        size: 56,
+        members: "kobj 0 52 s0 struct kobject;num_attributes 52 4 u unsigned int;attr 56 0 x struct module_attribute [];",
+        structs: &[<kobject<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module_kobject<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module_kobject<'m> {
+    /// `struct kobject kobj` at 0, 52 bytes
+    #[inline]
+    pub fn kobj(self) -> kobject<'m> {
+        self.0.sub(0)
+    }
+    /// `unsigned int num_attributes` at 52, 4 bytes
+    #[inline]
+    pub fn num_attributes(self) -> u32 {
+        self.0.u32(52)
+    }
+    /// `struct module_attribute attr[]` at 56, 0 bytes
+    #[inline]
+    pub fn attr(self) -> Ptr<'m, module_attribute<'m>> {
+        self.0.tail(56)
+    }
+}
+/// `struct module_sect_attr`: 48 bytes. include/linux/module.h:74
+#[repr(transparent)]
+pub struct module_sect_attr<'m>(Raw<'m, 48>);
+impl ::core::marker::Copy for module_sect_attr<'_> {}
+impl ::core::clone::Clone for module_sect_attr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module_sect_attr<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module_sect_attr",
+        size: 48,
+        members: "attr 0 12 s0 struct attribute;name 12 32 t char [32];address 44 4 u long unsigned int;",
+        structs: &[<attribute<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module_sect_attr<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module_sect_attr<'m> {
+    /// `struct attribute attr` at 0, 12 bytes
+    #[inline]
+    pub fn attr(self) -> attribute<'m> {
+        self.0.sub(0)
+    }
+    /// `char name[32]` at 12, 32 bytes
+    #[inline]
+    pub fn name(self) -> CharArray<'m> {
+        self.0.chars(12, 32)
+    }
+    /// `long unsigned int address` at 44, 4 bytes
+    #[inline]
+    pub fn address(self) -> u64 {
+        self.0.ulong32(44)
+    }
+}
+/// `struct module_sections`: 52 bytes. include/linux/module.h:80
+#[repr(transparent)]
+pub struct module_sections<'m>(Raw<'m, 52>);
+impl ::core::marker::Copy for module_sections<'_> {}
+impl ::core::clone::Clone for module_sections<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module_sections<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module_sections",
+        size: 52,
+        members: "kobj 0 52 s0 struct kobject;attrs 52 0 x struct module_sect_attr [];",
+        structs: &[<kobject<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module_sections<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module_sections<'m> {
+    /// `struct kobject kobj` at 0, 52 bytes
+    #[inline]
+    pub fn kobj(self) -> kobject<'m> {
+        self.0.sub(0)
+    }
+    /// `struct module_sect_attr attrs[]` at 52, 0 bytes
+    #[inline]
+    pub fn attrs(self) -> Ptr<'m, module_sect_attr<'m>> {
+        self.0.tail(52)
+    }
+}
+/// `struct mod_arch_specific`: 0 bytes. include/linux/module.h:85
+#[repr(transparent)]
+pub struct mod_arch_specific<'m>(Raw<'m, 0>);
+impl ::core::marker::Copy for mod_arch_specific<'_> {}
+impl ::core::clone::Clone for mod_arch_specific<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for mod_arch_specific<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct mod_arch_specific",
+        size: 0,
+        members: "",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for mod_arch_specific<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+/// `struct module`: 4480 bytes. include/linux/module.h:88
+#[repr(transparent)]
+pub struct module<'m>(Raw<'m, 4480>);
+impl ::core::marker::Copy for module<'_> {}
+impl ::core::clone::Clone for module<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for module<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct module",
+        size: 4480,
+        members: "state 0 4 e0 enum module_state;list 4 8 s0 struct list_head;name 12 60 t char [60];mkobj 72 4 p struct module_kobject *;syms 76 4 p const struct kernel_symbol *;num_syms 80 4 u unsigned int;crcs 84 4 p const long unsigned int *;gpl_syms 88 4 p const struct kernel_symbol *;num_gpl_syms 92 4 u unsigned int;gpl_crcs 96 4 p const long unsigned int *;num_exentries 100 4 u unsigned int;extable 104 4 p const struct exception_table_entry *;init 108 4 p int (*)(void);module_init 112 4 p void *;module_core 116 4 p void *;init_size 120 4 u long unsigned int;core_size 124 4 u long unsigned int;init_text_size 128 4 u long unsigned int;core_text_size 132 4 u long unsigned int;arch 136 0 s1 struct mod_arch_specific;unsafe 136 4 i int;license_gplok 140 4 i int;gpgsig_ok 144 4 i int;ref 256 4096 a128:s2 struct module_ref [32];modules_which_use_me 4352 8 s0 struct list_head;waiter 4360 4 p struct task_struct *;exit 4364 4 p void (*)(void);refcnt_param 4368 20 s3 struct kernel_param;symtab 4388 4 p Elf32_Sym *;num_symtab 4392 4 u long unsigned int;strtab 4396 4 p char *;sect_attrs 4400 4 p struct module_sections *;percpu 4404 4 p void *;args 4408 4 p char *;",
+        structs: &[
+            <list_head<'static> as View<'static>>::INFO,
+            <mod_arch_specific<'static> as View<'static>>::INFO,
+            <module_ref<'static> as View<'static>>::INFO,
+            <kernel_param<'static> as View<'static>>::INFO,
+        ],
+        enums: &[module_state::INFO],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for module<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> module<'m> {
+    /// `enum module_state state` at 0, 4 bytes
+    #[inline]
+    pub fn state(self) -> module_state {
+        module_state(self.0.u32(0))
+    }
+    /// `struct list_head list` at 4, 8 bytes
+    #[inline]
+    pub fn list(self) -> list_head<'m> {
+        self.0.sub(4)
+    }
+    /// `char name[60]` at 12, 60 bytes
+    #[inline]
+    pub fn name(self) -> CharArray<'m> {
+        self.0.chars(12, 60)
+    }
+    /// `struct module_kobject *mkobj` at 72, 4 bytes
+    #[inline]
+    pub fn mkobj(self) -> Ptr<'m, module_kobject<'m>> {
+        self.0.ptr32(72)
+    }
+    /// `const struct kernel_symbol *syms` at 76, 4 bytes
+    #[inline]
+    pub fn syms(self) -> Ptr<'m, kernel_symbol<'m>> {
+        self.0.ptr32(76)
+    }
+    /// `unsigned int num_syms` at 80, 4 bytes
+    #[inline]
+    pub fn num_syms(self) -> u32 {
+        self.0.u32(80)
+    }
+    /// `const long unsigned int *crcs` at 84, 4 bytes
+    #[inline]
+    pub fn crcs(self) -> Ptr<'m, ULong32> {
+        self.0.ptr32(84)
+    }
+    /// `const struct kernel_symbol *gpl_syms` at 88, 4 bytes
+    #[inline]
+    pub fn gpl_syms(self) -> Ptr<'m, kernel_symbol<'m>> {
+        self.0.ptr32(88)
+    }
+    /// `unsigned int num_gpl_syms` at 92, 4 bytes
+    #[inline]
+    pub fn num_gpl_syms(self) -> u32 {
+        self.0.u32(92)
+    }
+    /// `const long unsigned int *gpl_crcs` at 96, 4 bytes
+    #[inline]
+    pub fn gpl_crcs(self) -> Ptr<'m, ULong32> {
+        self.0.ptr32(96)
+    }
+    /// `unsigned int num_exentries` at 100, 4 bytes
+    #[inline]
+    pub fn num_exentries(self) -> u32 {
+        self.0.u32(100)
+    }
+    /// `const struct exception_table_entry *extable` at 104, 4 bytes
+    #[inline]
+    pub fn extable(self) -> Ptr<'m, exception_table_entry<'m>> {
+        self.0.ptr32(104)
+    }
+    /// `int (*init)(void)` at 108, 4 bytes
+    #[inline]
+    pub fn init(self) -> FnPtr<'m> {
+        self.0.ptr32(108)
+    }
+    /// `void *module_init` at 112, 4 bytes
+    #[inline]
+    pub fn module_init(self) -> Ptr<'m, Void> {
+        self.0.ptr32(112)
+    }
+    /// `void *module_core` at 116, 4 bytes
+    #[inline]
+    pub fn module_core(self) -> Ptr<'m, Void> {
+        self.0.ptr32(116)
+    }
+    /// `long unsigned int init_size` at 120, 4 bytes
+    #[inline]
+    pub fn init_size(self) -> u64 {
+        self.0.ulong32(120)
+    }
+    /// `long unsigned int core_size` at 124, 4 bytes
+    #[inline]
+    pub fn core_size(self) -> u64 {
+        self.0.ulong32(124)
+    }
+    /// `long unsigned int init_text_size` at 128, 4 bytes
+    #[inline]
+    pub fn init_text_size(self) -> u64 {
+        self.0.ulong32(128)
+    }
+    /// `long unsigned int core_text_size` at 132, 4 bytes
+    #[inline]
+    pub fn core_text_size(self) -> u64 {
+        self.0.ulong32(132)
+    }
+    /// `struct mod_arch_specific arch` at 136, 0 bytes
+    #[inline]
+    pub fn arch(self) -> mod_arch_specific<'m> {
+        self.0.sub(136)
+    }
+    /// `int unsafe` at 136, 4 bytes
+    #[doc(alias = "unsafe")]
+    #[inline]
+    pub fn unsafe_(self) -> i32 {
+        self.0.i32(136)
+    }
+    /// `int license_gplok` at 140, 4 bytes
+    #[inline]
+    pub fn license_gplok(self) -> i32 {
+        self.0.i32(140)
+    }
+    /// `int gpgsig_ok` at 144, 4 bytes
+    #[inline]
+    pub fn gpgsig_ok(self) -> i32 {
+        self.0.i32(144)
+    }
+    /// `struct module_ref ref[32]` at 256, 4096 bytes
+    #[doc(alias = "ref")]
+    #[inline]
+    pub fn ref_(self) -> Array<'m, module_ref<'m>> {
+        self.0.array(256, 32)
+    }
+    /// `struct list_head modules_which_use_me` at 4352, 8 bytes
+    #[inline]
+    pub fn modules_which_use_me(self) -> list_head<'m> {
+        self.0.sub(4352)
+    }
+    /// `struct task_struct *waiter` at 4360, 4 bytes
+    #[inline]
+    pub fn waiter(self) -> Ptr<'m, task_struct<'m>> {
+        self.0.ptr32(4360)
+    }
+    /// `void (*exit)(void)` at 4364, 4 bytes
+    #[inline]
+    pub fn exit(self) -> FnPtr<'m> {
+        self.0.ptr32(4364)
+    }
+    /// `struct kernel_param refcnt_param` at 4368, 20 bytes
+    #[inline]
+    pub fn refcnt_param(self) -> kernel_param<'m> {
+        self.0.sub(4368)
+    }
+    /// `Elf32_Sym *symtab` at 4388, 4 bytes
+    #[inline]
+    pub fn symtab(self) -> Ptr<'m, elf32_sym<'m>> {
+        self.0.ptr32(4388)
+    }
+    /// `long unsigned int num_symtab` at 4392, 4 bytes
+    #[inline]
+    pub fn num_symtab(self) -> u64 {
+        self.0.ulong32(4392)
+    }
+    /// `char *strtab` at 4396, 4 bytes
+    #[inline]
+    pub fn strtab(self) -> CharPtr<'m> {
+        self.0.ptr32(4396)
+    }
+    /// `struct module_sections *sect_attrs` at 4400, 4 bytes
+    #[inline]
+    pub fn sect_attrs(self) -> Ptr<'m, module_sections<'m>> {
+        self.0.ptr32(4400)
+    }
+    /// `void *percpu` at 4404, 4 bytes
+    #[inline]
+    pub fn percpu(self) -> Ptr<'m, Void> {
+        self.0.ptr32(4404)
+    }
+    /// `char *args` at 4408, 4 bytes
+    #[inline]
+    pub fn args(self) -> CharPtr<'m> {
+        self.0.ptr32(4408)
+    }
+}
+/// `socket_state`: 4 bytes. include/linux/net.h:21
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct socket_state(pub u32);
+#[allow(missing_docs, reason = "an enumerator has nothing but its name")]
+impl socket_state {
+    pub const SS_FREE: Self = Self(0);
+    pub const SS_UNCONNECTED: Self = Self(1);
+    pub const SS_CONNECTING: Self = Self(2);
+    pub const SS_CONNECTED: Self = Self(3);
+    pub const SS_DISCONNECTING: Self = Self(4);
+}
+impl socket_state {
+    /// Its name in C, and its constants.
+    pub const INFO: &'static EnumInfo = &EnumInfo {
+        name: "socket_state",
+        values: "SS_FREE=0;SS_UNCONNECTED=1;SS_CONNECTING=2;SS_CONNECTED=3;SS_DISCONNECTING=4;",
+    };
+    /// The enumerator with this value; `None` for a value that the enum doesn't have.
+    pub fn name(self) -> Option<&'static str> {
+        Self::INFO.name_of(self.0 as i128)
+    }
+}
+impl<'m> Target<'m> for socket_state {
+    type Value = Self;
+    const SIZE: usize = ::core::mem::size_of::<u32>();
+    #[inline]
+    fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
+        Self(<u32 as Target<'m>>::decode(memory, address, bytes))
+    }
+}
+impl ::core::fmt::Debug for socket_state {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => ::core::fmt::Debug::fmt(&self.0, f),
+        }
+    }
+}
+/// `enum sock_type`: 4 bytes. include/linux/net.h:29
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct sock_type(pub u32);
+#[allow(missing_docs, reason = "an enumerator has nothing but its name")]
+impl sock_type {
+    pub const SOCK_STREAM: Self = Self(1);
+    pub const SOCK_DGRAM: Self = Self(2);
+    pub const SOCK_RAW: Self = Self(3);
+    pub const SOCK_RDM: Self = Self(4);
+    pub const SOCK_SEQPACKET: Self = Self(5);
+    pub const SOCK_PACKET: Self = Self(10);
+}
+impl sock_type {
+    /// Its name in C, and its constants.
+    pub const INFO: &'static EnumInfo = &EnumInfo {
+        name: "enum sock_type",
+        values: "SOCK_STREAM=1;SOCK_DGRAM=2;SOCK_RAW=3;SOCK_RDM=4;SOCK_SEQPACKET=5;SOCK_PACKET=10;",
+    };
+    /// The enumerator with this value; `None` for a value that the enum doesn't have.
+    pub fn name(self) -> Option<&'static str> {
+        Self::INFO.name_of(self.0 as i128)
+    }
+}
+impl<'m> Target<'m> for sock_type {
+    type Value = Self;
+    const SIZE: usize = ::core::mem::size_of::<u32>();
+    #[inline]
+    fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
+        Self(<u32 as Target<'m>>::decode(memory, address, bytes))
+    }
+}
+impl ::core::fmt::Debug for sock_type {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => ::core::fmt::Debug::fmt(&self.0, f),
+        }
+    }
+}
+/// `struct socket`: 44 bytes. include/linux/net.h:40
+#[repr(transparent)]
+pub struct socket<'m>(Raw<'m, 44>);
+impl ::core::marker::Copy for socket<'_> {}
+impl ::core::clone::Clone for socket<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for socket<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct socket",
+        size: 44,
+        members: "state 0 4 e0 socket_state;flags 4 4 u long unsigned int;ops 8 4 p struct proto_ops *;fasync_list 12 4 p struct fasync_struct *;file 16 4 p struct file *;sk 20 4 p struct sock *;wait 24 16 s0 wait_queue_head_t;type 40 2 i short int;passcred 42 1 u unsigned char;",
+        structs: &[<__wait_queue_head<'static> as View<'static>>::INFO],
+        enums: &[socket_state::INFO],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for socket<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> socket<'m> {
+    /// `socket_state state` at 0, 4 bytes
+    #[inline]
+    pub fn state(self) -> socket_state {
+        socket_state(self.0.u32(0))
+    }
+    /// `long unsigned int flags` at 4, 4 bytes
+    #[inline]
+    pub fn flags(self) -> u64 {
+        self.0.ulong32(4)
+    }
+    /// `struct proto_ops *ops` at 8, 4 bytes
+    #[inline]
+    pub fn ops(self) -> Ptr<'m, proto_ops<'m>> {
+        self.0.ptr32(8)
+    }
+    /// `struct fasync_struct *fasync_list` at 12, 4 bytes
+    #[inline]
+    pub fn fasync_list(self) -> Ptr<'m, fasync_struct<'m>> {
+        self.0.ptr32(12)
+    }
+    /// `struct file *file` at 16, 4 bytes
+    #[inline]
+    pub fn file(self) -> Ptr<'m, file<'m>> {
+        self.0.ptr32(16)
+    }
+    /// `struct sock *sk` at 20, 4 bytes
+    #[inline]
+    pub fn sk(self) -> Ptr<'m, sock<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `wait_queue_head_t wait` at 24, 16 bytes
+    #[inline]
+    pub fn wait(self) -> __wait_queue_head<'m> {
+        self.0.sub(24)
+    }
+    /// `short int type` at 40, 2 bytes
+    #[doc(alias = "type")]
+    #[inline]
+    pub fn type_(self) -> i16 {
+        self.0.i16(40)
+    }
+    /// `unsigned char passcred` at 42, 1 byte
+    #[inline]
+    pub fn passcred(self) -> u8 {
+        self.0.u8(42)
     }
 }
 /// `struct net_device_stats`: 92 bytes. include/linux/netdevice.h:31
@@ -2322,6 +5188,117 @@ impl<'m> softnet_data<'m> {
     #[inline]
     pub fn backlog_dev(self) -> net_device<'m> {
         self.0.sub(48)
+    }
+}
+/// `struct nf_hook_ops`: 28 bytes. include/linux/netfilter.h:20
+#[repr(transparent)]
+pub struct nf_hook_ops<'m>(Raw<'m, 28>);
+impl ::core::marker::Copy for nf_hook_ops<'_> {}
+impl ::core::clone::Clone for nf_hook_ops<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for nf_hook_ops<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct nf_hook_ops",
+        size: 28,
+        members: "list 0 8 s0 struct list_head;hook 8 4 p nf_hookfn *;owner 12 4 p struct module *;pf 16 4 i int;hooknum 20 4 i int;priority 24 4 i int;",
+        structs: &[<list_head<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for nf_hook_ops<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> nf_hook_ops<'m> {
+    /// `struct list_head list` at 0, 8 bytes
+    #[inline]
+    pub fn list(self) -> list_head<'m> {
+        self.0.sub(0)
+    }
+    /// `nf_hookfn *hook` at 8, 4 bytes
+    #[inline]
+    pub fn hook(self) -> FnPtr<'m> {
+        self.0.ptr32(8)
+    }
+    /// `struct module *owner` at 12, 4 bytes
+    #[inline]
+    pub fn owner(self) -> Ptr<'m, module<'m>> {
+        self.0.ptr32(12)
+    }
+    /// `int pf` at 16, 4 bytes
+    #[inline]
+    pub fn pf(self) -> i32 {
+        self.0.i32(16)
+    }
+    /// `int hooknum` at 20, 4 bytes
+    #[inline]
+    pub fn hooknum(self) -> i32 {
+        self.0.i32(20)
+    }
+    /// `int priority` at 24, 4 bytes
+    #[inline]
+    pub fn priority(self) -> i32 {
+        self.0.i32(24)
+    }
+}
+/// `enum nf_ip_hook_priorities`: 4 bytes. include/linux/netfilter_ipv4.h:13
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct nf_ip_hook_priorities(pub i32);
+#[allow(missing_docs, reason = "an enumerator has nothing but its name")]
+impl nf_ip_hook_priorities {
+    pub const NF_IP_PRI_FIRST: Self = Self(-2147483648);
+    pub const NF_IP_PRI_CONNTRACK_DEFRAG: Self = Self(-400);
+    pub const NF_IP_PRI_RAW: Self = Self(-300);
+    pub const NF_IP_PRI_SELINUX_FIRST: Self = Self(-225);
+    pub const NF_IP_PRI_CONNTRACK: Self = Self(-200);
+    pub const NF_IP_PRI_BRIDGE_SABOTAGE_FORWARD: Self = Self(-175);
+    pub const NF_IP_PRI_MANGLE: Self = Self(-150);
+    pub const NF_IP_PRI_NAT_DST: Self = Self(-100);
+    pub const NF_IP_PRI_BRIDGE_SABOTAGE_LOCAL_OUT: Self = Self(-50);
+    pub const NF_IP_PRI_FILTER: Self = Self(0);
+    pub const NF_IP_PRI_NAT_SRC: Self = Self(100);
+    pub const NF_IP_PRI_SELINUX_LAST: Self = Self(225);
+    pub const NF_IP_PRI_LAST: Self = Self(2147483647);
+}
+impl nf_ip_hook_priorities {
+    /// Its name in C, and its constants.
+    pub const INFO: &'static EnumInfo = &EnumInfo {
+        name: "enum nf_ip_hook_priorities",
+        values: "NF_IP_PRI_FIRST=-2147483648;NF_IP_PRI_CONNTRACK_DEFRAG=-400;NF_IP_PRI_RAW=-300;NF_IP_PRI_SELINUX_FIRST=-225;NF_IP_PRI_CONNTRACK=-200;NF_IP_PRI_BRIDGE_SABOTAGE_FORWARD=-175;NF_IP_PRI_MANGLE=-150;NF_IP_PRI_NAT_DST=-100;NF_IP_PRI_BRIDGE_SABOTAGE_LOCAL_OUT=-50;NF_IP_PRI_FILTER=0;NF_IP_PRI_NAT_SRC=100;NF_IP_PRI_SELINUX_LAST=225;NF_IP_PRI_LAST=2147483647;",
+    };
+    /// The enumerator with this value; `None` for a value that the enum doesn't have.
+    pub fn name(self) -> Option<&'static str> {
+        Self::INFO.name_of(self.0 as i128)
+    }
+}
+impl<'m> Target<'m> for nf_ip_hook_priorities {
+    type Value = Self;
+    const SIZE: usize = ::core::mem::size_of::<i32>();
+    #[inline]
+    fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
+        Self(<i32 as Target<'m>>::decode(memory, address, bytes))
+    }
+}
+impl ::core::fmt::Debug for nf_ip_hook_priorities {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => ::core::fmt::Debug::fmt(&self.0, f),
+        }
     }
 }
 /// `enum pid_type`: 4 bytes. include/linux/pid.h:6
@@ -4700,6 +7677,1247 @@ impl<'m> sk_buff__mac<'m> {
         self.0.ptr32(0)
     }
 }
+/// `struct tcphdr`: 20 bytes. include/linux/tcp.h:12
+#[repr(transparent)]
+pub struct tcphdr<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for tcphdr<'_> {}
+impl ::core::clone::Clone for tcphdr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcphdr<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct tcphdr",
+        size: 20,
+        members: "source 0 2 u __u16;dest 2 2 u __u16;seq 4 4 u __u32;ack_seq 8 4 u __u32;res1 12 1 U96:4 __u16;doff 12 1 U100:4 __u16;fin 13 1 U104:1 __u16;syn 13 1 U105:1 __u16;rst 13 1 U106:1 __u16;psh 13 1 U107:1 __u16;ack 13 1 U108:1 __u16;urg 13 1 U109:1 __u16;ece 13 1 U110:1 __u16;cwr 13 1 U111:1 __u16;window 14 2 u __u16;check 16 2 u __u16;urg_ptr 18 2 u __u16;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcphdr<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcphdr<'m> {
+    /// `__u16 source` at 0, 2 bytes
+    #[inline]
+    pub fn source(self) -> u16 {
+        self.0.u16(0)
+    }
+    /// `__u16 dest` at 2, 2 bytes
+    #[inline]
+    pub fn dest(self) -> u16 {
+        self.0.u16(2)
+    }
+    /// `__u32 seq` at 4, 4 bytes
+    #[inline]
+    pub fn seq(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 ack_seq` at 8, 4 bytes
+    #[inline]
+    pub fn ack_seq(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `__u16 res1:4` at 12, bit 0
+    #[inline]
+    pub fn res1(self) -> u16 {
+        self.0.bits(96, 4) as u16
+    }
+    /// `__u16 doff:4` at 12, bit 4
+    #[inline]
+    pub fn doff(self) -> u16 {
+        self.0.bits(100, 4) as u16
+    }
+    /// `__u16 fin:1` at 13, bit 0
+    #[inline]
+    pub fn fin(self) -> u16 {
+        self.0.bits(104, 1) as u16
+    }
+    /// `__u16 syn:1` at 13, bit 1
+    #[inline]
+    pub fn syn(self) -> u16 {
+        self.0.bits(105, 1) as u16
+    }
+    /// `__u16 rst:1` at 13, bit 2
+    #[inline]
+    pub fn rst(self) -> u16 {
+        self.0.bits(106, 1) as u16
+    }
+    /// `__u16 psh:1` at 13, bit 3
+    #[inline]
+    pub fn psh(self) -> u16 {
+        self.0.bits(107, 1) as u16
+    }
+    /// `__u16 ack:1` at 13, bit 4
+    #[inline]
+    pub fn ack(self) -> u16 {
+        self.0.bits(108, 1) as u16
+    }
+    /// `__u16 urg:1` at 13, bit 5
+    #[inline]
+    pub fn urg(self) -> u16 {
+        self.0.bits(109, 1) as u16
+    }
+    /// `__u16 ece:1` at 13, bit 6
+    #[inline]
+    pub fn ece(self) -> u16 {
+        self.0.bits(110, 1) as u16
+    }
+    /// `__u16 cwr:1` at 13, bit 7
+    #[inline]
+    pub fn cwr(self) -> u16 {
+        self.0.bits(111, 1) as u16
+    }
+    /// `__u16 window` at 14, 2 bytes
+    #[inline]
+    pub fn window(self) -> u16 {
+        self.0.u16(14)
+    }
+    /// `__u16 check` at 16, 2 bytes
+    #[inline]
+    pub fn check(self) -> u16 {
+        self.0.u16(16)
+    }
+    /// `__u16 urg_ptr` at 18, 2 bytes
+    #[inline]
+    pub fn urg_ptr(self) -> u16 {
+        self.0.u16(18)
+    }
+}
+/// `enum tcp_ca_state`: 4 bytes. include/linux/tcp.h:38
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct tcp_ca_state(pub u32);
+#[allow(missing_docs, reason = "an enumerator has nothing but its name")]
+impl tcp_ca_state {
+    pub const TCP_CA_Open: Self = Self(0);
+    pub const TCP_CA_Disorder: Self = Self(1);
+    pub const TCP_CA_CWR: Self = Self(2);
+    pub const TCP_CA_Recovery: Self = Self(3);
+    pub const TCP_CA_Loss: Self = Self(4);
+}
+impl tcp_ca_state {
+    /// Its name in C, and its constants.
+    pub const INFO: &'static EnumInfo = &EnumInfo {
+        name: "enum tcp_ca_state",
+        values: "TCP_CA_Open=0;TCP_CA_Disorder=1;TCP_CA_CWR=2;TCP_CA_Recovery=3;TCP_CA_Loss=4;",
+    };
+    /// The enumerator with this value; `None` for a value that the enum doesn't have.
+    pub fn name(self) -> Option<&'static str> {
+        Self::INFO.name_of(self.0 as i128)
+    }
+}
+impl<'m> Target<'m> for tcp_ca_state {
+    type Value = Self;
+    const SIZE: usize = ::core::mem::size_of::<u32>();
+    #[inline]
+    fn decode(memory: &'m Memory, address: u64, bytes: &'m [u8]) -> Self {
+        Self(<u32 as Target<'m>>::decode(memory, address, bytes))
+    }
+}
+impl ::core::fmt::Debug for tcp_ca_state {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => ::core::fmt::Debug::fmt(&self.0, f),
+        }
+    }
+}
+/// `struct tcp_sack_block`: 8 bytes. include/linux/tcp.h:46
+#[repr(transparent)]
+pub struct tcp_sack_block<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for tcp_sack_block<'_> {}
+impl ::core::clone::Clone for tcp_sack_block<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_sack_block<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct tcp_sack_block",
+        size: 8,
+        members: "start_seq 0 4 u __u32;end_seq 4 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_sack_block<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_sack_block<'m> {
+    /// `__u32 start_seq` at 0, 4 bytes
+    #[inline]
+    pub fn start_seq(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `__u32 end_seq` at 4, 4 bytes
+    #[inline]
+    pub fn end_seq(self) -> u32 {
+        self.0.u32(4)
+    }
+}
+/// `struct tcp_pcount`: 4 bytes. include/linux/tcp.h:52
+#[repr(transparent)]
+pub struct tcp_pcount<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for tcp_pcount<'_> {}
+impl ::core::clone::Clone for tcp_pcount<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_pcount<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct tcp_pcount",
+        size: 4,
+        members: "val 0 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_pcount<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_pcount<'m> {
+    /// `__u32 val` at 0, 4 bytes
+    #[inline]
+    pub fn val(self) -> u32 {
+        self.0.u32(0)
+    }
+}
+/// `struct tcp_opt`: 568 bytes. include/linux/tcp.h:57
+#[repr(transparent)]
+pub struct tcp_opt<'m>(Raw<'m, 568>);
+impl ::core::marker::Copy for tcp_opt<'_> {}
+impl ::core::clone::Clone for tcp_opt<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct tcp_opt",
+        size: 568,
+        members: "tcp_header_len 0 4 i int;pred_flags 4 4 u __u32;rcv_nxt 8 4 u __u32;snd_nxt 12 4 u __u32;snd_una 16 4 u __u32;snd_sml 20 4 u __u32;rcv_tstamp 24 4 u __u32;lsndtime 28 4 u __u32;bind_hash 32 4 p struct tcp_bind_bucket *;ack 36 20 s0 struct {...};ucopy 56 36 s1 struct {...};snd_wl1 92 4 u __u32;snd_wnd 96 4 u __u32;max_window 100 4 u __u32;pmtu_cookie 104 4 u __u32;mss_cache 108 2 u __u16;mss_cache_std 110 2 u __u16;mss_clamp 112 2 u __u16;ext_header_len 114 2 u __u16;ext2_header_len 116 2 u __u16;ca_state 118 1 u __u8;retransmits 119 1 u __u8;reordering 120 1 u __u8;frto_counter 121 1 u __u8;frto_highmark 124 4 u __u32;adv_cong 128 1 u __u8;defer_accept 129 1 u __u8;backoff 130 1 u __u8;srtt 132 4 u __u32;mdev 136 4 u __u32;mdev_max 140 4 u __u32;rttvar 144 4 u __u32;rtt_seq 148 4 u __u32;rto 152 4 u __u32;packets_out 156 4 s2 tcp_pcount_t;left_out 160 4 s2 tcp_pcount_t;retrans_out 164 4 s2 tcp_pcount_t;snd_ssthresh 168 4 u __u32;snd_cwnd 172 4 u __u32;snd_cwnd_cnt 176 2 u __u16;snd_cwnd_clamp 178 2 u __u16;snd_cwnd_used 180 4 u __u32;snd_cwnd_stamp 184 4 u __u32;timeout 188 4 u long unsigned int;retransmit_timer 192 36 s3 struct timer_list;delack_timer 228 36 s3 struct timer_list;out_of_order_queue 264 20 s4 struct sk_buff_head;af_specific 284 4 p struct tcp_func *;rcv_wnd 288 4 u __u32;rcv_wup 292 4 u __u32;write_seq 296 4 u __u32;pushed_seq 300 4 u __u32;copied_seq 304 4 u __u32;tstamp_ok 308 1 u char;wscale_ok 309 1 u char;sack_ok 310 1 u char;saw_tstamp 311 1 u char;snd_wscale 312 1 u __u8;rcv_wscale 313 1 u __u8;nonagle 314 1 u __u8;keepalive_probes 315 1 u __u8;rcv_tsval 316 4 u __u32;rcv_tsecr 320 4 u __u32;ts_recent 324 4 u __u32;ts_recent_stamp 328 4 i long int;user_mss 332 2 u __u16;dsack 334 1 u __u8;eff_sacks 335 1 u __u8;duplicate_sack 336 8 a8:s5 struct tcp_sack_block [1];selective_acks 344 32 a8:s5 struct tcp_sack_block [4];window_clamp 376 4 u __u32;rcv_ssthresh 380 4 u __u32;probes_out 384 1 u __u8;num_sacks 385 1 u __u8;advmss 386 2 u __u16;syn_retries 388 1 u __u8;ecn_flags 389 1 u __u8;prior_ssthresh 390 2 u __u16;lost_out 392 4 s2 tcp_pcount_t;sacked_out 396 4 s2 tcp_pcount_t;fackets_out 400 4 s2 tcp_pcount_t;high_seq 404 4 u __u32;retrans_stamp 408 4 u __u32;undo_marker 412 4 u __u32;undo_retrans 416 4 i int;urg_seq 420 4 u __u32;urg_data 424 2 u __u16;pending 426 1 u __u8;urg_mode 427 1 u __u8;snd_up 428 4 u __u32;syn_wait_lock 432 8 s6 rwlock_t;listen_opt 440 4 p struct tcp_listen_opt *;accept_queue 444 4 p struct open_request *;accept_queue_tail 448 4 p struct open_request *;keepalive_time 452 4 u unsigned int;keepalive_intvl 456 4 u unsigned int;linger2 460 4 i int;last_synq_overflow 464 4 u long unsigned int;rcv_rtt_est 468 12 s7 struct {...};rcvq_space 480 12 s8 struct {...};westwood 492 36 s9 struct {...};vegas 528 24 s10 struct {...};bictcp 552 16 s11 struct {...};",
+        structs: &[
+            <tcp_opt__ack<'static> as View<'static>>::INFO,
+            <tcp_opt__ucopy<'static> as View<'static>>::INFO,
+            <tcp_pcount<'static> as View<'static>>::INFO,
+            <timer_list<'static> as View<'static>>::INFO,
+            <sk_buff_head<'static> as View<'static>>::INFO,
+            <tcp_sack_block<'static> as View<'static>>::INFO,
+            <rwlock_t<'static> as View<'static>>::INFO,
+            <tcp_opt__rcv_rtt_est<'static> as View<'static>>::INFO,
+            <tcp_opt__rcvq_space<'static> as View<'static>>::INFO,
+            <tcp_opt__westwood<'static> as View<'static>>::INFO,
+            <tcp_opt__vegas<'static> as View<'static>>::INFO,
+            <tcp_opt__bictcp<'static> as View<'static>>::INFO,
+        ],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt<'m> {
+    /// `int tcp_header_len` at 0, 4 bytes
+    #[inline]
+    pub fn tcp_header_len(self) -> i32 {
+        self.0.i32(0)
+    }
+    /// `__u32 pred_flags` at 4, 4 bytes
+    #[inline]
+    pub fn pred_flags(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 rcv_nxt` at 8, 4 bytes
+    #[inline]
+    pub fn rcv_nxt(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `__u32 snd_nxt` at 12, 4 bytes
+    #[inline]
+    pub fn snd_nxt(self) -> u32 {
+        self.0.u32(12)
+    }
+    /// `__u32 snd_una` at 16, 4 bytes
+    #[inline]
+    pub fn snd_una(self) -> u32 {
+        self.0.u32(16)
+    }
+    /// `__u32 snd_sml` at 20, 4 bytes
+    #[inline]
+    pub fn snd_sml(self) -> u32 {
+        self.0.u32(20)
+    }
+    /// `__u32 rcv_tstamp` at 24, 4 bytes
+    #[inline]
+    pub fn rcv_tstamp(self) -> u32 {
+        self.0.u32(24)
+    }
+    /// `__u32 lsndtime` at 28, 4 bytes
+    #[inline]
+    pub fn lsndtime(self) -> u32 {
+        self.0.u32(28)
+    }
+    /// `struct tcp_bind_bucket *bind_hash` at 32, 4 bytes
+    #[inline]
+    pub fn bind_hash(self) -> Ptr<'m, tcp_bind_bucket<'m>> {
+        self.0.ptr32(32)
+    }
+    /// `struct {...} ack` at 36, 20 bytes
+    #[inline]
+    pub fn ack(self) -> tcp_opt__ack<'m> {
+        self.0.sub(36)
+    }
+    /// `struct {...} ucopy` at 56, 36 bytes
+    #[inline]
+    pub fn ucopy(self) -> tcp_opt__ucopy<'m> {
+        self.0.sub(56)
+    }
+    /// `__u32 snd_wl1` at 92, 4 bytes
+    #[inline]
+    pub fn snd_wl1(self) -> u32 {
+        self.0.u32(92)
+    }
+    /// `__u32 snd_wnd` at 96, 4 bytes
+    #[inline]
+    pub fn snd_wnd(self) -> u32 {
+        self.0.u32(96)
+    }
+    /// `__u32 max_window` at 100, 4 bytes
+    #[inline]
+    pub fn max_window(self) -> u32 {
+        self.0.u32(100)
+    }
+    /// `__u32 pmtu_cookie` at 104, 4 bytes
+    #[inline]
+    pub fn pmtu_cookie(self) -> u32 {
+        self.0.u32(104)
+    }
+    /// `__u16 mss_cache` at 108, 2 bytes
+    #[inline]
+    pub fn mss_cache(self) -> u16 {
+        self.0.u16(108)
+    }
+    /// `__u16 mss_cache_std` at 110, 2 bytes
+    #[inline]
+    pub fn mss_cache_std(self) -> u16 {
+        self.0.u16(110)
+    }
+    /// `__u16 mss_clamp` at 112, 2 bytes
+    #[inline]
+    pub fn mss_clamp(self) -> u16 {
+        self.0.u16(112)
+    }
+    /// `__u16 ext_header_len` at 114, 2 bytes
+    #[inline]
+    pub fn ext_header_len(self) -> u16 {
+        self.0.u16(114)
+    }
+    /// `__u16 ext2_header_len` at 116, 2 bytes
+    #[inline]
+    pub fn ext2_header_len(self) -> u16 {
+        self.0.u16(116)
+    }
+    /// `__u8 ca_state` at 118, 1 byte
+    #[inline]
+    pub fn ca_state(self) -> u8 {
+        self.0.u8(118)
+    }
+    /// `__u8 retransmits` at 119, 1 byte
+    #[inline]
+    pub fn retransmits(self) -> u8 {
+        self.0.u8(119)
+    }
+    /// `__u8 reordering` at 120, 1 byte
+    #[inline]
+    pub fn reordering(self) -> u8 {
+        self.0.u8(120)
+    }
+    /// `__u8 frto_counter` at 121, 1 byte
+    #[inline]
+    pub fn frto_counter(self) -> u8 {
+        self.0.u8(121)
+    }
+    /// `__u32 frto_highmark` at 124, 4 bytes
+    #[inline]
+    pub fn frto_highmark(self) -> u32 {
+        self.0.u32(124)
+    }
+    /// `__u8 adv_cong` at 128, 1 byte
+    #[inline]
+    pub fn adv_cong(self) -> u8 {
+        self.0.u8(128)
+    }
+    /// `__u8 defer_accept` at 129, 1 byte
+    #[inline]
+    pub fn defer_accept(self) -> u8 {
+        self.0.u8(129)
+    }
+    /// `__u8 backoff` at 130, 1 byte
+    #[inline]
+    pub fn backoff(self) -> u8 {
+        self.0.u8(130)
+    }
+    /// `__u32 srtt` at 132, 4 bytes
+    #[inline]
+    pub fn srtt(self) -> u32 {
+        self.0.u32(132)
+    }
+    /// `__u32 mdev` at 136, 4 bytes
+    #[inline]
+    pub fn mdev(self) -> u32 {
+        self.0.u32(136)
+    }
+    /// `__u32 mdev_max` at 140, 4 bytes
+    #[inline]
+    pub fn mdev_max(self) -> u32 {
+        self.0.u32(140)
+    }
+    /// `__u32 rttvar` at 144, 4 bytes
+    #[inline]
+    pub fn rttvar(self) -> u32 {
+        self.0.u32(144)
+    }
+    /// `__u32 rtt_seq` at 148, 4 bytes
+    #[inline]
+    pub fn rtt_seq(self) -> u32 {
+        self.0.u32(148)
+    }
+    /// `__u32 rto` at 152, 4 bytes
+    #[inline]
+    pub fn rto(self) -> u32 {
+        self.0.u32(152)
+    }
+    /// `tcp_pcount_t packets_out` at 156, 4 bytes
+    #[inline]
+    pub fn packets_out(self) -> tcp_pcount<'m> {
+        self.0.sub(156)
+    }
+    /// `tcp_pcount_t left_out` at 160, 4 bytes
+    #[inline]
+    pub fn left_out(self) -> tcp_pcount<'m> {
+        self.0.sub(160)
+    }
+    /// `tcp_pcount_t retrans_out` at 164, 4 bytes
+    #[inline]
+    pub fn retrans_out(self) -> tcp_pcount<'m> {
+        self.0.sub(164)
+    }
+    /// `__u32 snd_ssthresh` at 168, 4 bytes
+    #[inline]
+    pub fn snd_ssthresh(self) -> u32 {
+        self.0.u32(168)
+    }
+    /// `__u32 snd_cwnd` at 172, 4 bytes
+    #[inline]
+    pub fn snd_cwnd(self) -> u32 {
+        self.0.u32(172)
+    }
+    /// `__u16 snd_cwnd_cnt` at 176, 2 bytes
+    #[inline]
+    pub fn snd_cwnd_cnt(self) -> u16 {
+        self.0.u16(176)
+    }
+    /// `__u16 snd_cwnd_clamp` at 178, 2 bytes
+    #[inline]
+    pub fn snd_cwnd_clamp(self) -> u16 {
+        self.0.u16(178)
+    }
+    /// `__u32 snd_cwnd_used` at 180, 4 bytes
+    #[inline]
+    pub fn snd_cwnd_used(self) -> u32 {
+        self.0.u32(180)
+    }
+    /// `__u32 snd_cwnd_stamp` at 184, 4 bytes
+    #[inline]
+    pub fn snd_cwnd_stamp(self) -> u32 {
+        self.0.u32(184)
+    }
+    /// `long unsigned int timeout` at 188, 4 bytes
+    #[inline]
+    pub fn timeout(self) -> u64 {
+        self.0.ulong32(188)
+    }
+    /// `struct timer_list retransmit_timer` at 192, 36 bytes
+    #[inline]
+    pub fn retransmit_timer(self) -> timer_list<'m> {
+        self.0.sub(192)
+    }
+    /// `struct timer_list delack_timer` at 228, 36 bytes
+    #[inline]
+    pub fn delack_timer(self) -> timer_list<'m> {
+        self.0.sub(228)
+    }
+    /// `struct sk_buff_head out_of_order_queue` at 264, 20 bytes
+    #[inline]
+    pub fn out_of_order_queue(self) -> sk_buff_head<'m> {
+        self.0.sub(264)
+    }
+    /// `struct tcp_func *af_specific` at 284, 4 bytes
+    #[inline]
+    pub fn af_specific(self) -> Ptr<'m, tcp_func<'m>> {
+        self.0.ptr32(284)
+    }
+    /// `__u32 rcv_wnd` at 288, 4 bytes
+    #[inline]
+    pub fn rcv_wnd(self) -> u32 {
+        self.0.u32(288)
+    }
+    /// `__u32 rcv_wup` at 292, 4 bytes
+    #[inline]
+    pub fn rcv_wup(self) -> u32 {
+        self.0.u32(292)
+    }
+    /// `__u32 write_seq` at 296, 4 bytes
+    #[inline]
+    pub fn write_seq(self) -> u32 {
+        self.0.u32(296)
+    }
+    /// `__u32 pushed_seq` at 300, 4 bytes
+    #[inline]
+    pub fn pushed_seq(self) -> u32 {
+        self.0.u32(300)
+    }
+    /// `__u32 copied_seq` at 304, 4 bytes
+    #[inline]
+    pub fn copied_seq(self) -> u32 {
+        self.0.u32(304)
+    }
+    /// `char tstamp_ok` at 308, 1 byte
+    #[inline]
+    pub fn tstamp_ok(self) -> u8 {
+        self.0.u8(308)
+    }
+    /// `char wscale_ok` at 309, 1 byte
+    #[inline]
+    pub fn wscale_ok(self) -> u8 {
+        self.0.u8(309)
+    }
+    /// `char sack_ok` at 310, 1 byte
+    #[inline]
+    pub fn sack_ok(self) -> u8 {
+        self.0.u8(310)
+    }
+    /// `char saw_tstamp` at 311, 1 byte
+    #[inline]
+    pub fn saw_tstamp(self) -> u8 {
+        self.0.u8(311)
+    }
+    /// `__u8 snd_wscale` at 312, 1 byte
+    #[inline]
+    pub fn snd_wscale(self) -> u8 {
+        self.0.u8(312)
+    }
+    /// `__u8 rcv_wscale` at 313, 1 byte
+    #[inline]
+    pub fn rcv_wscale(self) -> u8 {
+        self.0.u8(313)
+    }
+    /// `__u8 nonagle` at 314, 1 byte
+    #[inline]
+    pub fn nonagle(self) -> u8 {
+        self.0.u8(314)
+    }
+    /// `__u8 keepalive_probes` at 315, 1 byte
+    #[inline]
+    pub fn keepalive_probes(self) -> u8 {
+        self.0.u8(315)
+    }
+    /// `__u32 rcv_tsval` at 316, 4 bytes
+    #[inline]
+    pub fn rcv_tsval(self) -> u32 {
+        self.0.u32(316)
+    }
+    /// `__u32 rcv_tsecr` at 320, 4 bytes
+    #[inline]
+    pub fn rcv_tsecr(self) -> u32 {
+        self.0.u32(320)
+    }
+    /// `__u32 ts_recent` at 324, 4 bytes
+    #[inline]
+    pub fn ts_recent(self) -> u32 {
+        self.0.u32(324)
+    }
+    /// `long int ts_recent_stamp` at 328, 4 bytes
+    #[inline]
+    pub fn ts_recent_stamp(self) -> i64 {
+        self.0.long32(328)
+    }
+    /// `__u16 user_mss` at 332, 2 bytes
+    #[inline]
+    pub fn user_mss(self) -> u16 {
+        self.0.u16(332)
+    }
+    /// `__u8 dsack` at 334, 1 byte
+    #[inline]
+    pub fn dsack(self) -> u8 {
+        self.0.u8(334)
+    }
+    /// `__u8 eff_sacks` at 335, 1 byte
+    #[inline]
+    pub fn eff_sacks(self) -> u8 {
+        self.0.u8(335)
+    }
+    /// `struct tcp_sack_block duplicate_sack[1]` at 336, 8 bytes
+    #[inline]
+    pub fn duplicate_sack(self) -> Array<'m, tcp_sack_block<'m>> {
+        self.0.array(336, 1)
+    }
+    /// `struct tcp_sack_block selective_acks[4]` at 344, 32 bytes
+    #[inline]
+    pub fn selective_acks(self) -> Array<'m, tcp_sack_block<'m>> {
+        self.0.array(344, 4)
+    }
+    /// `__u32 window_clamp` at 376, 4 bytes
+    #[inline]
+    pub fn window_clamp(self) -> u32 {
+        self.0.u32(376)
+    }
+    /// `__u32 rcv_ssthresh` at 380, 4 bytes
+    #[inline]
+    pub fn rcv_ssthresh(self) -> u32 {
+        self.0.u32(380)
+    }
+    /// `__u8 probes_out` at 384, 1 byte
+    #[inline]
+    pub fn probes_out(self) -> u8 {
+        self.0.u8(384)
+    }
+    /// `__u8 num_sacks` at 385, 1 byte
+    #[inline]
+    pub fn num_sacks(self) -> u8 {
+        self.0.u8(385)
+    }
+    /// `__u16 advmss` at 386, 2 bytes
+    #[inline]
+    pub fn advmss(self) -> u16 {
+        self.0.u16(386)
+    }
+    /// `__u8 syn_retries` at 388, 1 byte
+    #[inline]
+    pub fn syn_retries(self) -> u8 {
+        self.0.u8(388)
+    }
+    /// `__u8 ecn_flags` at 389, 1 byte
+    #[inline]
+    pub fn ecn_flags(self) -> u8 {
+        self.0.u8(389)
+    }
+    /// `__u16 prior_ssthresh` at 390, 2 bytes
+    #[inline]
+    pub fn prior_ssthresh(self) -> u16 {
+        self.0.u16(390)
+    }
+    /// `tcp_pcount_t lost_out` at 392, 4 bytes
+    #[inline]
+    pub fn lost_out(self) -> tcp_pcount<'m> {
+        self.0.sub(392)
+    }
+    /// `tcp_pcount_t sacked_out` at 396, 4 bytes
+    #[inline]
+    pub fn sacked_out(self) -> tcp_pcount<'m> {
+        self.0.sub(396)
+    }
+    /// `tcp_pcount_t fackets_out` at 400, 4 bytes
+    #[inline]
+    pub fn fackets_out(self) -> tcp_pcount<'m> {
+        self.0.sub(400)
+    }
+    /// `__u32 high_seq` at 404, 4 bytes
+    #[inline]
+    pub fn high_seq(self) -> u32 {
+        self.0.u32(404)
+    }
+    /// `__u32 retrans_stamp` at 408, 4 bytes
+    #[inline]
+    pub fn retrans_stamp(self) -> u32 {
+        self.0.u32(408)
+    }
+    /// `__u32 undo_marker` at 412, 4 bytes
+    #[inline]
+    pub fn undo_marker(self) -> u32 {
+        self.0.u32(412)
+    }
+    /// `int undo_retrans` at 416, 4 bytes
+    #[inline]
+    pub fn undo_retrans(self) -> i32 {
+        self.0.i32(416)
+    }
+    /// `__u32 urg_seq` at 420, 4 bytes
+    #[inline]
+    pub fn urg_seq(self) -> u32 {
+        self.0.u32(420)
+    }
+    /// `__u16 urg_data` at 424, 2 bytes
+    #[inline]
+    pub fn urg_data(self) -> u16 {
+        self.0.u16(424)
+    }
+    /// `__u8 pending` at 426, 1 byte
+    #[inline]
+    pub fn pending(self) -> u8 {
+        self.0.u8(426)
+    }
+    /// `__u8 urg_mode` at 427, 1 byte
+    #[inline]
+    pub fn urg_mode(self) -> u8 {
+        self.0.u8(427)
+    }
+    /// `__u32 snd_up` at 428, 4 bytes
+    #[inline]
+    pub fn snd_up(self) -> u32 {
+        self.0.u32(428)
+    }
+    /// `rwlock_t syn_wait_lock` at 432, 8 bytes
+    #[inline]
+    pub fn syn_wait_lock(self) -> rwlock_t<'m> {
+        self.0.sub(432)
+    }
+    /// `struct tcp_listen_opt *listen_opt` at 440, 4 bytes
+    #[inline]
+    pub fn listen_opt(self) -> Ptr<'m, tcp_listen_opt<'m>> {
+        self.0.ptr32(440)
+    }
+    /// `struct open_request *accept_queue` at 444, 4 bytes
+    #[inline]
+    pub fn accept_queue(self) -> Ptr<'m, open_request<'m>> {
+        self.0.ptr32(444)
+    }
+    /// `struct open_request *accept_queue_tail` at 448, 4 bytes
+    #[inline]
+    pub fn accept_queue_tail(self) -> Ptr<'m, open_request<'m>> {
+        self.0.ptr32(448)
+    }
+    /// `unsigned int keepalive_time` at 452, 4 bytes
+    #[inline]
+    pub fn keepalive_time(self) -> u32 {
+        self.0.u32(452)
+    }
+    /// `unsigned int keepalive_intvl` at 456, 4 bytes
+    #[inline]
+    pub fn keepalive_intvl(self) -> u32 {
+        self.0.u32(456)
+    }
+    /// `int linger2` at 460, 4 bytes
+    #[inline]
+    pub fn linger2(self) -> i32 {
+        self.0.i32(460)
+    }
+    /// `long unsigned int last_synq_overflow` at 464, 4 bytes
+    #[inline]
+    pub fn last_synq_overflow(self) -> u64 {
+        self.0.ulong32(464)
+    }
+    /// `struct {...} rcv_rtt_est` at 468, 12 bytes
+    #[inline]
+    pub fn rcv_rtt_est(self) -> tcp_opt__rcv_rtt_est<'m> {
+        self.0.sub(468)
+    }
+    /// `struct {...} rcvq_space` at 480, 12 bytes
+    #[inline]
+    pub fn rcvq_space(self) -> tcp_opt__rcvq_space<'m> {
+        self.0.sub(480)
+    }
+    /// `struct {...} westwood` at 492, 36 bytes
+    #[inline]
+    pub fn westwood(self) -> tcp_opt__westwood<'m> {
+        self.0.sub(492)
+    }
+    /// `struct {...} vegas` at 528, 24 bytes
+    #[inline]
+    pub fn vegas(self) -> tcp_opt__vegas<'m> {
+        self.0.sub(528)
+    }
+    /// `struct {...} bictcp` at 552, 16 bytes
+    #[inline]
+    pub fn bictcp(self) -> tcp_opt__bictcp<'m> {
+        self.0.sub(552)
+    }
+}
+/// `struct {...}`: 20 bytes. include/linux/tcp.h:67
+#[repr(transparent)]
+pub struct tcp_opt__ack<'m>(Raw<'m, 20>);
+impl ::core::marker::Copy for tcp_opt__ack<'_> {}
+impl ::core::clone::Clone for tcp_opt__ack<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__ack<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 20,
+        members: "pending 0 1 u __u8;quick 1 1 u __u8;pingpong 2 1 u __u8;blocked 3 1 u __u8;ato 4 4 u __u32;timeout 8 4 u long unsigned int;lrcvtime 12 4 u __u32;last_seg_size 16 2 u __u16;rcv_mss 18 2 u __u16;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__ack<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__ack<'m> {
+    /// `__u8 pending` at 0, 1 byte
+    #[inline]
+    pub fn pending(self) -> u8 {
+        self.0.u8(0)
+    }
+    /// `__u8 quick` at 1, 1 byte
+    #[inline]
+    pub fn quick(self) -> u8 {
+        self.0.u8(1)
+    }
+    /// `__u8 pingpong` at 2, 1 byte
+    #[inline]
+    pub fn pingpong(self) -> u8 {
+        self.0.u8(2)
+    }
+    /// `__u8 blocked` at 3, 1 byte
+    #[inline]
+    pub fn blocked(self) -> u8 {
+        self.0.u8(3)
+    }
+    /// `__u32 ato` at 4, 4 bytes
+    #[inline]
+    pub fn ato(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `long unsigned int timeout` at 8, 4 bytes
+    #[inline]
+    pub fn timeout(self) -> u64 {
+        self.0.ulong32(8)
+    }
+    /// `__u32 lrcvtime` at 12, 4 bytes
+    #[inline]
+    pub fn lrcvtime(self) -> u32 {
+        self.0.u32(12)
+    }
+    /// `__u16 last_seg_size` at 16, 2 bytes
+    #[inline]
+    pub fn last_seg_size(self) -> u16 {
+        self.0.u16(16)
+    }
+    /// `__u16 rcv_mss` at 18, 2 bytes
+    #[inline]
+    pub fn rcv_mss(self) -> u16 {
+        self.0.u16(18)
+    }
+}
+/// `struct {...}`: 36 bytes. include/linux/tcp.h:78
+#[repr(transparent)]
+pub struct tcp_opt__ucopy<'m>(Raw<'m, 36>);
+impl ::core::marker::Copy for tcp_opt__ucopy<'_> {}
+impl ::core::clone::Clone for tcp_opt__ucopy<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__ucopy<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 36,
+        members: "prequeue 0 20 s0 struct sk_buff_head;task 20 4 p struct task_struct *;iov 24 4 p struct iovec *;memory 28 4 i int;len 32 4 i int;",
+        structs: &[<sk_buff_head<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__ucopy<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__ucopy<'m> {
+    /// `struct sk_buff_head prequeue` at 0, 20 bytes
+    #[inline]
+    pub fn prequeue(self) -> sk_buff_head<'m> {
+        self.0.sub(0)
+    }
+    /// `struct task_struct *task` at 20, 4 bytes
+    #[inline]
+    pub fn task(self) -> Ptr<'m, task_struct<'m>> {
+        self.0.ptr32(20)
+    }
+    /// `struct iovec *iov` at 24, 4 bytes
+    #[inline]
+    pub fn iov(self) -> Ptr<'m, iovec<'m>> {
+        self.0.ptr32(24)
+    }
+    /// `int memory` at 28, 4 bytes
+    #[inline]
+    pub fn memory(self) -> i32 {
+        self.0.i32(28)
+    }
+    /// `int len` at 32, 4 bytes
+    #[inline]
+    pub fn len(self) -> i32 {
+        self.0.i32(32)
+    }
+}
+/// `struct {...}`: 12 bytes. include/linux/tcp.h:172
+#[repr(transparent)]
+pub struct tcp_opt__rcv_rtt_est<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for tcp_opt__rcv_rtt_est<'_> {}
+impl ::core::clone::Clone for tcp_opt__rcv_rtt_est<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__rcv_rtt_est<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 12,
+        members: "rtt 0 4 u __u32;seq 4 4 u __u32;time 8 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__rcv_rtt_est<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__rcv_rtt_est<'m> {
+    /// `__u32 rtt` at 0, 4 bytes
+    #[inline]
+    pub fn rtt(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `__u32 seq` at 4, 4 bytes
+    #[inline]
+    pub fn seq(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 time` at 8, 4 bytes
+    #[inline]
+    pub fn time(self) -> u32 {
+        self.0.u32(8)
+    }
+}
+/// `struct {...}`: 12 bytes. include/linux/tcp.h:177
+#[repr(transparent)]
+pub struct tcp_opt__rcvq_space<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for tcp_opt__rcvq_space<'_> {}
+impl ::core::clone::Clone for tcp_opt__rcvq_space<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__rcvq_space<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 12,
+        members: "space 0 4 i int;seq 4 4 u __u32;time 8 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__rcvq_space<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__rcvq_space<'m> {
+    /// `int space` at 0, 4 bytes
+    #[inline]
+    pub fn space(self) -> i32 {
+        self.0.i32(0)
+    }
+    /// `__u32 seq` at 4, 4 bytes
+    #[inline]
+    pub fn seq(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 time` at 8, 4 bytes
+    #[inline]
+    pub fn time(self) -> u32 {
+        self.0.u32(8)
+    }
+}
+/// `struct {...}`: 36 bytes. include/linux/tcp.h:182
+#[repr(transparent)]
+pub struct tcp_opt__westwood<'m>(Raw<'m, 36>);
+impl ::core::marker::Copy for tcp_opt__westwood<'_> {}
+impl ::core::clone::Clone for tcp_opt__westwood<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__westwood<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 36,
+        members: "bw_ns_est 0 4 u __u32;bw_est 4 4 u __u32;rtt_win_sx 8 4 u __u32;bk 12 4 u __u32;snd_una 16 4 u __u32;cumul_ack 20 4 u __u32;accounted 24 4 u __u32;rtt 28 4 u __u32;rtt_min 32 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__westwood<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__westwood<'m> {
+    /// `__u32 bw_ns_est` at 0, 4 bytes
+    #[inline]
+    pub fn bw_ns_est(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `__u32 bw_est` at 4, 4 bytes
+    #[inline]
+    pub fn bw_est(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 rtt_win_sx` at 8, 4 bytes
+    #[inline]
+    pub fn rtt_win_sx(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `__u32 bk` at 12, 4 bytes
+    #[inline]
+    pub fn bk(self) -> u32 {
+        self.0.u32(12)
+    }
+    /// `__u32 snd_una` at 16, 4 bytes
+    #[inline]
+    pub fn snd_una(self) -> u32 {
+        self.0.u32(16)
+    }
+    /// `__u32 cumul_ack` at 20, 4 bytes
+    #[inline]
+    pub fn cumul_ack(self) -> u32 {
+        self.0.u32(20)
+    }
+    /// `__u32 accounted` at 24, 4 bytes
+    #[inline]
+    pub fn accounted(self) -> u32 {
+        self.0.u32(24)
+    }
+    /// `__u32 rtt` at 28, 4 bytes
+    #[inline]
+    pub fn rtt(self) -> u32 {
+        self.0.u32(28)
+    }
+    /// `__u32 rtt_min` at 32, 4 bytes
+    #[inline]
+    pub fn rtt_min(self) -> u32 {
+        self.0.u32(32)
+    }
+}
+/// `struct {...}`: 24 bytes. include/linux/tcp.h:193
+#[repr(transparent)]
+pub struct tcp_opt__vegas<'m>(Raw<'m, 24>);
+impl ::core::marker::Copy for tcp_opt__vegas<'_> {}
+impl ::core::clone::Clone for tcp_opt__vegas<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__vegas<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 24,
+        members: "beg_snd_nxt 0 4 u __u32;beg_snd_una 4 4 u __u32;beg_snd_cwnd 8 4 u __u32;doing_vegas_now 12 1 u __u8;cntRTT 14 2 u __u16;minRTT 16 4 u __u32;baseRTT 20 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__vegas<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__vegas<'m> {
+    /// `__u32 beg_snd_nxt` at 0, 4 bytes
+    #[inline]
+    pub fn beg_snd_nxt(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `__u32 beg_snd_una` at 4, 4 bytes
+    #[inline]
+    pub fn beg_snd_una(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 beg_snd_cwnd` at 8, 4 bytes
+    #[inline]
+    pub fn beg_snd_cwnd(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `__u8 doing_vegas_now` at 12, 1 byte
+    #[inline]
+    pub fn doing_vegas_now(self) -> u8 {
+        self.0.u8(12)
+    }
+    /// `__u16 cntRTT` at 14, 2 bytes
+    #[inline]
+    pub fn cntRTT(self) -> u16 {
+        self.0.u16(14)
+    }
+    /// `__u32 minRTT` at 16, 4 bytes
+    #[inline]
+    pub fn minRTT(self) -> u32 {
+        self.0.u32(16)
+    }
+    /// `__u32 baseRTT` at 20, 4 bytes
+    #[inline]
+    pub fn baseRTT(self) -> u32 {
+        self.0.u32(20)
+    }
+}
+/// `struct {...}`: 16 bytes. include/linux/tcp.h:202
+#[repr(transparent)]
+pub struct tcp_opt__bictcp<'m>(Raw<'m, 16>);
+impl ::core::marker::Copy for tcp_opt__bictcp<'_> {}
+impl ::core::clone::Clone for tcp_opt__bictcp<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for tcp_opt__bictcp<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct {...}",
+        size: 16,
+        members: "cnt 0 4 u __u32;last_max_cwnd 4 4 u __u32;last_cwnd 8 4 u __u32;last_stamp 12 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for tcp_opt__bictcp<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> tcp_opt__bictcp<'m> {
+    /// `__u32 cnt` at 0, 4 bytes
+    #[inline]
+    pub fn cnt(self) -> u32 {
+        self.0.u32(0)
+    }
+    /// `__u32 last_max_cwnd` at 4, 4 bytes
+    #[inline]
+    pub fn last_max_cwnd(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u32 last_cwnd` at 8, 4 bytes
+    #[inline]
+    pub fn last_cwnd(self) -> u32 {
+        self.0.u32(8)
+    }
+    /// `__u32 last_stamp` at 12, 4 bytes
+    #[inline]
+    pub fn last_stamp(self) -> u32 {
+        self.0.u32(12)
+    }
+}
 /// `cpumask_t`: 4 bytes. include/linux/threads.h:6
 #[repr(transparent)]
 pub struct cpumask_t<'m>(Raw<'m, 4>);
@@ -4964,6 +9182,231 @@ impl<'m> work_struct<'m> {
     #[inline]
     pub fn timer(self) -> timer_list<'m> {
         self.0.sub(24)
+    }
+}
+/// `fd_set`: 128 bytes. include/linux/types.h:42
+#[repr(transparent)]
+pub struct fd_set<'m>(Raw<'m, 128>);
+impl ::core::marker::Copy for fd_set<'_> {}
+impl ::core::clone::Clone for fd_set<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for fd_set<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "fd_set",
+        size: 128,
+        members: "fds_bits 0 128 a4:u long unsigned int [32];",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for fd_set<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> fd_set<'m> {
+    /// `long unsigned int fds_bits[32]` at 0, 128 bytes
+    #[inline]
+    pub fn fds_bits(self) -> Array<'m, ULong32> {
+        self.0.array(0, 32)
+    }
+}
+/// `struct udphdr`: 8 bytes. include/linux/udp.h:9
+#[repr(transparent)]
+pub struct udphdr<'m>(Raw<'m, 8>);
+impl ::core::marker::Copy for udphdr<'_> {}
+impl ::core::clone::Clone for udphdr<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for udphdr<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct udphdr",
+        size: 8,
+        members: "source 0 2 u __u16;dest 2 2 u __u16;len 4 2 u __u16;check 6 2 u __u16;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for udphdr<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> udphdr<'m> {
+    /// `__u16 source` at 0, 2 bytes
+    #[inline]
+    pub fn source(self) -> u16 {
+        self.0.u16(0)
+    }
+    /// `__u16 dest` at 2, 2 bytes
+    #[inline]
+    pub fn dest(self) -> u16 {
+        self.0.u16(2)
+    }
+    /// `__u16 len` at 4, 2 bytes
+    #[inline]
+    pub fn len(self) -> u16 {
+        self.0.u16(4)
+    }
+    /// `__u16 check` at 6, 2 bytes
+    #[inline]
+    pub fn check(self) -> u16 {
+        self.0.u16(6)
+    }
+}
+/// `struct udp_opt`: 12 bytes. include/linux/udp.h:17
+#[repr(transparent)]
+pub struct udp_opt<'m>(Raw<'m, 12>);
+impl ::core::marker::Copy for udp_opt<'_> {}
+impl ::core::clone::Clone for udp_opt<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for udp_opt<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct udp_opt",
+        size: 12,
+        members: "pending 0 4 i int;corkflag 4 4 u unsigned int;encap_type 8 2 u __u16;len 10 2 u __u16;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for udp_opt<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> udp_opt<'m> {
+    /// `int pending` at 0, 4 bytes
+    #[inline]
+    pub fn pending(self) -> i32 {
+        self.0.i32(0)
+    }
+    /// `unsigned int corkflag` at 4, 4 bytes
+    #[inline]
+    pub fn corkflag(self) -> u32 {
+        self.0.u32(4)
+    }
+    /// `__u16 encap_type` at 8, 2 bytes
+    #[inline]
+    pub fn encap_type(self) -> u16 {
+        self.0.u16(8)
+    }
+    /// `__u16 len` at 10, 2 bytes
+    #[inline]
+    pub fn len(self) -> u16 {
+        self.0.u16(10)
+    }
+}
+/// `struct icmp_filter`: 4 bytes. include/linux/udp.h:24
+#[repr(transparent)]
+pub struct icmp_filter<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for icmp_filter<'_> {}
+impl ::core::clone::Clone for icmp_filter<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for icmp_filter<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct icmp_filter",
+        size: 4,
+        members: "data 0 4 u __u32;",
+        structs: &[],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for icmp_filter<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> icmp_filter<'m> {
+    /// `__u32 data` at 0, 4 bytes
+    #[inline]
+    pub fn data(self) -> u32 {
+        self.0.u32(0)
+    }
+}
+/// `struct raw_opt`: 4 bytes. include/linux/udp.h:28
+#[repr(transparent)]
+pub struct raw_opt<'m>(Raw<'m, 4>);
+impl ::core::marker::Copy for raw_opt<'_> {}
+impl ::core::clone::Clone for raw_opt<'_> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<'m> View<'m> for raw_opt<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct raw_opt",
+        size: 4,
+        members: "filter 0 4 s0 struct icmp_filter;",
+        structs: &[<icmp_filter<'static> as View<'static>>::INFO],
+        enums: &[],
+    };
+    #[inline]
+    fn new(part: Part<'m>) -> Self {
+        Self(Raw::new(part))
+    }
+    #[inline]
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+impl ::core::fmt::Debug for raw_opt<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::kstruct::table::debug(*self, f)
+    }
+}
+impl<'m> raw_opt<'m> {
+    /// `struct icmp_filter filter` at 0, 4 bytes
+    #[inline]
+    pub fn filter(self) -> icmp_filter<'m> {
+        self.0.sub(0)
     }
 }
 /// `struct new_utsname`: 390 bytes. include/linux/utsname.h:4

@@ -36,6 +36,10 @@ pub mod include_linux;
 #[doc(no_inline)]
 pub use include_linux::*;
 /// Types declared in the directory of that name.
+pub mod include_linux_netfilter_ipv4;
+#[doc(no_inline)]
+pub use include_linux_netfilter_ipv4::*;
+/// Types declared in the directory of that name.
 pub mod include_net;
 #[doc(no_inline)]
 pub use include_net::*;
@@ -47,3 +51,23 @@ pub use kernel::*;
 pub mod lib;
 #[doc(no_inline)]
 pub use lib::*;
+/// Types declared in the directory of that name.
+pub mod net;
+#[doc(no_inline)]
+pub use net::*;
+/// Types declared in the directory of that name.
+pub mod net_ipv4;
+#[doc(no_inline)]
+pub use net_ipv4::*;
+/// Types declared in the directory of that name.
+pub mod net_ipv4_netfilter;
+#[doc(no_inline)]
+pub use net_ipv4_netfilter::*;
+/// Types declared in the directory of that name.
+pub mod net_netlink;
+#[doc(no_inline)]
+pub use net_netlink::*;
+/// Types declared in the directory of that name.
+pub mod net_packet;
+#[doc(no_inline)]
+pub use net_packet::*;

@@ -100,14 +100,18 @@ mod with_modules {
         // 6.14 and others have no count: sysfs takes an array of pointers that ends with a null pointer.
         #[cfg(all(
             not(kernel_has = "module_sect_attrs.nsections"),
+            not(kernel_has = "module_sections"),
             kernel_has = "attribute_group.bin_attrs"
         ))]
         let count = terminated(k, list.grp().bin_attrs().addr())?;
         #[cfg(not(any(
             kernel_has = "module_sect_attrs.nsections",
-            kernel_has = "attribute_group.bin_attrs"
+            kernel_has = "attribute_group.bin_attrs",
+            kernel_has = "module_sections"
         )))]
         let count = terminated(k, list.grp().attrs().addr())?;
+        #[cfg(kernel_has = "module_sections")]
+        let count = self_naming(list)?;
         for index in 0..count.min(MOST_SECTIONS) {
             let entry = list.attrs().at(index)?;
             #[cfg(kernel_has = "module_sect_attr.name")]
@@ -131,8 +135,25 @@ mod with_modules {
         Ok(None)
     }
 
+    /// How many entries there are: 2.6.9 has neither a count nor an end, but each entry's attribute names the entry's own
+    /// text (`add_sect_attrs`), which what lies behind the array doesn't.
+    #[cfg(kernel_has = "module_sections")]
+    fn self_naming(list: crate::module_sections<'_>) -> Result<u64, Fault> {
+        let own_name = kstruct::offset_of!(crate::module_sect_attr, name);
+        for index in 0..MOST_SECTIONS {
+            let entry = list.attrs().at(index)?;
+            if entry.attr().name().addr() != kstruct::View::addr(entry).wrapping_add(own_name as u64) {
+                return Ok(index);
+            }
+        }
+        Ok(MOST_SECTIONS)
+    }
+
     /// How many pointers there are before the null pointer.
-    #[cfg(not(kernel_has = "module_sect_attrs.nsections"))]
+    #[cfg(not(any(
+        kernel_has = "module_sect_attrs.nsections",
+        kernel_has = "module_sections"
+    )))]
     fn terminated(k: &Memory, array: u64) -> Result<u64, Fault> {
         let width = u64::from(k.kernel().pointer_size);
         for index in 0..MOST_SECTIONS {

@@ -30,6 +30,17 @@ pub fn fixture_vmlinux() -> PathBuf {
     root().join("tests/fixture/vmlinux-2.6.9")
 }
 
+/// The fixture's modules, in the order of their names.
+pub fn fixture_modules() -> Vec<PathBuf> {
+    let folder = root().join("tests/fixture/modules-debug");
+    let files = std::fs::read_dir(&folder).expect("the fixture is there");
+    let mut files: Vec<PathBuf> = files
+        .map(|file| file.expect("the fixture is there").path())
+        .collect();
+    files.sort();
+    files
+}
+
 /// The fixture's dump.
 pub fn fixture_vmcore() -> PathBuf {
     root().join("tests/fixture/vmcore-2.6.9")

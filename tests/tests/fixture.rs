@@ -282,3 +282,190 @@ fn netdev_shows_every_cpu() {
     comparison.tables("CPU", &found, &truth);
     comparison.finish("softnet of the fixture");
 }
+
+/// What is in `value`, or else what stands for it when it isn't there.
+fn or(value: &Value, otherwise: &str) -> String {
+    match value {
+        Value::Null => otherwise.into(),
+        value => text(value),
+    }
+}
+
+/// The rows of a table by their keys, none twice.
+fn keyed(rows: impl Iterator<Item = (String, Row)>) -> BTreeMap<String, Row> {
+    let mut found = BTreeMap::new();
+    for (key, columns) in rows {
+        let row = format!("{key}: {columns:?}");
+        assert!(found.insert(key, columns).is_none(), "{row} is there twice");
+    }
+    found
+}
+
+fn metric(route: &Value, name: &str) -> String {
+    let metric = array(&route["metrics"])
+        .iter()
+        .find(|metric| metric["name"] == name);
+    metric.map_or_else(String::new, |metric| text(&metric["value"]))
+}
+
+#[test]
+fn route_shows_every_ipv4_route_and_rule() {
+    let report = analyze("route", &fixture_vmcore(), &["-4"]);
+    let routes = |list: &Value, hops: &str, gateway: &str, truth: bool| {
+        keyed(array(list).iter().map(|route| {
+            let key = format!(
+                "{} {} {} {}",
+                text(&route["table"]),
+                text(&route["dst"]),
+                or(&route["tos"], "0"),
+                or(&route["metric"], "0")
+            );
+            let ways: Vec<String> = array(&route[hops])
+                .iter()
+                .map(|hop| {
+                    format!(
+                        "{} {} {}",
+                        or(&hop[gateway], "-"),
+                        or(&hop["dev"], "-"),
+                        text(&hop["weight"])
+                    )
+                })
+                .collect();
+            let set = |name: &str| {
+                if truth {
+                    or(&route[name], "")
+                } else {
+                    metric(route, name)
+                }
+            };
+            let columns = row([
+                ("type", text(&route["type"])),
+                ("protocol", text(&route["protocol"])),
+                ("scope", text(&route["scope"])),
+                ("prefsrc", or(&route["prefsrc"], "-")),
+                ("hops", ways.join(", ")),
+                ("mtu", set("mtu")),
+                ("advmss", set("advmss")),
+            ]);
+            (key, columns)
+        }))
+    };
+    let expected = expected();
+    let truth = &expected["routes"];
+    let mut comparison = Comparison::default();
+    comparison.tables(
+        "route",
+        &routes(&report["routes"], "nexthops", "gateway", false),
+        &routes(&truth["ipv4"], "hops", "via", true),
+    );
+    let rules = |list: &Value| {
+        keyed(array(list).iter().map(|rule| {
+            let action = match text(&rule["action"]).as_str() {
+                "to_tbl" => "lookup".to_owned(),
+                other => other.to_owned(),
+            };
+            let columns = row([
+                ("src", or(&rule["src"], "-")),
+                ("dst", or(&rule["dst"], "-")),
+                ("tos", or(&rule["tos"], "0")),
+                ("fwmark", or(&rule["fwmark"], "0")),
+                ("iif", or(&rule["iif"], "-")),
+                ("action", action),
+                ("table", text(&rule["table"])),
+            ]);
+            (text(&rule["priority"]), columns)
+        }))
+    };
+    comparison.tables("rule", &rules(&report["rules"]), &rules(&truth["rules"]));
+    comparison.finish("IPv4 routes and rules of the fixture");
+}
+
+#[test]
+fn route_shows_every_ipv6_route() {
+    let report = analyze("route", &fixture_vmcore(), &["-6"]);
+    let key = |route: &Value, dev: &Value| format!("{} {}", text(&route["dst"]), text(dev));
+    let found = keyed(array(&report["routes"]).iter().map(|route| {
+        let hop = &route["nexthops"][0];
+        let columns = row([
+            ("type", text(&route["type"])),
+            ("protocol", text(&route["protocol"])),
+            ("metric", text(&route["metric"])),
+            ("mtu", metric(route, "mtu")),
+            ("advmss", metric(route, "advmss")),
+            ("via", or(&hop["gateway"], "-")),
+            ("expires", or(&route["expires"]["seconds"], "-")),
+        ]);
+        (key(route, &hop["dev"]), columns)
+    }));
+    let expected = expected();
+    let truth = keyed(array(&expected["routes"]["ipv6"]).iter().map(|route| {
+        let columns = row([
+            ("type", text(&route["type"])),
+            ("protocol", text(&route["protocol"])),
+            ("metric", text(&route["metric"])),
+            ("mtu", or(&route["mtu"], "")),
+            ("advmss", or(&route["advmss"], "")),
+            ("via", or(&route["via"], "-")),
+            ("expires", or(&route["expires_seconds"], "-")),
+        ]);
+        (key(route, &route["dev"]), columns)
+    }));
+    let mut comparison = Comparison::default();
+    comparison.tables("route", &found, &truth);
+    comparison.finish("IPv6 routes of the fixture");
+}
+
+#[test]
+fn route_shows_every_neighbour() {
+    let report = analyze("route", &fixture_vmcore(), &["neigh", "proxy"]);
+    let found = keyed(array(&report["neighbours"]).iter().map(|entry| {
+        let states: Vec<String> = array(&entry["state"]).iter().map(text).collect();
+        let router = array(&entry["flags"]).iter().any(|flag| flag == "router");
+        let columns = row([
+            ("dev", text(&entry["dev"])),
+            ("lladdr", or(&entry["lladdr"], "-")),
+            ("state", states.join(",")),
+            ("router", router.to_string()),
+            ("probes", text(&entry["probes"])),
+            ("refcnt", text(&entry["refcnt"])),
+            ("used", text(&entry["used"]["jiffies"])),
+            ("confirmed", text(&entry["confirmed"]["jiffies"])),
+            ("updated", text(&entry["updated"]["jiffies"])),
+        ]);
+        (text(&entry["address"]), columns)
+    }));
+    let expected = expected();
+    let truth = keyed(
+        array(&expected["routes"]["neighbours"])
+            .iter()
+            .map(|entry| {
+                let columns = row([
+                    ("dev", text(&entry["dev"])),
+                    ("lladdr", or(&entry["lladdr"], "-")),
+                    ("state", text(&entry["state"])),
+                    ("router", or(&entry["router"], "false")),
+                    ("probes", text(&entry["probes"])),
+                    ("refcnt", text(&entry["refcnt"])),
+                    ("used", text(&entry["used"])),
+                    ("confirmed", text(&entry["confirmed"])),
+                    ("updated", text(&entry["updated"])),
+                ]);
+                (text(&entry["address"]), columns)
+            }),
+    );
+    let mut comparison = Comparison::default();
+    comparison.tables("neighbour", &found, &truth);
+    let proxies = |list: &Value| {
+        keyed(
+            array(list)
+                .iter()
+                .map(|proxy| (text(&proxy["address"]), row([("dev", text(&proxy["dev"]))]))),
+        )
+    };
+    comparison.tables(
+        "proxy",
+        &proxies(&report["proxies"]),
+        &proxies(&expected["routes"]["proxies"]),
+    );
+    comparison.finish("neighbours of the fixture");
+}

@@ -6,7 +6,7 @@ use kstruct_codegen::emit::{self, Files};
 use kstruct_codegen::image::Image;
 use kstruct_codegen::{dwarf, output};
 
-/// What `cargo xtask gen vmlinux-2.6.9` writes.
+/// What `cargo xtask gen vmlinux-2.6.9 --modules all` writes.
 fn bindings(threads: usize) -> Files {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -14,7 +14,14 @@ fn bindings(threads: usize) -> Files {
         .expect("threads can be started");
     pool.install(|| {
         let image = Image::open(&tests::fixture_vmlinux()).expect("the fixture is there");
-        let model = dwarf::read(&image, &[], &|_| ()).expect("the fixture's DWARF is sound");
+        let modules = tests::fixture_modules();
+        let modules: Vec<Image> = modules
+            .iter()
+            .map(|path| Image::open(path).expect("the fixture is there"))
+            .collect();
+        let mut model =
+            dwarf::read(&image, &modules, &|_| ()).expect("the fixture's DWARF is sound");
+        model.asked.all_modules = true;
         emit::files(&model, "cargo xtask gen 2.6.9").expect("the generator writes Rust")
     })
 }
@@ -30,7 +37,7 @@ fn committed_bindings_are_fresh() {
     let found = output::write(&directory, &bindings(2), true).expect("they can be read");
     assert!(
         found.is_fresh() && found.same > 0,
-        "generated/2.6.9 is not what tests/fixture/vmlinux-2.6.9 gives; run: cargo xtask gen vmlinux-2.6.9\n\
+        "generated/2.6.9 is not what tests/fixture/vmlinux-2.6.9 gives; run: cargo xtask gen vmlinux-2.6.9 --modules all\n\
          differ: {:?}\nleft over: {:?}",
         names(found.changed.iter().map(AsRef::as_ref)),
         names(found.stale.iter().map(AsRef::as_ref)),

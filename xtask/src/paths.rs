@@ -63,6 +63,11 @@ pub fn fixture_vmlinux() -> PathBuf {
     fixture().join("vmlinux-2.6.9")
 }
 
+/// The fixture's modules, where `gen` looks for those of a vmlinux.
+pub fn fixture_modules() -> PathBuf {
+    fixture().join("modules-debug")
+}
+
 /// The fixture's dump.
 pub fn fixture_vmcore() -> PathBuf {
     fixture().join("vmcore-2.6.9")

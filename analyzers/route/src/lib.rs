@@ -4,6 +4,8 @@
 //! net/core/neighbour.c and net/ipv4/nexthop.c.
 #![forbid(unsafe_code)]
 
+#[cfg(all(kernel_has = "fn_zone.fz_hash", kernel_has = "fib_rule.r_next"))]
+pub mod fib_hash;
 pub mod model;
 pub mod names;
 pub mod text;

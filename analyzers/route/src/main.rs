@@ -161,14 +161,54 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
     Ok(found)
 }
 
-#[cfg(not(all(
-    kernel_has = "fib_nh_common",
-    kernel_has = "fib6_info.fib6_nh",
-    kernel_has = "netns_nexthop.rb_root"
+/// Kernels of 2.6.9's time have one namespace, and no next hop objects.
+#[cfg(all(kernel_has = "fn_zone.fz_hash", kernel_has = "fib_rule.r_next"))]
+fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    use linux::time::Clock;
+    use routes::fib_hash;
+
+    let clock =
+        Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
+    if let Some(inode) = args.netns.filter(|inode| *inode != 0) {
+        anyhow::bail!("there is no network namespace {inode}: this kernel has no namespaces");
+    }
+    let families = args.families();
+    let mut found = Routing {
+        namespaces: vec![0],
+        ..Routing::default()
+    };
+    if args.shows(What::Route) {
+        if families.contains(&Family::Inet) {
+            found.routes.extend(fib_hash::routes(k, faults));
+        }
+        if families.contains(&Family::Inet6) {
+            found.routes.extend(fib_hash::routes6(k, clock, faults));
+        }
+    }
+    // Rules are for IPv4 only.
+    if args.shows(What::Rule) && families.contains(&Family::Inet) {
+        found.rules = fib_hash::rules(k, faults);
+    }
+    if args.shows(What::Neigh) {
+        found.neighbours = fib_hash::neighbours(k, clock, faults);
+    }
+    if args.shows(What::Proxy) {
+        found.proxies = fib_hash::proxies(k, faults);
+    }
+    Ok(found)
+}
+
+#[cfg(not(any(
+    all(
+        kernel_has = "fib_nh_common",
+        kernel_has = "fib6_info.fib6_nh",
+        kernel_has = "netns_nexthop.rb_root"
+    ),
+    all(kernel_has = "fn_zone.fz_hash", kernel_has = "fib_rule.r_next")
 )))]
 fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
     let _ = (args.shows(What::Route), args.netns);
-    anyhow::bail!("routing tables of kernels before 5.3 are not read yet")
+    anyhow::bail!("routing tables of kernels between 2.6.12 and 5.3 are not read yet")
 }
 
 #[cfg(all(

@@ -2,22 +2,22 @@
 use ::kstruct::Sym;
 use ::kstruct::view::{Chars, ULong32, Void};
 /// `void __bss_start`.
-pub const __bss_start: Sym<Void> = Sym::new(0xc010a000);
+pub const __bss_start: Sym<Void> = Sym::new(0xc010e000);
 /// `void __bss_stop`.
-pub const __bss_stop: Sym<Void> = Sym::new(0xc010b00c);
+pub const __bss_stop: Sym<Void> = Sym::new(0xc010f420);
 /// `char __log_buf[4096]`. kernel/printk.c:14
-pub const __log_buf: Sym<Chars<4096>> = Sym::new(0xc0102de0);
+pub const __log_buf: Sym<Chars<4096>> = Sym::new(0xc0102e00);
 /// `void __per_cpu_end`.
-pub const __per_cpu_end: Sym<Void> = Sym::new(0xc0109c5c);
+pub const __per_cpu_end: Sym<Void> = Sym::new(0xc010dc5c);
 /// `long unsigned int __per_cpu_offset[32]`. init/main.c:11
 pub const __per_cpu_offset: Sym<[ULong32; 32]> = Sym::new(0xc0102bc0);
 /// `void __per_cpu_start`.
-pub const __per_cpu_start: Sym<Void> = Sym::new(0xc0109000);
+pub const __per_cpu_start: Sym<Void> = Sym::new(0xc010d000);
 /// `void _edata`.
-pub const _edata: Sym<Void> = Sym::new(0xc0104908);
+pub const _edata: Sym<Void> = Sym::new(0xc01088ac);
 /// `void _end`.
-pub const _end: Sym<Void> = Sym::new(0xc010b00c);
+pub const _end: Sym<Void> = Sym::new(0xc010f420);
 /// `void _etext`.
-pub const _etext: Sym<Void> = Sym::new(0xc0100486);
+pub const _etext: Sym<Void> = Sym::new(0xc01008e5);
 /// `void _text`.
 pub const _text: Sym<Void> = Sym::new(0xc0100000);

@@ -3,8 +3,14 @@ use ::kstruct::Sym;
 use ::kstruct::view::ULong32;
 use super::super as t;
 /// `rwlock_t addrconf_hash_lock`. net/ipv6/addrconf.c:22
-pub const addrconf_hash_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0104560);
+pub const addrconf_hash_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0106d80);
+/// `struct neigh_ops arp_generic_ops`. net/ipv4/arp.c:11
+pub const arp_generic_ops: Sym<t::neigh_ops<'static>> = Sym::new(0xc0104c60);
+/// `struct neigh_ops arp_hh_ops`. net/ipv4/arp.c:12
+pub const arp_hh_ops: Sym<t::neigh_ops<'static>> = Sym::new(0xc0104c80);
 /// `struct packet_type arp_packet_type`. net/ipv4/ip_input.c:17
-pub const arp_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01044e8);
+pub const arp_packet_type: Sym<t::packet_type<'static>> = Sym::new(0xc01053e4);
+/// `struct neigh_table arp_tbl`. net/ipv4/arp.c:14
+pub const arp_tbl: Sym<t::neigh_table<'static>> = Sym::new(0xc0104ca0);
 /// `long unsigned int avenrun[3]`. kernel/timer.c:15
-pub const avenrun: Sym<[ULong32; 3]> = Sym::new(0xc0103e18);
+pub const avenrun: Sym<[ULong32; 3]> = Sym::new(0xc0103e38);

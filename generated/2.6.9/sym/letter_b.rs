@@ -2,4 +2,4 @@
 use ::kstruct::Sym;
 use super::super as t;
 /// `struct Qdisc_ops bfifo_qdisc_ops`. net/sched/sch_fifo.c:15
-pub const bfifo_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc0104580);
+pub const bfifo_qdisc_ops: Sym<t::Qdisc_ops<'static>> = Sym::new(0xc01080c0);

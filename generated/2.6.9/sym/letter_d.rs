@@ -3,10 +3,12 @@ use ::kstruct::Sym;
 use ::kstruct::view::Ptr32;
 use super::super as t;
 /// `struct mempolicy default_policy`. mm/mempolicy.c:3
-pub const default_policy: Sym<t::mempolicy<'static>> = Sym::new(0xc010b004);
+pub const default_policy: Sym<t::mempolicy<'static>> = Sym::new(0xc010f004);
+/// `struct fib_rule default_rule`. net/ipv4/fib_rules.c:6
+pub const default_rule: Sym<t::fib_rule<'static>> = Sym::new(0xc01052c0);
 /// `struct net_device *dev_base`. net/core/dev.c:7
-pub const dev_base: Sym<Ptr32<'static, t::net_device<'static>>> = Sym::new(0xc0103f60);
+pub const dev_base: Sym<Ptr32<'static, t::net_device<'static>>> = Sym::new(0xc0103f80);
 /// `rwlock_t dev_base_lock`. net/core/dev.c:8
-pub const dev_base_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0103f64);
+pub const dev_base_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0103f84);
 /// `struct hlist_head dev_index_head[256]`. net/core/dev.c:29
-pub const dev_index_head: Sym<[t::hlist_head<'static>; 256]> = Sym::new(0xc0104020);
+pub const dev_index_head: Sym<[t::hlist_head<'static>; 256]> = Sym::new(0xc0104040);

@@ -2,4 +2,4 @@
 use ::kstruct::Sym;
 use ::kstruct::view::Void;
 /// `void empty_zero_page`.
-pub const empty_zero_page: Sym<Void> = Sym::new(0xc010a000);
+pub const empty_zero_page: Sym<Void> = Sym::new(0xc010e000);

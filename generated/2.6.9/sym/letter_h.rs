@@ -2,4 +2,4 @@
 use ::kstruct::Sym;
 use ::kstruct::view::{Ptr32, Void};
 /// `void *high_memory`. mm/memory.c:5
-pub const high_memory: Sym<Ptr32<'static, Void>> = Sym::new(0xc0103f58);
+pub const high_memory: Sym<Ptr32<'static, Void>> = Sym::new(0xc0103f78);

@@ -2,6 +2,6 @@
 use ::kstruct::Sym;
 use ::kstruct::view::Void;
 /// `void jiffies`.
-pub const jiffies: Sym<Void> = Sym::new(0xc0103e00);
+pub const jiffies: Sym<Void> = Sym::new(0xc0103e20);
 /// `u64 jiffies_64`. kernel/timer.c:9
-pub const jiffies_64: Sym<u64> = Sym::new(0xc0103e00);
+pub const jiffies_64: Sym<u64> = Sym::new(0xc0103e20);

@@ -6,19 +6,21 @@ use super::super as t;
 pub const last_pid: Sym<i32> = Sym::new(0xc0102dd0);
 /// `const char *linux_banner`. init/version.c:13
 pub const linux_banner: Sym<Ptr32<'static, Char>> = Sym::new(0xc0102dc8);
+/// `struct fib_rule local_rule`. net/ipv4/fib_rules.c:21
+pub const local_rule: Sym<t::fib_rule<'static>> = Sym::new(0xc0105380);
 /// `char *log_buf`. kernel/printk.c:17
-pub const log_buf: Sym<Ptr32<'static, Char>> = Sym::new(0xc0103de0);
+pub const log_buf: Sym<Ptr32<'static, Char>> = Sym::new(0xc0103e00);
 /// `int log_buf_len`. kernel/printk.c:18
-pub const log_buf_len: Sym<i32> = Sym::new(0xc0103de4);
+pub const log_buf_len: Sym<i32> = Sym::new(0xc0103e04);
 /// `long unsigned int log_end`. kernel/printk.c:20
-pub const log_end: Sym<ULong32> = Sym::new(0xc0103de8);
+pub const log_end: Sym<ULong32> = Sym::new(0xc0103e08);
 /// `long unsigned int log_start`. kernel/printk.c:19
-pub const log_start: Sym<ULong32> = Sym::new(0xc010b000);
+pub const log_start: Sym<ULong32> = Sym::new(0xc010f000);
 /// `spinlock_t logbuf_lock`. kernel/printk.c:22
-pub const logbuf_lock: Sym<t::spinlock_t<'static>> = Sym::new(0xc0103df0);
+pub const logbuf_lock: Sym<t::spinlock_t<'static>> = Sym::new(0xc0103e10);
 /// `long unsigned int logged_chars`. kernel/printk.c:21
-pub const logged_chars: Sym<ULong32> = Sym::new(0xc0103dec);
+pub const logged_chars: Sym<ULong32> = Sym::new(0xc0103e0c);
 /// `struct net_device loopback_dev`. drivers/net/loopback.c:31
 pub const loopback_dev: Sym<t::net_device<'static>> = Sym::new(0xc01028c0);
 /// `struct net_device_stats loopback_stats`. drivers/net/loopback.c:6
-pub const loopback_stats: PerCpu<t::net_device_stats<'static>> = PerCpu::new(0xc0109c00);
+pub const loopback_stats: PerCpu<t::net_device_stats<'static>> = PerCpu::new(0xc010dc00);

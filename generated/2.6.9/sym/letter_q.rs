@@ -3,6 +3,6 @@ use ::kstruct::Sym;
 use ::kstruct::view::Ptr32;
 use super::super as t;
 /// `struct Qdisc_ops *qdisc_base`. net/sched/sch_prio.c:46
-pub const qdisc_base: Sym<Ptr32<'static, t::Qdisc_ops<'static>>> = Sym::new(0xc0104904);
+pub const qdisc_base: Sym<Ptr32<'static, t::Qdisc_ops<'static>>> = Sym::new(0xc0108444);
 /// `rwlock_t qdisc_tree_lock`. net/sched/sch_generic.c:5
-pub const qdisc_tree_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0104640);
+pub const qdisc_tree_lock: Sym<t::rwlock_t<'static>> = Sym::new(0xc0108180);

@@ -2,6 +2,6 @@
 use ::kstruct::Sym;
 use super::super as t;
 /// `struct timespec wall_to_monotonic`. kernel/timer.c:13
-pub const wall_to_monotonic: Sym<t::timespec<'static>> = Sym::new(0xc0103e10);
+pub const wall_to_monotonic: Sym<t::timespec<'static>> = Sym::new(0xc0103e30);
 /// `int weight_p`. net/core/dev.c:10
-pub const weight_p: Sym<i32> = Sym::new(0xc0103f70);
+pub const weight_p: Sym<i32> = Sym::new(0xc0103f90);

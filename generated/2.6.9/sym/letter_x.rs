@@ -2,4 +2,4 @@
 use ::kstruct::Sym;
 use super::super as t;
 /// `struct timespec xtime`. kernel/timer.c:12
-pub const xtime: Sym<t::timespec<'static>> = Sym::new(0xc0103e08);
+pub const xtime: Sym<t::timespec<'static>> = Sym::new(0xc0103e28);
