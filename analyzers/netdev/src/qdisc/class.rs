@@ -371,7 +371,9 @@ impl<'m> Walk<'_, 'm> {
 
     /// `mq_walk`, `mq_dump_class`, `mq_dump_class_stats`: the interface's transmit queues.
     fn queues(&self, out: &mut Vec<Class>, device: net_device<'m>) -> Result<(), Fault> {
-        for (index, queue) in linux::net::transmit_queues(device)?.iter().enumerate() {
+        // Queues are numbered with 16 bits.
+        let queues = linux::net::transmit_queues(device)?;
+        for (index, queue) in queues.iter().take(MOST_BUCKETS).enumerate() {
             let mut row = self.below(index as u32 + 1, queue.qdisc_sleeping())?;
             row.parent = "root".into();
             out.push(row);
@@ -405,7 +407,7 @@ impl<'m> Walk<'_, 'm> {
             row.count(&counters);
             out.push(row);
         }
-        for (index, queue) in queues.iter().enumerate() {
+        for (index, queue) in queues.iter().take(MOST_BUCKETS).enumerate() {
             let mut row = self.below(index as u32 + 1, queue.qdisc_sleeping())?;
             let class = device.tc_to_txq().iter().take(classes).position(|range| {
                 let first = usize::from(range.offset());
