@@ -530,7 +530,7 @@ fn hfsc_curve(curve: kernel::internal_sc<'_>) -> Details {
     /// Ticks of 64 ns in a second; slopes are kept in parts of a byte for each.
     const TICKS: u128 = 15_625_000;
     const SHIFT: u32 = 24;
-    let slope = |sm: u64| (u128::from(sm) * TICKS >> SHIFT) as u64;
+    let slope = |sm: u64| ((u128::from(sm) * TICKS) >> SHIFT) as u64;
     let mut details = Details::new();
     details
         .set("m1", Value::Rate(slope(curve.sm1())))
