@@ -1,5 +1,7 @@
 //! An interface's queues, in both directions, its watchdog, and its NAPI instances.
 
+use std::collections::HashMap;
+
 use kernel::net_device;
 use kstruct::{Fault, FnPtr, Memory, View as _};
 use linux::Faults;
@@ -89,7 +91,7 @@ pub struct Watchdog {
     pub expires: Option<Age>,
 }
 
-/// More than any interface has.
+/// More than any interface has: queues are numbered with 16 bits.
 const MOST: usize = 65536;
 
 /// Reads them.
@@ -137,10 +139,13 @@ fn transmit(
     cpus: &[u32],
     clock: Clock,
 ) -> Result<Vec<TransmitQueue>, Fault> {
-    let preferred = preferred(device, cpus)?;
+    let mut preferred: HashMap<u16, Vec<u32>> = HashMap::new();
+    for (cpu, queue) in self::preferred(device, cpus)? {
+        preferred.entry(queue).or_default().push(cpu);
+    }
     let mut found = Vec::new();
     let queues = linux::net::transmit_queues(device)?;
-    for (index, queue) in queues.iter().enumerate() {
+    for (index, queue) in queues.iter().take(MOST).enumerate() {
         let qdisc = match queue.qdisc_sleeping().deref_or_null()? {
             Some(qdisc) => Some(qdisc.ops().deref()?.id().to_string()),
             None => None,
@@ -166,11 +171,10 @@ fn transmit(
             tx_timeout: timeouts,
             tx_maxrate: queue.tx_maxrate(),
             xmit_lock_owner: u32::try_from(queue.xmit_lock_owner()).ok(),
-            xps_cpus: preferred
-                .iter()
-                .filter(|(_, of)| usize::from(*of) == index)
-                .map(|(cpu, _)| *cpu)
-                .collect(),
+            xps_cpus: u16::try_from(index)
+                .ok()
+                .and_then(|index| preferred.remove(&index))
+                .unwrap_or_default(),
             byte_queue_limits: limits(queue),
             has_byte_queue_limits: uses_limits(queue),
         });
@@ -247,7 +251,7 @@ fn preferred(_: net_device<'_>, _: &[u32]) -> Result<Vec<(u32, u16)>, Fault> {
 #[cfg(kernel_has = "netdev_rx_queue.rps_map")]
 fn receive(device: net_device<'_>) -> Result<Vec<ReceiveQueue>, Fault> {
     let mut found = Vec::new();
-    let count = device.num_rx_queues() as usize;
+    let count = (device.num_rx_queues() as usize).min(MOST);
     for (index, queue) in device._rx().array(count)?.iter().enumerate() {
         let rps_cpus = match queue.rps_map().deref_or_null()? {
             Some(map) => {
@@ -367,7 +371,7 @@ fn napi_state(state: u64) -> Vec<&'static str> {
 /// Names of functions, those of modules among them, whose tables are read when somebody first asks.
 pub struct Functions<'m> {
     k: &'m Memory,
-    of_modules: std::cell::OnceCell<std::collections::HashMap<u64, String>>,
+    of_modules: std::cell::OnceCell<HashMap<u64, String>>,
 }
 
 impl<'m> Functions<'m> {
@@ -394,8 +398,8 @@ impl<'m> Functions<'m> {
 
 /// The functions of all modules by address. What can't be read of them is missing here, and then shown by its address.
 #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab"))]
-fn of_modules(k: &Memory) -> std::collections::HashMap<u64, String> {
-    let mut found = std::collections::HashMap::new();
+fn of_modules(k: &Memory) -> HashMap<u64, String> {
+    let mut found = HashMap::new();
     let Ok(modules) = linux::symbols::modules(k) else {
         return found;
     };
@@ -411,6 +415,6 @@ fn of_modules(k: &Memory) -> std::collections::HashMap<u64, String> {
 }
 
 #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab")))]
-fn of_modules(_: &Memory) -> std::collections::HashMap<u64, String> {
-    std::collections::HashMap::new()
+fn of_modules(_: &Memory) -> HashMap<u64, String> {
+    HashMap::new()
 }

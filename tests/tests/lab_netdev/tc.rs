@@ -7,7 +7,7 @@ pub fn rate(bytes: u64) -> String {
     let mut unit = 0;
     while unit < UNITS.len() - 1 {
         // Larger units, as long as nothing is lost or there are digits enough.
-        if rate < 1000 || rate % 1000 != 0 && rate < 1000 * 1000 {
+        if rate < 1000 || !rate.is_multiple_of(1000) && rate < 1000 * 1000 {
             break;
         }
         rate /= 1000;

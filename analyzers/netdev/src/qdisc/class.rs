@@ -371,7 +371,9 @@ impl<'m> Walk<'_, 'm> {
 
     /// `mq_walk`, `mq_dump_class`, `mq_dump_class_stats`: the interface's transmit queues.
     fn queues(&self, out: &mut Vec<Class>, device: net_device<'m>) -> Result<(), Fault> {
-        for (index, queue) in linux::net::transmit_queues(device)?.iter().enumerate() {
+        // Queues are numbered with 16 bits.
+        let queues = linux::net::transmit_queues(device)?;
+        for (index, queue) in queues.iter().take(MOST_BUCKETS).enumerate() {
             let mut row = self.below(index as u32 + 1, queue.qdisc_sleeping())?;
             row.parent = "root".into();
             out.push(row);
@@ -405,7 +407,7 @@ impl<'m> Walk<'_, 'm> {
             row.count(&counters);
             out.push(row);
         }
-        for (index, queue) in queues.iter().enumerate() {
+        for (index, queue) in queues.iter().take(MOST_BUCKETS).enumerate() {
             let mut row = self.below(index as u32 + 1, queue.qdisc_sleeping())?;
             let class = device.tc_to_txq().iter().take(classes).position(|range| {
                 let first = usize::from(range.offset());
@@ -528,7 +530,7 @@ fn hfsc_curve(curve: kernel::internal_sc<'_>) -> Details {
     /// Ticks of 64 ns in a second; slopes are kept in parts of a byte for each.
     const TICKS: u128 = 15_625_000;
     const SHIFT: u32 = 24;
-    let slope = |sm: u64| (u128::from(sm) * TICKS >> SHIFT) as u64;
+    let slope = |sm: u64| ((u128::from(sm) * TICKS) >> SHIFT) as u64;
     let mut details = Details::new();
     details
         .set("m1", Value::Rate(slope(curve.sm1())))
