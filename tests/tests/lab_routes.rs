@@ -403,7 +403,8 @@ fn every_column_of_a_rule_is_the_same() {
                     .enumerate()
                     .collect();
                 let path = machine.truth.join("tools").join(namespace).join(file);
-                let truth = array(&read_json(&path)).iter().map(said_rule).enumerate();
+                let said = read_json(&path);
+                let truth = array(&said).iter().map(said_rule).enumerate();
                 comparison.tables(&format!("{namespace} {file}"), &found, &truth.collect());
             }
         }
