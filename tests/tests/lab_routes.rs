@@ -834,7 +834,13 @@ fn proc_route(route: &Value, kind: &str) -> Row {
         ("flags", format!("{flags:04X}")),
         ("refcnt", "0".to_owned()),
         ("use", "0".to_owned()),
-        ("metric", text(&route["metric"])),
+        // Written as a signed number.
+        (
+            "metric",
+            (route["metric"].as_u64().expect("a number") as u32)
+                .cast_signed()
+                .to_string(),
+        ),
         ("mask", word(&std::net::Ipv4Addr::from(mask).to_string())),
         ("mtu", mtu.to_string()),
         ("window", metric("window").to_string()),
