@@ -403,7 +403,8 @@ fn every_column_of_a_rule_is_the_same() {
                     .enumerate()
                     .collect();
                 let path = machine.truth.join("tools").join(namespace).join(file);
-                let truth = array(&read_json(&path)).iter().map(said_rule).enumerate();
+                let said = read_json(&path);
+                let truth = array(&said).iter().map(said_rule).enumerate();
                 comparison.tables(&format!("{namespace} {file}"), &found, &truth.collect());
             }
         }
@@ -833,7 +834,13 @@ fn proc_route(route: &Value, kind: &str) -> Row {
         ("flags", format!("{flags:04X}")),
         ("refcnt", "0".to_owned()),
         ("use", "0".to_owned()),
-        ("metric", text(&route["metric"])),
+        // Written as a signed number.
+        (
+            "metric",
+            (route["metric"].as_u64().expect("a number") as u32)
+                .cast_signed()
+                .to_string(),
+        ),
         ("mask", word(&std::net::Ipv4Addr::from(mask).to_string())),
         ("mtu", mtu.to_string()),
         ("window", metric("window").to_string()),
