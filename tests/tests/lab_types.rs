@@ -241,7 +241,9 @@ fn comm(task: &Value, found: Option<&Row>) -> String {
     let Some(name) = found.and_then(|row| row.get("comm")) else {
         return shown;
     };
-    let is_worker = task["flags"].as_u64().is_some_and(|flags| flags & WORKER != 0);
+    let is_worker = task["flags"]
+        .as_u64()
+        .is_some_and(|flags| flags & WORKER != 0);
     let rest = shown.strip_prefix(name.as_str());
     let is_same = rest.is_some_and(|rest| {
         rest.is_empty() || name.len() == 15 || is_worker && rest.starts_with(['-', '+'])
