@@ -159,7 +159,7 @@ impl Subject {
         const ALWAYS: usize = 3;
         const TURNS: u64 = 4;
         for (index, (analyzer, expected)) in ANALYZERS.iter().zip(&self.expected).enumerate() {
-            if index >= ALWAYS && (index as u64 + case) % TURNS != 0 {
+            if index >= ALWAYS && !(index as u64 + case).is_multiple_of(TURNS) {
                 continue;
             }
             match self.run(*analyzer, what) {
