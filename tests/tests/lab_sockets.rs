@@ -263,7 +263,7 @@ fn proc_inet(file: &str, little: bool, is_tcp: bool) -> BTreeMap<String, Row> {
         for (name, word) in rest.iter().zip(&words[12..]) {
             row.insert(name, (*word).to_owned());
         }
-        let closed = if is_tcp { "" } else { &*words[9] };
+        let closed = if is_tcp { "" } else { words[9] };
         add(&mut rows, &format!("{local} {remote} {closed}"), row);
     }
     rows

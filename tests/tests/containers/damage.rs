@@ -202,7 +202,8 @@ fn nested_hash_tables() {
         }
         page => page,
     };
-    let bucket_of = |number: u64| (number / 10) % 2 | (number / 20) << 1 | number % 10 << 10;
+    let bucket_of =
+        |number: u64| ((number / 10) % 2) | ((number / 20) << 1) | ((number % 10) << 10);
     for number in 0..COUNT {
         // As `__rht_bucket_nested` finds it.
         let hash = bucket_of(number);
