@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::{hlist_head, hlist_nulls_head, sock, sock_common, sym};
-use kstruct::{Fault, Memory, View as _, walk};
+use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
 use serde::Serialize;
 
@@ -118,6 +118,25 @@ fn gather<'m, C: Chain<'m>>(
     all
 }
 
+/// How many buckets a table has, by its mask.
+///
+/// # Errors
+///
+/// The mask isn't one, or of more buckets than any kernel makes.
+fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
+    /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
+    const MOST: u64 = 1 << 24;
+    let count = u64::from(mask) + 1;
+    if count.is_power_of_two() && count <= MOST {
+        Ok(count as usize)
+    } else {
+        Err(Fault {
+            address: table,
+            kind: FaultKind::Inconsistent,
+        })
+    }
+}
+
 /// TCP sockets by how they are found.
 #[derive(Default)]
 pub struct TcpTables {
@@ -152,8 +171,10 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
             is_new
         };
         if is_new(table.ehash().addr()) {
-            let count = table.ehash_mask() as usize + 1;
-            if let Some(buckets) = faults.check("ehash", table.ehash().array(count)) {
+            let array = buckets(table.addr(), table.ehash_mask())
+                .and_then(|count| table.ehash().array(count));
+            if let Some(buckets) = faults.check("ehash", array) {
+                let count = buckets.len();
                 found
                     .established
                     .extend(gather(count, "ehash", faults, |index| {
@@ -163,8 +184,10 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         if is_new(table.lhash2().addr()) {
-            let count = table.lhash2_mask() as usize + 1;
-            if let Some(buckets) = faults.check("lhash2", table.lhash2().array(count)) {
+            let array = buckets(table.addr(), table.lhash2_mask())
+                .and_then(|count| table.lhash2().array(count));
+            if let Some(buckets) = faults.check("lhash2", array) {
+                let count = buckets.len();
                 found
                     .listeners
                     .extend(gather(count, "lhash2", faults, |index| {
@@ -250,9 +273,10 @@ pub fn datagram_tables(
     }
     let _ = spaces;
     for (protocol, table) in tables {
-        let count = table.mask() as usize + 1;
         let what = protocol.name();
-        if let Some(slots) = faults.check(what, table.hash().array(count)) {
+        let array = buckets(table.addr(), table.mask()).and_then(|count| table.hash().array(count));
+        if let Some(slots) = faults.check(what, array) {
+            let count = slots.len();
             let sockets = gather(count, what, faults, |index| {
                 slots.get(index).map(|slot| slot.head())
             });

@@ -145,30 +145,13 @@ fn read(work: &mut Work<'_, '_>, address: u64) -> Result<Unix, Fault> {
     })
 }
 
-/// `sk_receive_queue`
+/// `sk_receive_queue`: a ring, in which the head is where it ends.
 fn queue<'m>(sk: sock<'m>) -> impl Iterator<Item = Result<sk_buff<'m>, Fault>> {
     let head = sk.sk_receive_queue();
-    let end = head.addr();
-    let mut next = Some(head.next());
-    // Buffers that lie in a list one could walk for ever in: no queue has more than it says.
-    let mut left = u64::from(head.qlen()) + 1;
-    std::iter::from_fn(move || {
-        let pointer = next.take()?;
-        if pointer.addr() == end {
-            return None;
-        }
-        left = left.checked_sub(1)?;
-        if left == 0 {
-            return Some(Err(Fault {
-                address: pointer.addr(),
-                kind: kstruct::FaultKind::Inconsistent,
-            }));
-        }
-        let skb: Result<sk_buff<'m>, Fault> = pointer.cast::<sk_buff<'m>>().deref();
-        if let Ok(skb) = skb {
-            next = Some(Ptr::new(pointer.memory(), skb.next().addr()));
-        }
-        Some(skb)
+    let (memory, end) = (head.memory(), head.addr());
+    let or_end = move |next: u64| Ptr::new(memory, if next == end { 0 } else { next });
+    walk::chain(Ok(or_end(head.next().addr())), move |skb: sk_buff<'m>| {
+        or_end(skb.next().addr())
     })
 }
 
