@@ -142,7 +142,9 @@ mod with_modules {
         let own_name = kstruct::offset_of!(crate::module_sect_attr, name);
         for index in 0..MOST_SECTIONS {
             let entry = list.attrs().at(index)?;
-            if entry.attr().name().addr() != kstruct::View::addr(entry).wrapping_add(own_name as u64) {
+            if entry.attr().name().addr()
+                != kstruct::View::addr(entry).wrapping_add(own_name as u64)
+            {
                 return Ok(index);
             }
         }
