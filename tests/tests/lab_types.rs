@@ -95,7 +95,7 @@ fn every_layout_is_that_of_the_model() {
         );
         let first: Vec<&String> = found.differences.iter().take(20).collect();
         assert!(first.is_empty(), "{}: {first:#?}", machine.release);
-        assert!(found.items > 10_000 && found.members > 60_000);
+        assert!(found.items > 10_000 && found.members > 45_000);
 
         every_type_can_be_shown(&machine, &model, types);
     }
@@ -241,7 +241,9 @@ fn comm(task: &Value, found: Option<&Row>) -> String {
     let Some(name) = found.and_then(|row| row.get("comm")) else {
         return shown;
     };
-    let is_worker = task["flags"].as_u64().is_some_and(|flags| flags & WORKER != 0);
+    let is_worker = task["flags"]
+        .as_u64()
+        .is_some_and(|flags| flags & WORKER != 0);
     let rest = shown.strip_prefix(name.as_str());
     let is_same = rest.is_some_and(|rest| {
         rest.is_empty() || name.len() == 15 || is_worker && rest.starts_with(['-', '+'])
