@@ -79,9 +79,9 @@ impl Default for Extent {
 
 /// Structs nest no deeper in C that anyone writes; no table has a struct that contains itself, but one that is damaged.
 const DEEPEST: u32 = 64;
-/// So many parts of one value are looked at: a struct of 64 KB that is read byte by byte, many times over. A type of
-/// a damaged table can promise any number.
-const MOST_PARTS: u64 = 1 << 24;
+/// So many parts of one value are looked at: an array of 65,536 structs with dozens of members each. A type of a damaged table can
+/// promise any number.
+const MOST_PARTS: u64 = 1 << 22;
 /// So many elements of an array may be unreadable one after the other; then the rest is not tried.
 const MOST_FAULTS: u32 = 16;
 
@@ -91,6 +91,7 @@ pub fn value(memory: &Memory, ty: Type, address: u64, extent: Extent) -> Value {
         memory,
         elements: extent.elements,
         left: MOST_PARTS,
+        within: Vec::new(),
     };
     reader.value(ty, address, None, extent.depth.min(DEEPEST))
 }
@@ -101,6 +102,7 @@ pub fn member(memory: &Memory, member: Member, address: u64, extent: Extent) -> 
         memory,
         elements: extent.elements,
         left: MOST_PARTS,
+        within: Vec::new(),
     };
     reader.member(member, address, None, extent.depth.min(DEEPEST))
 }
@@ -111,6 +113,7 @@ pub fn aggregate(memory: &Memory, item: Item, address: u64, extent: Extent) -> V
         memory,
         elements: extent.elements,
         left: MOST_PARTS,
+        within: Vec::new(),
     };
     reader.aggregate(item, address, None, extent.depth.min(DEEPEST))
 }
@@ -119,6 +122,8 @@ struct Reader<'m> {
     memory: &'m Memory,
     elements: u64,
     left: u64,
+    /// The structs around what is read, by their numbers: in C none is in itself.
+    within: Vec<u32>,
 }
 
 impl<'m> Reader<'m> {
@@ -163,6 +168,10 @@ impl<'m> Reader<'m> {
         let Some(depth) = depth.checked_sub(1) else {
             return Value::Deeper;
         };
+        if self.within.contains(&item.number()) {
+            return Value::Nothing;
+        }
+        self.within.push(item.number());
         // Where not all of it can be read, its members may be one by one.
         let bytes = self.bytes(address, item.size, known).ok();
         let fields = item
@@ -176,6 +185,7 @@ impl<'m> Reader<'m> {
                 value: self.member(member, address, bytes, depth),
             })
             .collect();
+        self.within.pop();
         Value::Struct(fields)
     }
 
