@@ -2,12 +2,15 @@
 //! its own, of several generations at once: this answers `kernel_has` for it.
 
 /// What those structs are: `views.rs` there has them.
-const HAS: [&str; 31] = [
+const HAS: [&str; 37] = [
     "__kfifo.esize",
     "__kfifo.mask",
     "__wait_queue.task_list",
     "__wait_queue_head.task_list",
     "atomic_t.counter",
+    "bucket_table.buckets",
+    "bucket_table.future_tbl",
+    "bucket_table.nest",
     "circ_buf.head",
     "hlist_bl_head",
     "hlist_head",
@@ -30,6 +33,9 @@ const HAS: [&str; 31] = [
     "rb_node.__rb_parent_color",
     "rb_root_cached",
     "refcount_struct.refs.counter",
+    "rhash_head.next",
+    "rhash_lock_head",
+    "rhashtable.tbl",
     "swait_queue.task_list",
     "swait_queue_head.task_list",
     "wait_queue_entry.entry",

@@ -20,6 +20,7 @@ mod counts;
 mod lists;
 mod loaded;
 mod rings;
+mod tables;
 mod trees;
 mod waits;
 

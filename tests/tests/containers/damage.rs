@@ -108,6 +108,127 @@ fn lists() {
     );
 }
 
+/// Puts entries into a bucket behind those that are there.
+fn add_to_bucket(heap: &mut Heap, bucket: u64, number: u64) {
+    let end = bucket | 1;
+    let link = match heap.get(bucket) & !3 {
+        0 => bucket,
+        mut at => {
+            while heap.get(at) != end {
+                at = heap.get(at);
+            }
+            at
+        }
+    };
+    heap.set(at(number), number);
+    heap.set(at(number) + 8, end);
+    heap.set(link, at(number) + 8);
+}
+
+fn walk_table(memory: &Memory) -> Vec<Result<u64, Fault>> {
+    or_fault(head::<rhashtable<'_>>(memory).map(|table| numbers(table.entries(item::hash))))
+}
+
+#[test]
+fn hash_tables() {
+    let (table, next) = (HEAP + 0x2000, HEAP + 0x4000);
+    let mut heap = Heap::default();
+    heap.set(HEAP, table);
+    heap.set(table, 16);
+    heap.set(table + 8, 0);
+    for bucket in 0..16 {
+        heap.set(table + 16 + bucket * 8, 0);
+    }
+    assert_eq!(walk_table(&heap.open()), []);
+    for number in 0..COUNT - 10 {
+        add_to_bucket(&mut heap, table + 16 + number % 13 * 8, number);
+    }
+    // A lock is held, that of an empty bucket too.
+    for bucket in [3, 14] {
+        let first = heap.get(table + 16 + bucket * 8);
+        heap.set(table + 16 + bucket * 8, first | 1);
+    }
+    let by_bucket = |count: u64| {
+        let mut all: Vec<u64> = (0..count).collect();
+        all.sort_by_key(|number| number % 13);
+        all
+    };
+    let found = walk_table(&heap.open());
+    assert!(
+        found
+            .into_iter()
+            .eq(by_bucket(COUNT - 10).into_iter().map(Ok))
+    );
+    let (faults, _) = damage("rhashtable", &heap, walk_table);
+    assert!(faults > DAMAGES / 8, "{faults}");
+
+    // Being resized: the rest is in the next table, and the entry that is on its way in both.
+    heap.set(table + 8, next);
+    heap.set(next, 2);
+    heap.set(next + 8, 0);
+    heap.set(next + 16, 0);
+    heap.set(next + 24, 0);
+    for number in COUNT - 10..COUNT {
+        add_to_bucket(&mut heap, next + 16 + number % 2 * 8, number);
+    }
+    let (last, first) = (at(39) + 8, heap.get(next + 16));
+    heap.set(next + 16, last);
+    heap.set(last, first);
+    let found = walk_table(&heap.open());
+    let mut sorted: Vec<u64> = found.iter().flatten().copied().collect();
+    sorted.sort_unstable();
+    assert!(found.iter().all(Result::is_ok) && sorted.into_iter().eq(0..COUNT));
+    damage("rhashtable that is resized", &heap, walk_table);
+}
+
+#[test]
+fn nested_hash_tables() {
+    // 2^19 buckets: 2^1 pages of 2^9 pages of 2^9 buckets.
+    let table = HEAP + 0x2000;
+    let mut heap = Heap::default();
+    heap.set(HEAP, table);
+    heap.set(table, 1 << 19 | 1 << 32);
+    heap.set(table + 8, 0);
+    let mut pages = HEAP + 0x10_0000;
+    let mut page_behind = |heap: &mut Heap, at: u64| match heap.get(at) {
+        0 => {
+            pages += 0x1000;
+            heap.set(at, pages);
+            // The walk reads all of it.
+            for offset in (0..0x1000).step_by(8) {
+                heap.set(pages + offset, 0);
+            }
+            pages
+        }
+        page => page,
+    };
+    let bucket_of = |number: u64| (number / 10) % 2 | (number / 20) << 1 | number % 10 << 10;
+    for number in 0..COUNT {
+        // As `__rht_bucket_nested` finds it.
+        let hash = bucket_of(number);
+        let top = page_behind(&mut heap, table + 16);
+        let middle = page_behind(&mut heap, top + (hash & 1) * 8);
+        let leaf = page_behind(&mut heap, middle + (hash >> 1 & 511) * 8);
+        add_to_bucket(&mut heap, leaf + (hash >> 10) * 8, number);
+    }
+    let found = walk_table(&heap.open());
+    let mut expected: Vec<u64> = (0..COUNT).collect();
+    expected.sort_by_key(|number| (number / 10 % 2, number / 20, number % 10));
+    assert!(found.into_iter().eq(expected.into_iter().map(Ok)));
+    // Two pointers to one page.
+    let top = heap.get(table + 16);
+    let shared = heap.get(top);
+    let mut damaged = heap.clone();
+    damaged.set(top + 8, shared);
+    let found = walk_table(&damaged.open());
+    let fault = Fault {
+        address: shared,
+        kind: FaultKind::Inconsistent,
+    };
+    assert!(found.contains(&Err(fault)) && found.len() < COUNT as usize);
+    damage("nested rhashtable", &heap, walk_table);
+}
+
 #[test]
 fn trees_with_a_cached_first_entry() {
     let (mut heap, root) = tree(100);

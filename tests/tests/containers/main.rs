@@ -14,6 +14,8 @@ mod counts;
 mod lists;
 #[path = "../../../generated/src/rings.rs"]
 mod rings;
+#[path = "../../../generated/src/tables.rs"]
+mod tables;
 #[path = "../../../generated/src/trees.rs"]
 #[allow(dead_code, reason = "tested elsewhere")]
 mod trees;

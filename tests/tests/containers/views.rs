@@ -50,6 +50,12 @@ macro_rules! views {
             self.0.sub($offset)
         }
     };
+    // A tail of pointers.
+    (@ $member:ident $offset:literal pointers) => {
+        pub fn $member(self) -> Ptr<'m, Ptr<'m, Void>> {
+            Ptr::new(self.memory(), self.addr() + $offset)
+        }
+    };
     (@ $member:ident $offset:literal slots) => {
         pub fn $member(self) -> Array<'m, u64> {
             self.0.array($offset, 16)
@@ -94,6 +100,9 @@ views! {
     swait_queue 24 { task 0 void; task_list 8 sub list_head; }
     atomic_t 4 { counter 0 i32; }
     refcount_struct 4 { refs 0 sub atomic_t; }
+    rhashtable 16 { tbl 0 ptr bucket_table; }
+    bucket_table 24 { size 0 u32; nest 4 u32; future_tbl 8 ptr bucket_table; buckets 16 pointers; }
+    rhash_head 8 { next 0 ptr rhash_head; }
     percpu_counter 24 { count 8 i64; counters 16 per_cpu; }
 
     // Its number, and behind it the node of whatever it is in.
@@ -107,5 +116,6 @@ views! {
         plist 8 sub plist_node;
         klist 8 sub klist_node;
         rb 8 sub rb_node;
+        hash 8 sub rhash_head;
     }
 }
