@@ -13,6 +13,8 @@ mod hooks;
 mod names;
 #[cfg(kernel_has = "nf_hook_entries.num_hook_entries")]
 mod net;
+#[cfg(kernel_has = "nft_rule.dlen")]
+mod nft;
 #[cfg(kernel_has = "nf_hook_entries.num_hook_entries")]
 mod report;
 #[cfg(kernel_has = "sym:xt_pernet_id")]

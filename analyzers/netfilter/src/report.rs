@@ -16,6 +16,9 @@ pub struct Netfilter {
     #[cfg(kernel_has = "sym:xt_pernet_id")]
     #[serde(skip_serializing_if = "Option::is_none")]
     iptables: Option<Vec<crate::xtables::Table>>,
+    #[cfg(kernel_has = "nft_rule.dlen")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nftables: Option<Vec<crate::nft::Table>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hooks: Option<Vec<Hook>>,
     #[cfg(kernel_has = "nf_conn.tuplehash")]
@@ -23,6 +26,9 @@ pub struct Netfilter {
     conntrack: Option<Conntrack>,
     /// What is not in this kernel, or not loaded.
     absent: Vec<&'static str>,
+    /// Whether rules of nf_tables are shown as their expressions.
+    #[serde(skip)]
+    expressions: bool,
 }
 
 #[cfg(kernel_has = "nf_conn.tuplehash")]
@@ -69,6 +75,31 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
     if wanted(What::Iptables) {
         absent.push("x_tables");
     }
+    #[cfg(kernel_has = "nft_rule.dlen")]
+    let nftables = if wanted(What::Nft) {
+        let mut tables = crate::nft::tables(
+            k,
+            &namespaces,
+            &mut functions,
+            args.table.as_deref(),
+            faults,
+        );
+        if tables.is_none() {
+            absent.push("nf_tables");
+        }
+        for table in tables.iter_mut().flatten() {
+            table
+                .chains
+                .retain(|chain| args.chain.as_ref().is_none_or(|only| chain.name == *only));
+        }
+        tables
+    } else {
+        None
+    };
+    #[cfg(not(kernel_has = "nft_rule.dlen"))]
+    if wanted(What::Nft) {
+        absent.push("nf_tables");
+    }
     let hooks = wanted(What::Hooks).then(|| hooks::hooks(&namespaces, &mut functions, faults));
     #[cfg(kernel_has = "nf_conn.tuplehash")]
     let conntrack = if wanted(What::Conntrack) || wanted(What::Counts) {
@@ -102,10 +133,13 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
     Ok(Netfilter {
         #[cfg(kernel_has = "sym:xt_pernet_id")]
         iptables,
+        #[cfg(kernel_has = "nft_rule.dlen")]
+        nftables,
         hooks,
         #[cfg(kernel_has = "nf_conn.tuplehash")]
         conntrack,
         absent,
+        expressions: args.expressions,
     })
 }
 
@@ -120,6 +154,17 @@ impl Report for Netfilter {
                 table.family, table.netns
             );
             table.text(&mut out);
+        }
+        #[cfg(kernel_has = "nft_rule.dlen")]
+        {
+            let mut namespace = None;
+            for table in self.nftables.iter().flatten() {
+                if namespace != Some(table.netns) {
+                    let _ = writeln!(out, "# nf_tables of network namespace {}", table.netns);
+                    namespace = Some(table.netns);
+                }
+                table.write(self.expressions, &mut out);
+            }
         }
         if let Some(hooks) = &self.hooks {
             write_hooks(hooks, &mut out);
