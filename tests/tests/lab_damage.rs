@@ -23,7 +23,11 @@ const LIMIT: &str = "--memory-limit=64M";
 const MOST_MEMORY: u64 = 256 << 20;
 const PAGE: u64 = 4096;
 
-const ANALYZERS: [(&str, &[&str]); 2] = [("ps", &["-T"]), ("netdev", &[])];
+const ANALYZERS: [(&str, &[&str]); 3] = [
+    ("ps", &["-T"]),
+    ("netdev", &[]),
+    ("netfilter", &["iptables", "nft", "hooks", "conntrack", "counts"]),
+];
 
 /// A damaged file and what analyzers made of it.
 struct Subject {
@@ -333,7 +337,7 @@ fn a_damaged_dump_ends_no_analyzer() {
     let release = |machine: &Path| text(&read_json(&machine.join("lab.json"))["release"]);
     let releases = BTreeMap::from([("elf", release(&stopped)), ("kdump", release(&crashed))]);
     for release in releases.values() {
-        let output = xtask(&["build", "--kernel", release, "ps", "netdev"]);
+        let output = xtask(&["build", "--kernel", release, "ps", "netdev", "netfilter"]);
         assert!(output.status.success(), "{}", shown(&output));
     }
     let kdump = folder.join("sound");

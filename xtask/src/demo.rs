@@ -85,6 +85,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_modules",
                 "lab_containers",
                 "lab_damage",
+                "lab_netfilter",
                 "lab_images",
                 "formats",
                 "btf",

@@ -1106,7 +1106,7 @@ impl Expr {
             } => {
                 let dreg =
                     dreg.map_or_else(String::new, |dreg| format!("dreg {} ", register(dreg)));
-                let inverted = if *inverted { "0x1 " } else { "" };
+                let inverted = if *inverted { "0x1 " } else { "0x0 " };
                 (
                     "lookup",
                     format!("reg {} set {set} {dreg}{inverted}", reg(sreg)),
@@ -1180,8 +1180,21 @@ impl Expr {
                     .as_ref()
                     .map_or_else(String::new, |prefix| format!("prefix {prefix} "));
                 let target = match target {
-                    LogTarget::Level { level, flags: 0 } => format!("level {level} flags 0 "),
-                    LogTarget::Level { level, flags } => format!("level {level} flags {flags} "),
+                    LogTarget::Level { level, flags } => {
+                        let names = [
+                            (1, "tcpseq "),
+                            (2, "tcpopt "),
+                            (4, "ipopt "),
+                            (8, "uid "),
+                            (0x20, "macdecode "),
+                        ];
+                        let names: String = names
+                            .iter()
+                            .filter(|(bit, _)| flags & bit != 0)
+                            .map(|(_, name)| *name)
+                            .collect();
+                        format!("level {level} {names}")
+                    }
                     LogTarget::Group {
                         group,
                         snaplen,
@@ -1205,16 +1218,9 @@ impl Expr {
                     "{kind} {} {}{}{}{}{}",
                     names::family(*family),
                     optional("addr_min", addresses.0),
-                    optional(
-                        "addr_max",
-                        if addresses.1 == addresses.0 {
-                            0
-                        } else {
-                            addresses.1
-                        }
-                    ),
+                    optional("addr_max", addresses.1),
                     optional("proto_min", ports.0),
-                    optional("proto_max", if ports.1 == ports.0 { 0 } else { ports.1 }),
+                    optional("proto_max", ports.1),
                     flags(value)
                 );
                 ("nat", text)
@@ -1222,33 +1228,27 @@ impl Expr {
             Expr::Masquerade {
                 ports,
                 flags: value,
-            } => {
-                let max = if ports.1 == ports.0 { 0 } else { ports.1 };
-                (
-                    "masq",
-                    format!(
-                        "{}{}{}",
-                        optional("proto_min", ports.0),
-                        optional("proto_max", max),
-                        flags(value)
-                    ),
-                )
-            }
+            } => (
+                "masq",
+                format!(
+                    "{}{}{}",
+                    optional("proto_min", ports.0),
+                    optional("proto_max", ports.1),
+                    flags(value)
+                ),
+            ),
             Expr::Redirect {
                 ports,
                 flags: value,
-            } => {
-                let max = if ports.1 == ports.0 { 0 } else { ports.1 };
-                (
-                    "redir",
-                    format!(
-                        "{}{}{}",
-                        optional("proto_min", ports.0),
-                        optional("proto_max", max),
-                        flags(value)
-                    ),
-                )
-            }
+            } => (
+                "redir",
+                format!(
+                    "{}{}{}",
+                    optional("proto_min", ports.0),
+                    optional("proto_max", ports.1),
+                    flags(value)
+                ),
+            ),
             Expr::Object { kind, name } => ("objref", format!("type {kind} name {name} ")),
             Expr::ObjectMap { sreg, set } => ("objref", format!("sreg {} set {set} ", reg(sreg))),
             Expr::Dynset {
@@ -1262,10 +1262,7 @@ impl Expr {
             } => {
                 let data =
                     data.map_or_else(String::new, |data| format!("sreg_data {} ", register(data)));
-                let timeout = match timeout {
-                    0 => String::new(),
-                    timeout => format!("timeout {timeout}ms "),
-                };
+                let timeout = format!("timeout {timeout}ms ");
                 let exprs: String = exprs
                     .iter()
                     .map(|expr| {

@@ -28,6 +28,7 @@ pub fn text(
         registers: BTreeMap::new(),
         statements: Vec::new(),
         dependencies: [None; 3],
+        link: matches!(family, names::BRIDGE | names::NETDEV),
         network: match family {
             names::IPV4 => Some(&fields::IP),
             names::IPV6 => Some(&fields::IP6),
@@ -104,6 +105,7 @@ struct Reader<'a> {
     statements: Vec<Option<String>>,
     /// Matches that a header of link, network or transport layer implies.
     dependencies: [Option<usize>; 3],
+    link: bool,
     network: Option<&'static Header>,
     transport: Option<u8>,
     /// The last comparison with an order: `>=` and `<=` are a range.
@@ -272,6 +274,43 @@ impl Reader<'_> {
                     Type::HOST,
                 );
             }
+            Expr::Exthdr {
+                kind,
+                offset,
+                len,
+                op,
+                present,
+                dreg,
+            } => {
+                let (name, kind) = header_option(*op, *kind, *offset, *len, *present)?;
+                self.named(*dreg, name, kind);
+            }
+            Expr::ExthdrSet {
+                kind,
+                offset,
+                len,
+                op,
+                sreg,
+            } => {
+                let (name, kind) = header_option(*op, *kind, *offset, *len, false)?;
+                let right = self.right(*sreg, kind)?;
+                self.effect(format!("{name} set {right}"));
+            }
+            Expr::PayloadSet {
+                base,
+                offset,
+                len,
+                sreg,
+                ..
+            } => {
+                let value = self.registers.get(sreg)?.clone();
+                if value.mask.is_some() {
+                    return None;
+                }
+                let (name, kind) = self.payload(*base, offset * 8, len * 8)?;
+                let right = self.right(*sreg, kind)?;
+                self.effect(format!("{name} set {right}"));
+            }
             Expr::Immediate { dreg, data } => self.load(*dreg, Source::Constant(data.clone())),
             Expr::Bitwise {
                 op: 0,
@@ -298,7 +337,9 @@ impl Reader<'_> {
                 let value = self.registers.get(sreg)?.clone();
                 let (name, kind) = self.left(&value, from.len())?;
                 let not = if *op == 1 { "!= " } else { "" };
-                let show = |bytes: &[u8]| kind.show(bytes, self.interfaces);
+                let show = |bytes: &[u8]| {
+                    kind.show(&own_order(kind, value.swapped, bytes), self.interfaces)
+                };
                 let text = format!("{name} {not}{}-{}", show(from), show(to));
                 self.statement(text);
             }
@@ -545,7 +586,7 @@ impl Reader<'_> {
     /// The header that a payload of a base lies in.
     fn header(&self, base: u32) -> Option<&'static Header> {
         match base {
-            0 => Some(&fields::ETHER),
+            0 => self.link.then_some(&fields::ETHER),
             1 => self.network,
             2 => self
                 .transport
@@ -585,6 +626,10 @@ impl Reader<'_> {
             self.implied(base);
             return Some((text, *kind));
         }
+        // A header that is known, and no field of it that is: other names than these are used then.
+        if header.is_some_and(|header| header.name != "th") {
+            return None;
+        }
         let base = ["ll", "nh", "th", "ih"].get(base as usize)?;
         Some((format!("@{base},{offset},{size}"), Type::HEX))
     }
@@ -601,16 +646,11 @@ impl Reader<'_> {
             && matches!((other, op), (5, 3) | (2, 4))
         {
             let (name, kind) = self.left(&value, data.len())?;
-            let kind = if value.swapped {
-                host_order(kind)
-            } else {
-                kind
-            };
             let not = if op == 4 { "!= " } else { "" };
             let text = format!(
                 "{name} {not}{}-{}",
-                kind.show(&from, self.interfaces),
-                kind.show(data, self.interfaces)
+                kind.show(&own_order(kind, value.swapped, &from), self.interfaces),
+                kind.show(&own_order(kind, value.swapped, data), self.interfaces)
             );
             self.statements.pop();
             self.statement(text);
@@ -620,12 +660,65 @@ impl Reader<'_> {
             self.last = Some((value.clone(), op, data.to_vec()));
         }
         let operator = OPERATORS.get(op as usize)?;
+        if op == 0 && value.mask.is_none() && self.several(&value, data) {
+            return Some(());
+        }
         let text = match &value.mask {
             Some((mask, xor)) => self.masked(&value, mask, xor, op, data)?,
             None => self.plain(&value, op, operator, data)?,
         };
         self.statement(text);
         Some(())
+    }
+
+    /// Neighbouring fields that were loaded and compared as one.
+    fn several(&mut self, value: &Value, data: &[u8]) -> bool {
+        let Source::Payload(base, offset, size) = value.source else {
+            return false;
+        };
+        let Some(header) = self.header(base) else {
+            return false;
+        };
+        let whole = |offset: u32, size: u32| {
+            header
+                .fields
+                .iter()
+                .find(|(_, at, bits, _)| *at == offset && *bits <= size && bits % 8 == 0)
+        };
+        if header
+            .fields
+            .iter()
+            .any(|(_, at, bits, _)| *at == offset && *bits >= size)
+        {
+            return false;
+        }
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < size {
+            let Some((_, _, bits, _)) = whole(offset + at, size - at) else {
+                return false;
+            };
+            found.push((offset + at, *bits));
+            at += bits;
+        }
+        let mut rest = data;
+        for (offset, bits) in found {
+            let Some((own, after)) = rest.split_at_checked(bits as usize / 8) else {
+                return false;
+            };
+            rest = after;
+            let value = Value {
+                source: Source::Payload(base, offset, bits),
+                mask: None,
+                swapped: false,
+            };
+            if !self.dependency(&value, own)
+                && let Some(text) = self.plain(&value, 0, "", own)
+            {
+                self.statement(text);
+            }
+        }
+        true
     }
 
     /// Whether a match says which protocol what follows is of; it is remembered, and left out if that follows.
@@ -706,10 +799,11 @@ impl Reader<'_> {
                     ),
                 )
             }
-            Source::Named(name, Type::ARPHRD) if name == "iiftype" => {
+            Source::Named(name, Type::ARPHRD) if name == "meta iiftype" => {
                 if data.first() != Some(&1) {
                     return false;
                 }
+                self.link = true;
                 (
                     0,
                     format!("meta iiftype {}", Type::ARPHRD.show(data, self.interfaces)),
@@ -743,11 +837,6 @@ impl Reader<'_> {
             return Some(text);
         }
         let (name, kind) = self.left(value, data.len())?;
-        let kind = if value.swapped {
-            host_order(kind)
-        } else {
-            kind
-        };
         // Without its NUL the name's beginning is compared.
         if kind == Type::IFNAME && data.len() < 16 && data.last() != Some(&0) {
             return Some(format!(
@@ -755,7 +844,7 @@ impl Reader<'_> {
                 crate::bytes::text(data)
             ));
         }
-        let right = kind.show(data, self.interfaces);
+        let right = kind.show(&own_order(kind, value.swapped, data), self.interfaces);
         // Sets of bits are compared as they are by `==` only.
         let operator = match (kind, op) {
             (Type::TCP_FLAG | Type::CT_STATE | Type::CT_STATUS, 0) => "== ",
@@ -948,12 +1037,7 @@ impl Reader<'_> {
         ];
         match kind {
             // NFT_REJECT_ICMP_UNREACH, TCP_RST, ICMPX_UNREACH
-            1 => {
-                if self.transport == Some(6) {
-                    self.implied(2);
-                }
-                Some("reject with tcp reset".into())
-            }
+            1 => Some("reject with tcp reset".into()),
             2 => Some(match code {
                 1 => "reject".into(),
                 code => format!("reject with icmpx {}", ICMPX.get(code as usize)?),
@@ -982,13 +1066,13 @@ impl Reader<'_> {
     }
 }
 
-/// A number that was turned into the machine's order.
-fn host_order(kind: Type) -> Type {
-    match kind {
-        // Compared as they were in network order.
-        kind if kind.is_big_endian() => kind,
-        kind => Type(kind.0),
+/// What is compared, in the order that its type has: numbers of the machine's order are turned around to be compared by size.
+fn own_order(kind: Type, swapped: bool, data: &[u8]) -> Vec<u8> {
+    let mut data = data.to_vec();
+    if swapped && !kind.is_big_endian() && !matches!(kind, Type::IFNAME | Type::STRING) {
+        data.reverse();
     }
+    data
 }
 
 /// ` random,persistent`
@@ -1057,6 +1141,50 @@ fn log(prefix: Option<&str>, target: &LogTarget) -> String {
     out
 }
 
+/// A part of an IPv6 extension header, or of an option of IPv4 or TCP (`enum nft_exthdr_op`).
+fn header_option(
+    op: u32,
+    kind: u32,
+    offset: u32,
+    len: u32,
+    present: bool,
+) -> Option<(&'static str, Type)> {
+    let name = match (op, kind, present) {
+        (0, 0, true) => "exthdr hbh",
+        (0, 43, true) => "exthdr rt",
+        (0, 44, true) => "exthdr frag",
+        (0, 60, true) => "exthdr dst",
+        (0, 135, true) => "exthdr mh",
+        (1, 2, true) => "tcp option maxseg",
+        (1, 3, true) => "tcp option window",
+        (1, 4, true) => "tcp option sack-perm",
+        (1, 5, true) => "tcp option sack",
+        (1, 8, true) => "tcp option timestamp",
+        (2, 7, true) => "ip option rr",
+        (2, 131, true) => "ip option lsrr",
+        (2, 137, true) => "ip option ssrr",
+        (2, 148, true) => "ip option ra",
+        _ => "",
+    };
+    if !name.is_empty() {
+        return Some((name, Type::BOOLEAN));
+    }
+    if present {
+        return None;
+    }
+    let name = match (op, kind, offset, len) {
+        (0, 43, 2, 1) => "rt type",
+        (0, 43, 3, 1) => "rt seg-left",
+        (0, 44, 4, 4) => "frag id",
+        (1, 2, 2, 2) => "tcp option maxseg size",
+        (1, 3, 2, 1) => "tcp option window count",
+        (1, 8, 2, 4) => "tcp option timestamp tsval",
+        (1, 8, 6, 4) => "tcp option timestamp tsecr",
+        _ => return None,
+    };
+    Some((name, Type::NUMBER))
+}
+
 /// A key of `meta`: those without the word before them come as they are.
 fn meta(key: u32) -> Option<(&'static str, Type)> {
     Some(match key {
@@ -1067,8 +1195,8 @@ fn meta(key: u32) -> Option<(&'static str, Type)> {
         5 => ("oif", Type::IFINDEX),
         6 => ("iifname", Type::IFNAME),
         7 => ("oifname", Type::IFNAME),
-        8 => ("iiftype", Type::ARPHRD),
-        9 => ("oiftype", Type::ARPHRD),
+        8 => ("meta iiftype", Type::ARPHRD),
+        9 => ("meta oiftype", Type::ARPHRD),
         10 => ("meta skuid", Type::UID),
         11 => ("meta skgid", Type::GID),
         12 => ("meta nftrace", Type::HOST),

@@ -624,7 +624,8 @@ fn ranges(elements: Vec<Element>, set: &Set, interfaces: &BTreeMap<u32, String>)
     );
     let mut ordered: Vec<(u128, Element)> = elements
         .into_iter()
-        .map(|element| (kind.number(&element.key), element))
+        // Of intervals all numbers are in network order.
+        .map(|element| (Type::HEX.number(&element.key), element))
         .collect();
     // Where one ends and the next begins, the end comes first.
     ordered.sort_by_key(|(number, element)| (*number, !element.is_end));

@@ -71,7 +71,7 @@ pub fn limit(limit: &Expr) -> Option<String> {
         };
         format!("limit rate {over}{size} {name}/{unit}{burst}")
     } else {
-        let burst = if *burst == 0 {
+        let burst = if matches!(burst, 0 | 5) {
             String::new()
         } else {
             format!(" burst {burst} packets")

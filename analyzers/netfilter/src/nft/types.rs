@@ -255,9 +255,7 @@ impl Type {
                 match number {
                     0 => "none".into(),
                     0xffff_ffff => "root".into(),
-                    _ if major == 0 => format!(":{minor:04x}"),
-                    _ if minor == 0 => format!("{major:04x}:"),
-                    _ => format!("{major:04x}:{minor:04x}"),
+                    _ => format!("{major:x}:{minor:x}"),
                 }
             }
             Type::DSCP => named(DSCP),
@@ -274,7 +272,7 @@ impl Type {
                 (8, "prohibit"),
             ]),
             Type::BOOLEAN => named(&[(0, "missing"), (1, "exists")]),
-            Type::TIME => super::text::time(number as u64),
+            Type::TIME => format!("{}s", number / 1000),
             Type::TIME_DAY => named(&[
                 (0, "\"Sunday\""),
                 (1, "\"Monday\""),
