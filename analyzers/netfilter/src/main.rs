@@ -41,6 +41,10 @@ use linux::app::Common;
   netfilter --core vmcore conntrack --proto tcp --state SYN_SENT --port 443
   netfilter --core vmcore conntrack --format json | jq '.conntrack.connections | group_by(.original.src) | map(length) | max'"
 )]
+#[cfg_attr(
+    not(kernel_has = "nf_hook_entries.num_hook_entries"),
+    allow(dead_code, reason = "of older kernels nothing is shown yet")
+)]
 struct Args {
     #[command(flatten)]
     common: Common,
@@ -133,7 +137,7 @@ fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Nothing> {
 
 #[cfg(not(kernel_has = "nf_hook_entries.num_hook_entries"))]
 #[derive(serde::Serialize)]
-struct Nothing;
+struct Nothing {}
 
 #[cfg(not(kernel_has = "nf_hook_entries.num_hook_entries"))]
 impl linux::Report for Nothing {

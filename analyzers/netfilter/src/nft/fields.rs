@@ -145,7 +145,6 @@ static ICMP: Header = Header {
         ("checksum", 16, 16, N),
         ("id", 32, 16, N),
         ("sequence", 48, 16, N),
-        ("gateway", 32, 32, N),
     ],
 };
 static ICMP6: Header = Header {

@@ -441,7 +441,7 @@ fn object_state(object: kernel::nft_object<'_>, kind: u32) -> Result<(String, Ve
             )
         }
         #[cfg(kernel_has = "nft_synproxy.info.mss")]
-        8 => {
+        10 => {
             let own: kernel::nft_synproxy<'_> = private(object)?;
             let (mss, wscale, options) =
                 (own.info().mss(), own.info().wscale(), own.info().options());
@@ -487,9 +487,9 @@ fn object_state(object: kernel::nft_object<'_>, kind: u32) -> Result<(String, Ve
                 "connlimit",
                 "tunnel",
                 "ct timeout",
-                "synproxy",
-                "ct expectation",
                 "secmark",
+                "ct expectation",
+                "synproxy",
             ];
             let name = names
                 .get(other as usize)

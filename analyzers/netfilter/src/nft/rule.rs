@@ -283,6 +283,10 @@ impl Reader<'_> {
                 dreg,
             } => {
                 let (name, kind) = header_option(*op, *kind, *offset, *len, *present)?;
+                // Options of IPv4 and extension headers of IPv6 say which of both it is.
+                if matches!(*op, 0 | 2) {
+                    self.implied(1);
+                }
                 self.named(*dreg, name, kind);
             }
             Expr::ExthdrSet {
@@ -407,7 +411,7 @@ impl Reader<'_> {
                     3 => format!("ct helper set \"{name}\""),
                     4 => format!("limit name \"{name}\""),
                     7 => format!("ct timeout set \"{name}\""),
-                    8 => format!("synproxy name \"{name}\""),
+                    10 => format!("synproxy name \"{name}\""),
                     9 => format!("ct expectation set \"{name}\""),
                     _ => return None,
                 };
@@ -614,6 +618,21 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether a match says that it is an ICMP message with identifier and sequence number.
+    fn is_echo(&self) -> bool {
+        self.statements.iter().flatten().any(|statement| {
+            let kind = statement
+                .strip_prefix("icmp type ")
+                .or_else(|| statement.strip_prefix("icmpv6 type "));
+            kind.is_some_and(|kind| {
+                let kinds = kind.trim_matches(['{', '}', ' ']);
+                kinds
+                    .split(", ")
+                    .all(|kind| matches!(kind, "echo-request" | "echo-reply"))
+            })
+        })
+    }
+
     fn payload(&mut self, base: u32, offset: u32, size: u32) -> Option<(String, Type)> {
         let header = self.header(base);
         if let Some(header) = header
@@ -623,6 +642,14 @@ impl Reader<'_> {
                 .find(|(_, at, bits, _)| *at == offset && *bits == size)
         {
             let text = format!("{} {name}", header.name);
+            // What is behind the checksum depends on the type.
+            if base == 2
+                && matches!(header.name, "icmp" | "icmpv6")
+                && offset >= 32
+                && !self.is_echo()
+            {
+                return None;
+            }
             self.implied(base);
             return Some((text, *kind));
         }
@@ -660,7 +687,7 @@ impl Reader<'_> {
             self.last = Some((value.clone(), op, data.to_vec()));
         }
         let operator = OPERATORS.get(op as usize)?;
-        if op == 0 && value.mask.is_none() && self.several(&value, data) {
+        if op == 0 && value.mask.is_none() && self.several(&value, data)? {
             return Some(());
         }
         let text = match &value.mask {
@@ -672,12 +699,12 @@ impl Reader<'_> {
     }
 
     /// Neighbouring fields that were loaded and compared as one.
-    fn several(&mut self, value: &Value, data: &[u8]) -> bool {
+    fn several(&mut self, value: &Value, data: &[u8]) -> Option<bool> {
         let Source::Payload(base, offset, size) = value.source else {
-            return false;
+            return Some(false);
         };
         let Some(header) = self.header(base) else {
-            return false;
+            return Some(false);
         };
         let whole = |offset: u32, size: u32| {
             header
@@ -690,13 +717,13 @@ impl Reader<'_> {
             .iter()
             .any(|(_, at, bits, _)| *at == offset && *bits >= size)
         {
-            return false;
+            return Some(false);
         }
         let mut found = Vec::new();
         let mut at = 0;
         while at < size {
             let Some((_, _, bits, _)) = whole(offset + at, size - at) else {
-                return false;
+                return Some(false);
             };
             found.push((offset + at, *bits));
             at += bits;
@@ -704,7 +731,7 @@ impl Reader<'_> {
         let mut rest = data;
         for (offset, bits) in found {
             let Some((own, after)) = rest.split_at_checked(bits as usize / 8) else {
-                return false;
+                return Some(false);
             };
             rest = after;
             let value = Value {
@@ -712,13 +739,12 @@ impl Reader<'_> {
                 mask: None,
                 swapped: false,
             };
-            if !self.dependency(&value, own)
-                && let Some(text) = self.plain(&value, 0, "", own)
-            {
+            if !self.dependency(&value, own) {
+                let text = self.plain(&value, 0, "", own)?;
                 self.statement(text);
             }
         }
-        true
+        Some(true)
     }
 
     /// Whether a match says which protocol what follows is of; it is remembered, and left out if that follows.

@@ -369,9 +369,9 @@ fn object_name(kind: u32) -> &'static str {
         "connlimit",
         "tunnel",
         "ct timeout",
-        "synproxy",
-        "ct expectation",
         "secmark",
+        "ct expectation",
+        "synproxy",
     ];
     names.get(kind as usize).copied().unwrap_or("object")
 }
@@ -684,12 +684,9 @@ impl Set {
         if let Some(size) = self.size {
             let _ = writeln!(out, "\t\tsize {size}");
         }
-        let implied = if self.timeout.is_some() { TIMEOUT } else { 0 };
         let flags: Vec<&str> = FLAGS
             .iter()
-            .filter(|(bit, _)| {
-                self.flag_bits & !implied & bit & (CONSTANT | EVAL | INTERVAL | TIMEOUT) != 0
-            })
+            .filter(|(bit, _)| self.flag_bits & bit & (CONSTANT | EVAL | INTERVAL | TIMEOUT) != 0)
             .map(|(_, name)| *name)
             .collect();
         if !flags.is_empty() {
