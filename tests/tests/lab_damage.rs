@@ -40,6 +40,7 @@ const ANALYZERS: &[(&str, &[&str])] = &[
     ("netns", &[]),
     ("tcp", &["-tanpieom"]),
     ("sockets", &[]),
+    ("netfilter", &[]),
 ];
 
 /// A damaged file and what analyzers made of it.

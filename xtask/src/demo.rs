@@ -89,6 +89,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_containers",
                 "lab_sockets",
                 "lab_damage",
+                "lab_netfilter",
                 "lab_images",
                 "lab_netdev",
                 "formats",

@@ -47,6 +47,10 @@ const SCRIPTS: &[&str] = &[
     "rules.nft",
     "closing.nft",
     "freeze.nft",
+    "netfilter2",
+    "netfilter2-rules",
+    "netfilter2.nft",
+    "netfilter2.lines",
 ];
 
 /// What a guest has besides.
@@ -130,7 +134,12 @@ pub fn write(
         }
         root.copy_libraries(&source)?;
     }
-    for name in ["iptables-legacy", "iptables-legacy-save"] {
+    for name in [
+        "iptables-legacy",
+        "iptables-legacy-save",
+        "ip6tables-legacy",
+        "ip6tables-legacy-save",
+    ] {
         root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");
     }
     // iptables loads its matches and targets from here; tc its delay distributions and a few qdiscs.

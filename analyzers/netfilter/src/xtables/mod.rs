@@ -1,0 +1,700 @@
+//! x_tables: what iptables-legacy, ip6tables-legacy and arptables-legacy show.
+//!
+//! A table's rules are one piece of memory (net/ipv4/netfilter/ip_tables.c): entries, each with its matches and a target, chains one
+//! behind the other. A chain of a hook begins and ends where the table says; others begin with an entry whose target has their name.
+
+mod matches;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv6Addr;
+
+use kernel::{sym, xt_table, xt_table_info};
+use kstruct::{Fault, FaultKind, Memory, Ptr, View};
+use linux::Faults;
+use serde::Serialize;
+
+use crate::bytes::{Bytes, hex, text};
+use crate::names;
+use crate::net::{self, Namespace};
+
+/// A table of a namespace.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    /// The namespace's inode number.
+    pub netns: u64,
+    /// `ip`, `ip6`, `arp`
+    pub family: String,
+    /// `filter`
+    pub name: String,
+    /// The `xt_table`.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+    /// The priority of its hooks.
+    pub priority: i32,
+    /// Bytes of its rules.
+    pub size: u32,
+    pub chains: Vec<Chain>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Chain {
+    pub name: String,
+    /// What becomes of packets at its end: `ACCEPT`, `DROP`; `null` of chains that rules jump to.
+    pub policy: Option<String>,
+    /// Packets that came to the end of it.
+    pub packets: u64,
+    pub bytes: u64,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Rule {
+    pub packets: u64,
+    pub bytes: u64,
+    /// As `iptables-save` writes it, without the counters: `-A INPUT -p tcp -j DROP`.
+    pub text: String,
+    pub matches: Vec<Extension>,
+    /// Where the packet goes: the name of a target, `ACCEPT`, `RETURN`, or a chain.
+    pub target: Extension,
+    /// The entry.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+}
+
+/// A match or target with its own data.
+#[derive(Debug, Serialize)]
+pub struct Extension {
+    pub name: String,
+    pub revision: u8,
+    /// Whether its data are of a kind that is known here. Others are shown as bytes.
+    pub known: bool,
+    /// Its options, as `iptables-save` writes them.
+    pub options: String,
+}
+
+/// What the decoders of matches and targets need to know.
+pub struct Context<'m> {
+    family: u8,
+    /// Names of sets (ipset) by number.
+    sets: BTreeMap<u16, String>,
+    k: &'m Memory,
+}
+
+/// The families whose tables are read.
+const FAMILIES: [u8; 3] = [names::IPV4, names::IPV6, names::ARP];
+
+/// The tables of all namespaces given. `None` if the module isn't loaded.
+pub fn tables(
+    k: &Memory,
+    namespaces: &[Namespace<'_>],
+    only: Option<&str>,
+    faults: &mut Faults,
+) -> Option<Vec<Table>> {
+    let id = match k.get(sym::xt_pernet_id) {
+        Err(Fault {
+            kind: FaultKind::NotLoaded(_),
+            ..
+        }) => return None,
+        id => faults.check("xt_pernet_id", id)?,
+    };
+    let mut out = Vec::new();
+    for namespace in namespaces {
+        let what = format_args!("tables of namespace {}", namespace.inode);
+        let own = net::generic::<kernel::xt_pernet<'_>>(namespace.net, id);
+        let own = own.and_then(|own| own.map(Ptr::deref).transpose());
+        let Some(Some(own)) = faults.check(what, own) else {
+            continue;
+        };
+        let sets = set_names(*namespace, faults);
+        for family in FAMILIES {
+            let Some(head) = own.tables().get(family.into()) else {
+                continue;
+            };
+            let context = Context {
+                family,
+                sets: sets.clone(),
+                k,
+            };
+            for entry in head.entries(xt_table::list) {
+                let Some(entry) = faults.check(what, entry) else {
+                    continue;
+                };
+                let name = entry.name().to_string();
+                if only.is_some_and(|only| only != name) {
+                    continue;
+                }
+                let what = format!("table {name} of namespace {}", namespace.inode);
+                let found = table(entry, namespace.inode, &context, faults, &what);
+                out.extend(faults.check(&what, found));
+            }
+        }
+    }
+    Some(out)
+}
+
+/// Names of ipset's sets, by the numbers that rules have.
+fn set_names(namespace: Namespace<'_>, faults: &mut Faults) -> BTreeMap<u16, String> {
+    let mut out = BTreeMap::new();
+    #[cfg(all(
+        kernel_has = "sym:ip_set_net_id",
+        kernel_has = "ip_set_net.ip_set_list"
+    ))]
+    {
+        let k = namespace.net.memory();
+        let Ok(id) = k.get(sym::ip_set_net_id) else {
+            // Without the module there are no sets.
+            return out;
+        };
+        let what = format_args!("sets of namespace {}", namespace.inode);
+        let own = net::generic::<kernel::ip_set_net<'_>>(namespace.net, id);
+        let list = own.and_then(|own| {
+            let Some(own) = own else { return Ok(None) };
+            let own = own.deref()?;
+            own.ip_set_list().array(own.ip_set_max().into()).map(Some)
+        });
+        for (index, set) in (0..).zip(
+            faults
+                .check(what, list)
+                .flatten()
+                .iter()
+                .flat_map(|list| list.iter()),
+        ) {
+            if let Some(Some(set)) = faults.check(what, set.deref_or_null()) {
+                out.insert(index, set.name().to_string());
+            }
+        }
+    }
+    let _ = (namespace, faults, &mut out);
+    out
+}
+
+/// Where an entry has what: the kinds differ by the addresses that they begin with.
+#[derive(Clone, Copy)]
+struct Layout {
+    size: usize,
+    target_offset: usize,
+    next_offset: usize,
+    counters: usize,
+}
+
+fn layout(family: u8) -> Option<Layout> {
+    match family {
+        #[cfg(kernel_has = "ipt_entry.target_offset")]
+        names::IPV4 => Some(Layout {
+            size: kernel::ipt_entry::SIZE,
+            target_offset: kstruct::offset_of!(kernel::ipt_entry, target_offset),
+            next_offset: kstruct::offset_of!(kernel::ipt_entry, next_offset),
+            counters: kstruct::offset_of!(kernel::ipt_entry, counters),
+        }),
+        #[cfg(kernel_has = "ip6t_entry.target_offset")]
+        names::IPV6 => Some(Layout {
+            size: kernel::ip6t_entry::SIZE,
+            target_offset: kstruct::offset_of!(kernel::ip6t_entry, target_offset),
+            next_offset: kstruct::offset_of!(kernel::ip6t_entry, next_offset),
+            counters: kstruct::offset_of!(kernel::ip6t_entry, counters),
+        }),
+        #[cfg(kernel_has = "arpt_entry.target_offset")]
+        names::ARP => Some(Layout {
+            size: kernel::arpt_entry::SIZE,
+            target_offset: kstruct::offset_of!(kernel::arpt_entry, target_offset),
+            next_offset: kstruct::offset_of!(kernel::arpt_entry, next_offset),
+            counters: kstruct::offset_of!(kernel::arpt_entry, counters),
+        }),
+        _ => None,
+    }
+}
+
+/// An entry of a table's memory.
+struct Entry<'m> {
+    address: u64,
+    bytes: &'m [u8],
+    /// From the start of the table.
+    offset: u32,
+    target: usize,
+    packets: u64,
+    bytes_counted: u64,
+}
+
+/// The names of the hooks' chains, by hook.
+fn chain_names(family: u8) -> &'static [&'static str] {
+    match family {
+        names::ARP => &["INPUT", "OUTPUT", "FORWARD"],
+        _ => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+    }
+}
+
+fn table(
+    table: xt_table<'_>,
+    netns: u64,
+    context: &Context<'_>,
+    faults: &mut Faults,
+    what: &str,
+) -> Result<Table, Fault> {
+    let info = table.private().cast::<xt_table_info<'_>>().deref()?;
+    let Some(layout) = layout(context.family) else {
+        return Err(Fault {
+            address: table.addr(),
+            kind: FaultKind::NotInDump,
+        });
+    };
+    let entries = entries(info, layout, faults, what)?;
+    let by_offset: BTreeMap<u32, usize> = entries
+        .iter()
+        .zip(0..)
+        .map(|(entry, index)| (entry.offset, index))
+        .collect();
+    // Where rules jump to: the first rule of each chain.
+    let mut starts = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(name) = error_name(entry, context)
+            && let Some(next) = entries.get(index + 1)
+        {
+            starts.insert(next.offset, name);
+        }
+    }
+    let hooks: Vec<(u32, u32, &str)> = chain_names(context.family)
+        .iter()
+        .enumerate()
+        .filter(|(hook, _)| table.valid_hooks() >> hook & 1 != 0)
+        .filter_map(|(hook, name)| {
+            let start = info.hook_entry().get(hook)?;
+            Some((start, info.underflow().get(hook)?, *name))
+        })
+        .collect();
+    let mut chains: Vec<Chain> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some((_, _, name)) = hooks.iter().find(|(start, _, _)| *start == entry.offset) {
+            chains.push(Chain::new((*name).to_owned()));
+        } else if let Some(name) = error_name(entry, context) {
+            // The last entry of all is one, too.
+            if index + 1 < entries.len() {
+                chains.push(Chain::new(name));
+            }
+            continue;
+        }
+        let Some(chain) = chains.last_mut() else {
+            continue;
+        };
+        let is_policy = hooks.iter().any(|(_, end, _)| *end == entry.offset);
+        // A chain that rules jump to ends with a return that iptables makes.
+        let next = entries.get(index + 1);
+        let is_end = next.is_none_or(|next| {
+            error_name(next, context).is_some()
+                || hooks.iter().any(|(start, _, _)| *start == next.offset)
+        });
+        if is_policy {
+            chain.policy = verdict(entry).map(verdict_name);
+            (chain.packets, chain.bytes) = (entry.packets, entry.bytes_counted);
+        } else if !is_end {
+            let chain_name = chain.name.clone();
+            let rule = rule(entry, &chain_name, &starts, &by_offset, layout, context);
+            chain.rules.extend(faults.check(what, rule));
+        }
+    }
+    Ok(Table {
+        netns,
+        family: names::family(context.family),
+        name: table.name().to_string(),
+        address: table.addr(),
+        priority: table.priority(),
+        size: info.size(),
+        chains,
+    })
+}
+
+impl Chain {
+    fn new(name: String) -> Self {
+        Chain {
+            name,
+            policy: None,
+            packets: 0,
+            bytes: 0,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// All entries of a table, in order. What lies behind one that contradicts itself is lost.
+fn entries<'m>(
+    info: xt_table_info<'m>,
+    layout: Layout,
+    faults: &mut Faults,
+    what: &str,
+) -> Result<Vec<Entry<'m>>, Fault> {
+    let k = info.memory();
+    let start = info.entries().addr();
+    let blob = k.bytes(start, info.size() as usize)?;
+    let cpus = linux::cpu::possible(k)?;
+    let mut out = Vec::new();
+    let mut offset = 0_usize;
+    while offset < blob.len() {
+        let address = start.wrapping_add(offset as u64);
+        let bad = Fault {
+            address,
+            kind: FaultKind::Inconsistent,
+        };
+        let rest = Bytes(&blob[offset..]);
+        let target = rest.u16(layout.target_offset).map(usize::from);
+        let next = rest.u16(layout.next_offset).map(usize::from);
+        let (Some(target), Some(next)) = (target, next) else {
+            faults.add(what, bad);
+            break;
+        };
+        // A target's head has 32 bytes.
+        let fits =
+            target >= layout.size && target.saturating_add(32) <= next && next <= rest.0.len();
+        if !fits {
+            faults.add(what, bad);
+            break;
+        }
+        let first = rest.u64(layout.counters).unwrap_or(0);
+        let second = rest.u64(layout.counters + 8).unwrap_or(0);
+        let (packets, bytes_counted) = faults
+            .check(what, counters(k, &cpus, first, second))
+            .unwrap_or_default();
+        out.push(Entry {
+            address,
+            bytes: &blob[offset..offset + next],
+            offset: offset as u32,
+            target,
+            packets,
+            bytes_counted,
+        });
+        offset += next;
+    }
+    Ok(out)
+}
+
+/// An entry's counters. With several CPUs, where packets were counted stands a pointer to what each CPU counts
+/// (`xt_get_this_cpu_counter`, include/linux/netfilter/x_tables.h).
+fn counters(k: &Memory, cpus: &[u32], first: u64, second: u64) -> Result<(u64, u64), Fault> {
+    if cpus.len() <= 1 {
+        return Ok((first, second));
+    }
+    let mut sum = (0_u64, 0_u64);
+    for cpu in cpus {
+        let bytes = Bytes(k.bytes(k.per_cpu_address(k.wrap(first), *cpu)?, 16)?);
+        sum.0 = sum.0.wrapping_add(bytes.u64(0).unwrap_or(0));
+        sum.1 = sum.1.wrapping_add(bytes.u64(8).unwrap_or(0));
+    }
+    Ok(sum)
+}
+
+/// `struct xt_entry_match` and `xt_entry_target` (include/uapi/linux/netfilter/x_tables.h): size, a pointer where userspace has the
+/// name, and data from byte 32 on.
+const HEAD: usize = 32;
+
+/// The target's data.
+fn target_data<'m>(entry: &Entry<'m>) -> Option<&'m [u8]> {
+    let head = Bytes(entry.bytes.get(entry.target..)?);
+    let size = usize::from(head.u16(0)?);
+    head.part(HEAD, size.checked_sub(HEAD)?)
+}
+
+/// The pointer to the description of a match or target.
+fn description(bytes: &[u8]) -> Option<u64> {
+    let bytes = Bytes(bytes);
+    match kernel::KERNEL.pointer_size {
+        4 => bytes.u32(4).map(u64::from),
+        _ => bytes.u64(8),
+    }
+}
+
+fn target_of<'m>(entry: &Entry<'m>, k: &'m Memory) -> Result<kernel::xt_target<'m>, Fault> {
+    let address = entry
+        .bytes
+        .get(entry.target..)
+        .and_then(description)
+        .unwrap_or(0);
+    Ptr::<kernel::xt_target<'_>>::new(k, address).deref()
+}
+
+/// The name that an entry gives to the chain that begins behind it.
+fn error_name(entry: &Entry<'_>, context: &Context<'_>) -> Option<String> {
+    let target = target_of(entry, context.k).ok()?;
+    // XT_ERROR_TARGET
+    (target.name() == "ERROR").then(|| target_data(entry).map(text))?
+}
+
+/// The verdict of a standard target.
+fn verdict(entry: &Entry<'_>) -> Option<i32> {
+    Some(Bytes(target_data(entry)?).u32(0)?.cast_signed())
+}
+
+/// A verdict that is no jump: `-NF_DROP - 1` and so on; `XT_RETURN` is `-NF_REPEAT - 1`.
+fn verdict_name(verdict: i32) -> String {
+    match verdict {
+        -1 => "DROP".into(),
+        -2 => "ACCEPT".into(),
+        -4 => "QUEUE".into(),
+        -5 => "RETURN".into(),
+        other => other.to_string(),
+    }
+}
+
+fn rule(
+    entry: &Entry<'_>,
+    chain: &str,
+    starts: &BTreeMap<u32, String>,
+    by_offset: &BTreeMap<u32, usize>,
+    layout: Layout,
+    context: &Context<'_>,
+) -> Result<Rule, Fault> {
+    let k = context.k;
+    let mut out = format!("-A {chain}");
+    let head = Bytes(entry.bytes);
+    let flags = match context.family {
+        names::IPV4 => ipv4_head(head, &mut out),
+        names::IPV6 => ipv6_head(head, &mut out),
+        _ => Some(arp_head(head, &mut out)),
+    };
+    let is_goto = match context.family {
+        names::IPV4 => flags.unwrap_or(0) & 2 != 0,
+        names::IPV6 => flags.unwrap_or(0) & 4 != 0,
+        _ => false,
+    };
+    let mut found = Vec::new();
+    let mut at = layout.size;
+    while at < entry.target {
+        let address = entry.address.wrapping_add(at as u64);
+        let bad = Fault {
+            address,
+            kind: FaultKind::Inconsistent,
+        };
+        let rest = &entry.bytes[at..entry.target];
+        let size = usize::from(Bytes(rest).u16(0).ok_or(bad)?);
+        let data = size
+            .checked_sub(HEAD)
+            .and_then(|size| Bytes(rest).part(HEAD, size))
+            .ok_or(bad)?;
+        let description =
+            Ptr::<kernel::xt_match<'_>>::new(k, description(rest).ok_or(bad)?).deref()?;
+        let (name, revision) = (description.name().to_string(), description.revision());
+        let known = matches::options(&name, revision, Bytes(data), context);
+        let name = matches::alias(&name, revision, Bytes(data));
+        let extension = Extension {
+            name,
+            revision,
+            known: known.is_some(),
+            options: known.unwrap_or_else(|| format!(" [revision {revision}: {}]", hex(data))),
+        };
+        let _ = write!(out, " -m {}{}", extension.name, extension.options);
+        found.push(extension);
+        at += size;
+    }
+    let description = target_of(entry, k)?;
+    let name = description.name().to_string();
+    let revision = description.revision();
+    let data = target_data(entry).unwrap_or_default();
+    let target = if name.is_empty() {
+        // XT_STANDARD_TARGET: a verdict, or a jump.
+        let verdict = verdict(entry).unwrap_or(0);
+        let name = match u32::try_from(verdict) {
+            Err(_) => verdict_name(verdict),
+            Ok(to) if to as usize == entry.offset as usize + entry.bytes.len() => String::new(),
+            Ok(to) => match starts.get(&to) {
+                Some(name) => name.clone(),
+                None if by_offset.contains_key(&to) => format!("[entry {to}]"),
+                None => format!("[offset {to}]"),
+            },
+        };
+        if !name.is_empty() {
+            let letter = if is_goto { 'g' } else { 'j' };
+            let _ = write!(out, " -{letter} {name}");
+        }
+        Extension {
+            name,
+            revision,
+            known: true,
+            options: String::new(),
+        }
+    } else {
+        let known = targets::options(&name, revision, Bytes(data), context);
+        let name = targets::alias(&name, Bytes(data));
+        let extension = Extension {
+            name,
+            revision,
+            known: known.is_some(),
+            options: known.unwrap_or_else(|| format!(" [revision {revision}: {}]", hex(data))),
+        };
+        let _ = write!(out, " -j {}{}", extension.name, extension.options);
+        extension
+    };
+    Ok(Rule {
+        packets: entry.packets,
+        bytes: entry.bytes_counted,
+        text: out,
+        matches: found,
+        target,
+        address: entry.address,
+    })
+}
+
+/// Bits of `invflags`, the same in `ipt_ip` and `ip6t_ip6`.
+const INVERT_IN: u8 = 1;
+const INVERT_OUT: u8 = 2;
+const INVERT_SOURCE: u8 = 8;
+const INVERT_DESTINATION: u8 = 0x10;
+const INVERT_FRAGMENT: u8 = 0x20;
+const INVERT_PROTOCOL: u8 = 0x40;
+
+/// ` !` where it is.
+pub(crate) fn not(inverted: bool) -> &'static str {
+    if inverted { " !" } else { "" }
+}
+
+/// `struct ipt_ip`; gives its flags.
+fn ipv4_head(head: Bytes<'_>, out: &mut String) -> Option<u8> {
+    let (flags, inverted) = (head.u8(82)?, head.u8(83)?);
+    for (letter, at, bit) in [('s', 0, INVERT_SOURCE), ('d', 4, INVERT_DESTINATION)] {
+        let (address, mask) = (head.ipv4(at)?, head.ipv4(at + 8)?);
+        let inverted = inverted & bit != 0;
+        if inverted || !address.is_unspecified() || !mask.is_unspecified() {
+            let mask = match prefix(&mask.octets()) {
+                Some(bits) => bits.to_string(),
+                None => mask.to_string(),
+            };
+            let _ = write!(out, "{} -{letter} {address}/{mask}", not(inverted));
+        }
+    }
+    interfaces(head, 16, inverted, out)?;
+    protocol(head.u16(80)?, inverted, out);
+    if flags & 1 != 0 {
+        let _ = write!(out, "{} -f", not(inverted & INVERT_FRAGMENT != 0));
+    }
+    Some(flags)
+}
+
+/// `struct ip6t_ip6`; gives its flags.
+fn ipv6_head(head: Bytes<'_>, out: &mut String) -> Option<u8> {
+    let (flags, inverted) = (head.u8(131)?, head.u8(132)?);
+    for (letter, at, bit) in [('s', 0, INVERT_SOURCE), ('d', 16, INVERT_DESTINATION)] {
+        let (address, mask) = (head.ipv6(at)?, head.ipv6(at + 32)?);
+        let inverted = inverted & bit != 0;
+        let bits = prefix(&mask.octets());
+        if inverted || bits != Some(0) {
+            let mask = bits.map_or_else(|| mask.to_string(), |bits| bits.to_string());
+            let _ = write!(out, "{} -{letter} {}/{mask}", not(inverted), ipv6(address));
+        }
+    }
+    interfaces(head, 64, inverted, out)?;
+    protocol(head.u16(128)?, inverted, out);
+    Some(flags)
+}
+
+/// `struct arpt_arp`: source and target, hardware addresses, operation. Gives its flags.
+fn arp_head(head: Bytes<'_>, out: &mut String) -> u8 {
+    let mut write = || -> Option<u8> {
+        let inverted = head.u16(142).unwrap_or(0);
+        for (letter, at, bit) in [('s', 0, 4), ('d', 8, 8)] {
+            let (address, mask) = (head.ipv4(at)?, head.ipv4(at + 4)?);
+            if !mask.is_unspecified() {
+                let mask = match prefix(&mask.octets()) {
+                    Some(32) => String::new(),
+                    Some(bits) => format!("/{bits}"),
+                    None => format!("/{mask}"),
+                };
+                let _ = write!(
+                    out,
+                    "{} -{letter} {address}{mask}",
+                    not(inverted & bit != 0)
+                );
+            }
+        }
+        head.u8(140)
+    };
+    write().unwrap_or(0)
+}
+
+/// How many bits a mask has; `None` if they aren't its first ones.
+pub(crate) fn prefix(mask: &[u8]) -> Option<u32> {
+    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let is_prefix = mask.iter().enumerate().all(|(index, byte)| {
+        let before = ones.saturating_sub(index as u32 * 8).min(8);
+        *byte == (0xff00_u16 >> before) as u8
+    });
+    is_prefix.then_some(ones)
+}
+
+/// An address as `inet_ntop` writes it.
+pub(crate) fn ipv6(address: Ipv6Addr) -> String {
+    address.to_string()
+}
+
+/// The names of interfaces and their masks, at the same distances in both kinds.
+fn interfaces(head: Bytes<'_>, at: usize, inverted: u8, out: &mut String) -> Option<()> {
+    for (letter, at, bit) in [('i', at, INVERT_IN), ('o', at + 16, INVERT_OUT)] {
+        let (name, mask) = (head.part(at, 16)?, head.part(at + 32, 16)?);
+        let masked = mask.iter().take_while(|byte| **byte != 0).count();
+        if masked == 0 {
+            continue;
+        }
+        // Without the NUL in the mask all names that begin so fit.
+        let is_whole = name.get(masked - 1) == Some(&0);
+        let plus = if is_whole || masked == 16 { "" } else { "+" };
+        let name = text(&name[..masked]);
+        let _ = write!(out, "{} -{letter} {name}{plus}", not(inverted & bit != 0));
+    }
+    Some(())
+}
+
+fn protocol(number: u16, inverted: u8, out: &mut String) {
+    if number != 0 {
+        let not = not(inverted & INVERT_PROTOCOL != 0);
+        let _ = match names::protocol(number) {
+            Some(name) => write!(out, "{not} -p {name}"),
+            None => write!(out, "{not} -p {number}"),
+        };
+    }
+}
+
+impl Table {
+    /// As `iptables-save -c` writes it, without comments.
+    pub fn text(&self, out: &mut String) {
+        let _ = writeln!(out, "*{}", self.name);
+        for chain in &self.chains {
+            let policy = chain.policy.as_deref().unwrap_or("-");
+            let _ = writeln!(
+                out,
+                ":{} {policy} [{}:{}]",
+                chain.name, chain.packets, chain.bytes
+            );
+        }
+        for rule in self.chains.iter().flat_map(|chain| &chain.rules) {
+            let _ = writeln!(out, "[{}:{}] {}", rule.packets, rule.bytes, rule.text);
+        }
+        out.push_str("COMMIT\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{interfaces, prefix};
+    use crate::bytes::Bytes;
+
+    #[test]
+    fn masks_are_prefixes_or_not() {
+        assert_eq!(prefix(&[255, 255, 255, 0]), Some(24));
+        assert_eq!(prefix(&[255, 255, 240, 0]), Some(20));
+        assert_eq!(prefix(&[0; 16]), Some(0));
+        assert_eq!(prefix(&[255; 16]), Some(128));
+        assert_eq!(prefix(&[255, 0, 255, 0]), None);
+        assert_eq!(prefix(&[127, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn interfaces_may_end_with_a_plus() {
+        let mut head = [0_u8; 64];
+        head[..4].copy_from_slice(b"eth0");
+        head[32..36].fill(0xff);
+        let mut out = String::new();
+        assert!(interfaces(Bytes(&head), 0, 1, &mut out).is_some());
+        assert_eq!(out, " ! -i eth0+");
+        head[36] = 0xff;
+        out.clear();
+        assert!(interfaces(Bytes(&head), 0, 0, &mut out).is_some());
+        assert_eq!(out, " -i eth0");
+    }
+}
