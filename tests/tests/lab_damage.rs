@@ -40,7 +40,10 @@ const ANALYZERS: &[(&str, &[&str])] = &[
     ("netns", &[]),
     ("tcp", &["-tanpieom"]),
     ("sockets", &[]),
-    ("netfilter", &[]),
+    (
+        "netfilter",
+        &["iptables", "nft", "hooks", "conntrack", "counts"],
+    ),
 ];
 
 /// A damaged file and what analyzers made of it.
