@@ -111,7 +111,7 @@ fn slab_words(k: &Memory) -> Result<Vec<u64>> {
     let pages = linux::page::Pages::of(k)?;
     let mut words: Vec<u64> = of(cache).collect();
     for slab in Slabs::of(k)?.of_cache(cache) {
-        words.extend(of(*slab));
+        words.extend(of(slab));
         let first = pages.memory_of(slab.addr())?;
         words.extend((0..u64::from(slab.objects())).map(|object| {
             let link = object * u64::from(cache.size()) + u64::from(cache.offset());

@@ -53,7 +53,10 @@ impl Machine {
                 .to_string_lossy()
                 .into_owned();
             for line in read(&folder.join("fd.txt")).lines() {
-                let (fd, target) = line.split_once(" -> ").expect("a link");
+                let Some((fd, target)) = line.split_once(" -> ") else {
+                    // What is behind a line break in a file's name.
+                    continue;
+                };
                 open.entry(pid.clone())
                     .or_default()
                     .push(fd.parse().expect("a number"));
