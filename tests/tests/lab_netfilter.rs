@@ -254,13 +254,13 @@ fn debug_rows(machine: &Path, namespace: &str) -> BTreeMap<(String, usize), Row>
     out
 }
 
-/// nft 1.0.6 without arguments asks for IPv4 and IPv6; hooks of ARP, bridges and interfaces it has to be told.
+/// nft 1.0.6 without arguments asks for IPv4, IPv6 and bridges; hooks of ARP and of interfaces it has to be told.
 fn asked_for(lines: &[String]) -> Vec<String> {
     let mut is_asked_for = false;
     let mut out = Vec::new();
     for line in lines {
         if let Some(family) = line.strip_prefix("family ") {
-            is_asked_for = ["ip {", "ip6 {"].contains(&family);
+            is_asked_for = ["ip {", "ip6 {", "bridge {"].contains(&family);
         }
         if is_asked_for {
             out.push(line.clone());
