@@ -62,7 +62,7 @@ fn members_and_paths() {
         ),
         (
             &["task_struct.pid,tasks.prev", "-o"],
-            "struct task_struct {\n   [152] pid_t pid;\n   [92] struct list_head *prev;\n}\nSIZE: 1408\n",
+            "struct task_struct {\n   [148] pid_t pid;\n   [92] struct list_head *prev;\n}\nSIZE: 1408\n",
         ),
         (
             &["*init_task.active_mm", "--members", "mm_count"],
@@ -152,8 +152,8 @@ fn layouts_are_those_of_show() {
         assert_eq!(text("struct", &[name]), theirs);
     }
     let layout = json("struct", &["shape_anonymous"]);
-    assert_eq!(layout["types"][0]["members"][2]["name"], "half_high");
-    assert_eq!(layout["types"][0]["members"][2]["offset"], 6);
+    assert_eq!(layout["types"][0]["members"][3]["name"], "half_high");
+    assert_eq!(layout["types"][0]["members"][3]["offset"], 6);
 }
 
 #[test]

@@ -23,13 +23,13 @@ pub struct Symbol<'s> {
     pub is_absolute: bool,
 }
 
-/// A module's name, and addresses, letters and names of its symbols.
-type OfModule = (String, Vec<(u64, char, String)>);
+/// A module's name, and the addresses, letters and names of its symbols.
+type ModuleSymbols = (String, Vec<(u64, char, String)>);
 
 /// What a dump says of its symbols.
 pub struct Sources {
     kallsyms: Option<Kallsyms>,
-    modules: Vec<OfModule>,
+    modules: Vec<ModuleSymbols>,
 }
 
 impl Sources {
@@ -164,7 +164,7 @@ fn known<'s>(context: &Context<'_>) -> Vec<Symbol<'s>> {
 }
 
 #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
-fn modules(k: &Memory, faults: &mut Faults) -> Vec<OfModule> {
+fn modules(k: &Memory, faults: &mut Faults) -> Vec<ModuleSymbols> {
     let mut found = Vec::new();
     let list = faults.check("the list of modules", linux::symbols::modules(k));
     for module in list.into_iter().flatten() {
@@ -188,7 +188,7 @@ fn modules(k: &Memory, faults: &mut Faults) -> Vec<OfModule> {
 }
 
 #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
-fn modules(_: &Memory, _: &mut Faults) -> Vec<OfModule> {
+fn modules(_: &Memory, _: &mut Faults) -> Vec<ModuleSymbols> {
     Vec::new()
 }
 
