@@ -112,7 +112,7 @@ impl<'m> Names<'m> {
         })
     }
 
-    /// The loaded modules. What can't be read of them is left out here; [`modules`] has the faults.
+    /// The loaded modules. What can't be read of them is left out here; `modules` has the faults.
     pub fn loaded(&self) -> &[Loaded<'m>] {
         self.modules.get_or_init(|| all_loaded(self.k))
     }
