@@ -111,7 +111,10 @@ pub fn netlinks(_: &Reader<'_>, _: &mut Faults) -> Vec<Netlink> {
     kernel_has = "netlink_sock.node",
     kernel_has = "bucket_table.future_tbl"
 ))]
-fn read_netlink(work: &mut crate::sock::Work<'_, '_>, address: u64) -> Result<Netlink, kstruct::Fault> {
+fn read_netlink(
+    work: &mut crate::sock::Work<'_, '_>,
+    address: u64,
+) -> Result<Netlink, kstruct::Fault> {
     /// No protocol has more groups: `nft` has 4, `genl` dozens; the kernel checks none.
     const MOST_GROUPS: usize = 4096;
     let socket = kernel::netlink_sock::at(work.reader.k, address)?;
@@ -238,7 +241,10 @@ pub fn packets(_: &Reader<'_>, _: &mut Faults) -> Vec<Packet> {
 }
 
 #[cfg(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist"))]
-fn read_packet(work: &mut crate::sock::Work<'_, '_>, address: u64) -> Result<Packet, kstruct::Fault> {
+fn read_packet(
+    work: &mut crate::sock::Work<'_, '_>,
+    address: u64,
+) -> Result<Packet, kstruct::Fault> {
     let socket = kernel::packet_sock::at(work.reader.k, address)?;
     let sk = socket.sk();
     let base = work.base(sk, state_name(sk.__sk_common().skc_state()));

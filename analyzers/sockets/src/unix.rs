@@ -172,7 +172,8 @@ fn unread(sk: sock<'_>) -> Result<u32, Fault> {
         {
             let own: Ptr<'_, kernel::unix_skb_parms<'_>> = Ptr::new(
                 skb.memory(),
-                skb.addr().wrapping_add(kstruct::offset_of!(sk_buff, cb) as u64),
+                skb.addr()
+                    .wrapping_add(kstruct::offset_of!(sk_buff, cb) as u64),
             );
             length = length.wrapping_add(skb.len().wrapping_sub(own.deref()?.consumed()));
         }
