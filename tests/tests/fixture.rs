@@ -469,3 +469,455 @@ fn route_shows_every_neighbour() {
     );
     comparison.finish("neighbours of the fixture");
 }
+
+/// `10.0.0.1:80`, `[::1]:80`
+fn end(socket: &Value, address: &str, port: &str) -> String {
+    let (address, port) = (text(&socket[address]), text(&socket[port]));
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
+}
+
+fn ends(socket: &Value) -> String {
+    let local = end(socket, "local", "local_port");
+    format!("{local} {}", end(socket, "remote", "remote_port"))
+}
+
+/// `pid/fd` of each process that holds a socket.
+fn owners(socket: &Value) -> String {
+    let holders = array(&socket["holders"]).iter();
+    let owners: Vec<String> = holders
+        .map(|holder| format!("{}/{}", text(&holder["pid"]), text(&holder["fd"])))
+        .collect();
+    or_dash(owners.join(","))
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+/// States as the kernel's header names them, and as ss does.
+fn as_ss(state: &str) -> &str {
+    match state {
+        "ESTABLISHED" | "connected" => "ESTAB",
+        "SYN_RECV" => "SYN-RECV",
+        "SYN_SENT" => "SYN-SENT",
+        "FIN_WAIT1" => "FIN-WAIT-1",
+        "FIN_WAIT2" => "FIN-WAIT-2",
+        "TIME_WAIT" => "TIME-WAIT",
+        "CLOSE_WAIT" => "CLOSE-WAIT",
+        "CLOSE" | "unconnected" => "UNCONN",
+        "listen" => "LISTEN",
+        other => other,
+    }
+}
+
+/// A number of the report in microseconds as one in milliseconds, which here is jiffies.
+fn milliseconds(value: &Value) -> String {
+    let value = value.as_u64().unwrap_or(0);
+    assert_eq!(value % 1000, 0, "{value} is no number of jiffies");
+    (value / 1000).to_string()
+}
+
+fn found_tcp(sockets: &[Value]) -> BTreeMap<String, Row> {
+    let by_address: BTreeMap<String, String> = sockets
+        .iter()
+        .map(|socket| (text(&socket["address"]), end(socket, "local", "local_port")))
+        .collect();
+    keyed(sockets.iter().map(|socket| {
+        let (info, memory) = (&socket["info"], &socket["memory"]);
+        let number = |part: &Value, name: &str| or(&part[name], "0");
+        let is_listener = !socket["listener"].is_null();
+        let queue = |name: &str| {
+            if is_listener {
+                "0".into()
+            } else {
+                text(&socket[name])
+            }
+        };
+        // Of a listener `unacked` and `sacked` are its queue.
+        let packets = |name: &str| {
+            if is_listener {
+                "0".into()
+            } else {
+                number(info, name)
+            }
+        };
+        let mut options: Vec<String> = [("ts", "timestamps"), ("sack", "sack")]
+            .iter()
+            .filter(|(name, _)| info[*name] == true)
+            .map(|(_, shown)| (*shown).to_owned())
+            .collect();
+        if let Some(scale) = info["wscale"].as_array() {
+            options.push(format!("wscale:{},{}", text(&scale[0]), text(&scale[1])));
+        }
+        let states = ["Open", "Disorder", "CWR", "Recovery", "Loss"];
+        let ca_state = info["ca_state"].as_u64().unwrap_or(0) as usize;
+        let timer = &socket["timer"];
+        let retries = number(timer, "retransmits");
+        let retries = |which: &str, field: &str| {
+            let expected = number(info, field);
+            if timer["which"] == which && !info.is_null() {
+                assert_eq!(retries, expected, "{}", ends(socket));
+            }
+            expected
+        };
+        let listener = |name: &str| number(&socket["listener"], name);
+        let columns = row([
+            ("state", text(&socket["state"])),
+            ("family", text(&socket["family"])),
+            ("type", text(&socket["type"])),
+            ("inode", text(&socket["inode"])),
+            ("uid", text(&socket["uid"])),
+            ("owner", owners(socket)),
+            ("refcount", text(&socket["refcount"])),
+            ("shutdown", text(&socket["shutdown"])),
+            ("backlog", listener("backlog")),
+            ("max_backlog", listener("max_backlog")),
+            ("syn_queue", listener("requests")),
+            ("syn_young", listener("young")),
+            (
+                "waits_at",
+                by_address
+                    .get(&text(&socket["waits_at"]))
+                    .cloned()
+                    .unwrap_or_else(|| or(&socket["waits_at"], "-")),
+            ),
+            ("unacked", queue("tx_queue")),
+            ("unread", queue("rx_queue")),
+            ("rmem", number(memory, "rmem_alloc")),
+            ("wmem_queued", number(memory, "wmem_queued")),
+            ("fwd_alloc", number(memory, "fwd_alloc")),
+            ("sndbuf", number(memory, "sndbuf")),
+            ("rcvbuf", number(memory, "rcvbuf")),
+            ("cwnd", number(info, "snd_cwnd")),
+            ("ssthresh", number(info, "snd_ssthresh")),
+            ("rtt", milliseconds(&info["rtt"])),
+            ("mdev", milliseconds(&info["rttvar"])),
+            ("rto", milliseconds(&info["rto"])),
+            ("ato", milliseconds(&info["ato"])),
+            ("rcv_rtt", milliseconds(&info["rcv_rtt"])),
+            ("backoff", number(info, "backoff")),
+            (
+                "retransmits",
+                if info.is_null() {
+                    number(socket, "timeouts")
+                } else {
+                    retries("on", "retransmits")
+                },
+            ),
+            ("probes", retries("persist", "probes")),
+            ("packets_out", packets("unacked")),
+            ("sacked_out", packets("sacked")),
+            ("lost_out", number(info, "lost")),
+            ("retrans_out", number(info, "retrans")),
+            ("ca_state", states[ca_state].into()),
+            ("mss", number(info, "snd_mss")),
+            ("rcv_mss", number(info, "rcv_mss")),
+            ("advmss", number(info, "advmss")),
+            ("pmtu", number(info, "pmtu")),
+            ("snd_wnd", number(info, "snd_wnd")),
+            ("rcv_wnd", number(info, "rcv_wnd")),
+            ("rcv_ssthresh", number(info, "rcv_ssthresh")),
+            ("rcv_space", number(info, "rcv_space")),
+            ("not_sent", number(info, "notsent_bytes")),
+            ("pingpong", number(info, "quick_and_pingpong")),
+            ("last_send", number(info, "last_data_sent_ms")),
+            ("last_receive", number(info, "last_data_recv_ms")),
+            ("last_ack", number(info, "last_ack_recv_ms")),
+            ("options", options.join(",")),
+            ("congestion", or(&socket["congestion"], "-")),
+            (
+                "timer",
+                match text(&timer["which"]).as_str() {
+                    "off" => "-".into(),
+                    which => format!("{which} {}", text(&timer["expires_ms"])),
+                },
+            ),
+        ]);
+        (ends(socket), columns)
+    }))
+}
+
+fn true_tcp(sockets: &[Value]) -> BTreeMap<String, Row> {
+    keyed(sockets.iter().map(|socket| {
+        let number = |name: &str| or(&socket[name], "0");
+        let local = text(&socket["local"]);
+        let is_full = socket.get("sndbuf").is_some();
+        let timer = &socket["timer"];
+        let waits_at = [&socket["waits_for_accept"], &socket["listener"]];
+        let options = socket.get("options").map_or(Vec::new(), |options| {
+            array(options).iter().map(text).collect()
+        });
+        let mut columns = row([
+            ("state", as_ss(&text(&socket["state"])).into()),
+            (
+                "family",
+                if local.starts_with('[') {
+                    "inet6"
+                } else {
+                    "inet"
+                }
+                .into(),
+            ),
+            ("type", "stream".into()),
+            ("owner", or(&socket["owner"], "-")),
+            (
+                "waits_at",
+                waits_at
+                    .iter()
+                    .find(|at| !at.is_null())
+                    .map_or("-".into(), |at| text(at)),
+            ),
+            (
+                "ssthresh",
+                // TCP_INFINITE_SSTHRESH
+                or(
+                    &socket["ssthresh"],
+                    if is_full { "2147483647" } else { "0" },
+                ),
+            ),
+            ("ca_state", or(&socket["ca_state"], "Open")),
+            ("options", options.join(",")),
+            ("congestion", or(&socket["congestion"], "-")),
+            (
+                "timer",
+                if timer.is_null() {
+                    "-".into()
+                } else {
+                    let which = match text(&timer["kind"]).as_str() {
+                        "retransmit" | "synack" => "on".to_owned(),
+                        "probe" => "persist".to_owned(),
+                        other => other.to_owned(),
+                    };
+                    format!("{which} {}", text(&timer["expires"]))
+                },
+            ),
+        ]);
+        for name in [
+            "inode",
+            "uid",
+            "refcount",
+            "shutdown",
+            "backlog",
+            "max_backlog",
+            "syn_queue",
+            "syn_young",
+            "unacked",
+            "unread",
+            "rmem",
+            "wmem_queued",
+            "fwd_alloc",
+            "sndbuf",
+            "rcvbuf",
+            "cwnd",
+            "rtt",
+            "mdev",
+            "rto",
+            "ato",
+            "rcv_rtt",
+            "backoff",
+            "retransmits",
+            "probes",
+            "packets_out",
+            "sacked_out",
+            "lost_out",
+            "retrans_out",
+            "mss",
+            "rcv_mss",
+            "advmss",
+            "pmtu",
+            "snd_wnd",
+            "rcv_wnd",
+            "rcv_ssthresh",
+            "rcv_space",
+            "not_sent",
+            "pingpong",
+            "last_send",
+            "last_receive",
+            "last_ack",
+        ] {
+            columns.insert(name, number(name));
+        }
+        let key = format!("{local} {}", text(&socket["remote"]));
+        (key, columns)
+    }))
+}
+
+#[test]
+fn tcp_shows_every_socket() {
+    let report = analyze("tcp", &fixture_vmcore(), &[]);
+    let expected = expected();
+    let mut comparison = Comparison::default();
+    comparison.tables(
+        "socket",
+        &found_tcp(array(&report["sockets"])),
+        &true_tcp(array(&expected["sockets"]["tcp"])),
+    );
+    // The accept queue is in the order in which connections came.
+    let children: Vec<String> = array(&report["sockets"][0]["listener"]["accept_queue"])
+        .iter()
+        .map(|child| {
+            let sockets = array(&report["sockets"]).iter();
+            let mut child = sockets.filter(|socket| socket["address"] == *child);
+            child
+                .next()
+                .map_or_else(String::new, |child| end(child, "remote", "remote_port"))
+        })
+        .collect();
+    assert_eq!(children, ["10.20.30.9:1112", "10.20.30.8:1113"]);
+    comparison.finish("TCP sockets of the fixture");
+}
+
+fn datagrams(report: &Value) -> BTreeMap<String, Row> {
+    keyed(array(&report["datagram"]).iter().map(|socket| {
+        let columns = row([
+            ("netid", text(&socket["netid"])),
+            ("state", text(&socket["state"])),
+            ("inode", text(&socket["inode"])),
+            ("uid", text(&socket["uid"])),
+            ("owner", owners(socket)),
+            ("rmem", text(&socket["rx_queue"])),
+            ("wmem", text(&socket["tx_queue"])),
+            ("icmp_filter", or(&socket["icmp_filter"], "-")),
+        ]);
+        (ends(socket), columns)
+    }))
+}
+
+fn true_datagrams(expected: &Value) -> BTreeMap<String, Row> {
+    let columns = |socket: &Value, netid: &str, state: &str| {
+        row([
+            ("netid", netid.into()),
+            ("state", as_ss(state).into()),
+            ("inode", text(&socket["inode"])),
+            ("uid", text(&socket["uid"])),
+            ("owner", or(&socket["owner"], "-")),
+            ("rmem", or(&socket["rmem"], "0")),
+            ("wmem", "0".into()),
+            ("icmp_filter", or(&socket["icmp_filter"], "-")),
+        ])
+    };
+    let udp = array(&expected["udp"]).iter().map(|socket| {
+        let key = format!("{} {}", text(&socket["local"]), text(&socket["remote"]));
+        (key, columns(socket, "udp", &text(&socket["state"])))
+    });
+    // ss has a raw socket's protocol where others have their port.
+    let raw = array(&expected["raw"]).iter().map(|socket| {
+        let (local, protocol) = (text(&socket["local"]), text(&socket["protocol"]));
+        let key = format!("{local}:{protocol} 0.0.0.0:0");
+        (key, columns(socket, "raw", "CLOSE"))
+    });
+    keyed(udp.chain(raw))
+}
+
+fn unix(report: &Value) -> BTreeMap<String, Row> {
+    keyed(array(&report["unix"]).iter().map(|socket| {
+        let columns = row([
+            ("type", text(&socket["type"])),
+            ("state", text(&socket["state"])),
+            ("path", or(&socket["name"], "-")),
+            ("uid", text(&socket["uid"])),
+            ("owner", owners(socket)),
+            ("peer_inode", text(&socket["peer_inode"])),
+            ("rx_queue", text(&socket["rx_queue"])),
+            ("tx_queue", text(&socket["tx_queue"])),
+        ]);
+        (text(&socket["inode"]), columns)
+    }))
+}
+
+fn true_unix(expected: &Value) -> BTreeMap<String, Row> {
+    keyed(array(&expected["unix"]).iter().map(|socket| {
+        let sent = ["wmem", "max_backlog"];
+        let columns = row([
+            ("type", text(&socket["type"])),
+            ("state", as_ss(&text(&socket["state"])).into()),
+            ("path", or(&socket["path"], "-")),
+            ("uid", text(&socket["uid"])),
+            ("owner", or(&socket["owner"], "-")),
+            ("peer_inode", or(&socket["peer_inode"], "0")),
+            ("rx_queue", or(&socket["rx_queue"], "0")),
+            (
+                "tx_queue",
+                sent.iter()
+                    .find_map(|name| socket.get(name))
+                    .map_or("0".into(), text),
+            ),
+        ]);
+        (text(&socket["inode"]), columns)
+    }))
+}
+
+/// Numbers of groups as bits.
+fn group_bits(groups: &Value) -> String {
+    let bits = array(groups)
+        .iter()
+        .filter_map(Value::as_u64)
+        .fold(0_u64, |bits, group| bits | 1 << (group - 1));
+    bits.to_string()
+}
+
+#[test]
+fn sockets_shows_every_family() {
+    let report = analyze("sockets", &fixture_vmcore(), &[]);
+    let expected = expected();
+    let truth = &expected["sockets"];
+    let mut comparison = Comparison::default();
+    comparison.tables(
+        "TCP socket",
+        &found_tcp(array(&report["tcp"])),
+        &true_tcp(array(&truth["tcp"])),
+    );
+    comparison.tables("datagram", &datagrams(&report), &true_datagrams(truth));
+    comparison.tables("unix", &unix(&report), &true_unix(truth));
+    let netlink = keyed(array(&report["netlink"]).iter().map(|socket| {
+        let columns = row([
+            ("protocol", text(&socket["protocol"])),
+            ("groups", group_bits(&socket["groups"])),
+            ("inode", text(&socket["inode"])),
+            ("uid", text(&socket["uid"])),
+            ("owner", owners(socket)),
+        ]);
+        (text(&socket["portid"]), columns)
+    }));
+    let true_netlink = keyed(array(&truth["netlink"]).iter().map(|socket| {
+        let columns = row([
+            ("protocol", text(&socket["protocol"])),
+            ("groups", text(&socket["groups"])),
+            ("inode", or(&socket["inode"], "0")),
+            ("uid", or(&socket["uid"], "0")),
+            ("owner", or(&socket["owner"], "-")),
+        ]);
+        (text(&socket["pid"]), columns)
+    }));
+    comparison.tables("netlink", &netlink, &true_netlink);
+    let packet = |list: &Value, names: [&str; 3]| {
+        keyed(array(list).iter().map(|socket| {
+            let [protocol, interface, drops] = names;
+            let drops = socket.get(drops).unwrap_or(&socket["memory"]["drops"]);
+            let columns = row([
+                ("type", text(&socket["type"])),
+                ("protocol", text(&socket[protocol])),
+                ("interface", text(&socket[interface])),
+                ("uid", text(&socket["uid"])),
+                (
+                    "owner",
+                    socket.get("owner").map_or_else(|| owners(socket), text),
+                ),
+                ("packets", text(&socket["packets"])),
+                ("drops", text(drops)),
+            ]);
+            (text(&socket["inode"]), columns)
+        }))
+    };
+    comparison.tables(
+        "packet",
+        &packet(&report["packet"], ["ethertype", "packet_device", "-"]),
+        &packet(&truth["packet"], ["protocol", "interface", "drops"]),
+    );
+    assert_eq!(array(&report["others"]).len(), 0, "{}", report["others"]);
+    comparison.finish("sockets of the fixture");
+}

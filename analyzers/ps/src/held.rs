@@ -33,7 +33,10 @@ pub struct HeldSocket {
 }
 
 /// Adds to each row what sockets the task's process holds.
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub fn add(k: &Memory, rows: &mut [Row], faults: &mut Faults) -> anyhow::Result<()> {
     use std::collections::BTreeMap;
 
@@ -68,10 +71,13 @@ pub fn add(k: &Memory, rows: &mut [Row], faults: &mut Faults) -> anyhow::Result<
     Ok(())
 }
 
-/// Kernels before 4.17.
-#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+/// Kernels of 2.6.10 to 4.16.
+#[cfg(not(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+)))]
 pub fn add(_: &Memory, _: &mut [Row], _: &mut Faults) -> anyhow::Result<()> {
-    anyhow::bail!("this kernel's tables of sockets are not known: they are of before 4.17")
+    anyhow::bail!("this kernel's tables of sockets are not known: they are of 2.6.10 to 4.16")
 }
 
 /// Adds a line for each.

@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kernel::{hlist_head, hlist_nulls_head, sock, sock_common, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _, walk};
+use kernel::{hlist_head, sock_common};
+use kstruct::{Fault, View as _, walk};
 use linux::Faults;
 use serde::Serialize;
 
-use crate::sock::{Base, CLOSE, INET6, Work, state_name};
-use crate::space::Spaces;
+use crate::sock::Base;
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+mod read;
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub use read::{datagram_tables, tcp_tables};
 
 /// A socket's two ends.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -25,24 +29,6 @@ pub struct Ends {
     pub v6only: bool,
 }
 
-impl Ends {
-    /// Of anything that begins as a socket does: time-wait sockets and requests, too.
-    pub fn of(common: sock_common<'_>) -> Self {
-        let (local, remote) = if common.skc_family() == INET6 {
-            (ipv6(common.skc_v6_rcv_saddr()), ipv6(common.skc_v6_daddr()))
-        } else {
-            (ipv4(common.skc_rcv_saddr()), ipv4(common.skc_daddr()))
-        };
-        Ends {
-            local,
-            local_port: common.skc_num(),
-            remote,
-            remote_port: network16(common.skc_dport()),
-            v6only: u64::from(common.skc_ipv6only()) != 0,
-        }
-    }
-}
-
 /// A `__be16` as a number.
 pub fn network16(value: u16) -> u16 {
     if kernel::KERNEL.big_endian {
@@ -52,7 +38,7 @@ pub fn network16(value: u16) -> u16 {
     }
 }
 
-fn ipv4(value: u32) -> IpAddr {
+pub(crate) fn ipv4(value: u32) -> IpAddr {
     let bytes = if kernel::KERNEL.big_endian {
         value.to_be_bytes()
     } else {
@@ -61,14 +47,14 @@ fn ipv4(value: u32) -> IpAddr {
     Ipv4Addr::from(bytes).into()
 }
 
-fn ipv6(address: kernel::in6_addr<'_>) -> IpAddr {
+pub(crate) fn ipv6(address: kernel::in6_addr<'_>) -> IpAddr {
     // A view has all its bytes.
     let bytes: [u8; 16] = address.bytes().try_into().unwrap_or_default();
     Ipv6Addr::from(bytes).into()
 }
 
 /// A list of sockets, whichever kind of list a kernel uses for it.
-trait Chain<'m> {
+pub(crate) trait Chain<'m> {
     /// What is on it.
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>>;
 }
@@ -79,14 +65,8 @@ impl<'m> Chain<'m> for hlist_head<'m> {
     }
 }
 
-impl<'m> Chain<'m> for hlist_nulls_head<'m> {
-    fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
-        self.entries(sock_common::skc_nulls_node)
-    }
-}
-
 /// The addresses of the sockets in a table, in the order of its buckets.
-fn gather<'m, C: Chain<'m>>(
+pub(crate) fn gather<'m, C: Chain<'m>>(
     count: usize,
     what: &str,
     faults: &mut Faults,
@@ -118,24 +98,8 @@ fn gather<'m, C: Chain<'m>>(
     all
 }
 
-/// How many buckets a table has, by its mask.
-///
-/// # Errors
-///
-/// The mask isn't one, or of more buckets than any kernel makes.
-fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
-    /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
-    const MOST: u64 = 1 << 24;
-    let count = u64::from(mask) + 1;
-    if count.is_power_of_two() && count <= MOST {
-        Ok(count as usize)
-    } else {
-        Err(Fault {
-            address: table,
-            kind: FaultKind::Inconsistent,
-        })
-    }
-}
+#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+pub use crate::old::inet::{datagram_tables, tcp_tables};
 
 /// TCP sockets by how they are found.
 #[derive(Default)]
@@ -144,72 +108,6 @@ pub struct TcpTables {
     pub listeners: Vec<u64>,
     /// All others that have a peer: full ones, time-wait ones, requests.
     pub established: Vec<u64>,
-}
-
-/// The TCP sockets of all namespaces.
-pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
-    let mut tables = Vec::new();
-    #[cfg(kernel_has = "sym:tcp_hashinfo")]
-    tables.extend(faults.check("tcp_hashinfo", k.get(sym::tcp_hashinfo)));
-    // From 6.1 on a namespace may have its own.
-    #[cfg(kernel_has = "netns_ipv4.tcp_death_row.hashinfo")]
-    for space in spaces.iter() {
-        let own = space.net.ipv4().tcp_death_row().hashinfo();
-        if !tables.iter().any(|table| table.addr() == own.addr()) {
-            let what = format_args!("TCP's tables of network namespace {}", space.inode);
-            tables.extend(faults.check(what, own.deref()));
-        }
-    }
-    let _ = spaces;
-    let mut found = TcpTables::default();
-    let mut seen = Vec::new();
-    for table in tables {
-        // Namespaces with their own table of connections share that of listeners.
-        let mut is_new = |address: u64| {
-            let is_new = !seen.contains(&address);
-            seen.push(address);
-            is_new
-        };
-        if is_new(table.ehash().addr()) {
-            let array = buckets(table.addr(), table.ehash_mask())
-                .and_then(|count| table.ehash().array(count));
-            if let Some(buckets) = faults.check("ehash", array) {
-                let count = buckets.len();
-                found
-                    .established
-                    .extend(gather(count, "ehash", faults, |index| {
-                        buckets.get(index).map(|bucket| bucket.chain())
-                    }));
-            }
-        }
-        #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
-        if is_new(table.lhash2().addr()) {
-            let array = buckets(table.addr(), table.lhash2_mask())
-                .and_then(|count| table.lhash2().array(count));
-            if let Some(buckets) = faults.check("lhash2", array) {
-                let count = buckets.len();
-                found
-                    .listeners
-                    .extend(gather(count, "lhash2", faults, |index| {
-                        buckets.get(index).map(|bucket| bucket.nulls_head())
-                    }));
-            }
-        }
-        // Before 5.19, by port alone.
-        #[cfg(kernel_has = "inet_hashinfo.listening_hash")]
-        {
-            let buckets = table.listening_hash();
-            found
-                .listeners
-                .extend(gather(buckets.len(), "listening_hash", faults, |index| {
-                    #[cfg(kernel_has = "inet_listen_hashbucket.nulls_head")]
-                    return buckets.get(index).map(|bucket| bucket.nulls_head());
-                    #[cfg(not(kernel_has = "inet_listen_hashbucket.nulls_head"))]
-                    return buckets.get(index).map(|bucket| bucket.head());
-                }));
-        }
-    }
-    found
 }
 
 /// A protocol without connections.
@@ -238,73 +136,6 @@ impl Protocol {
     }
 }
 
-/// The UDP, UDP-Lite, raw and ping sockets of all namespaces, with the number of the bucket that /proc shows first.
-pub fn datagram_tables(
-    k: &Memory,
-    spaces: &Spaces<'_>,
-    faults: &mut Faults,
-) -> Vec<(Protocol, u64)> {
-    let mut found = Vec::new();
-    let mut tables = Vec::new();
-    #[cfg(kernel_has = "sym:udp_table")]
-    tables.extend(
-        faults
-            .check("udp_table", k.get(sym::udp_table))
-            .map(|table| (Protocol::Udp, table)),
-    );
-    #[cfg(kernel_has = "sym:udplite_table")]
-    tables.extend(
-        faults
-            .check("udplite_table", k.get(sym::udplite_table))
-            .map(|table| (Protocol::UdpLite, table)),
-    );
-    // From 6.2 on a namespace may have its own.
-    #[cfg(kernel_has = "netns_ipv4.udp_table")]
-    for space in spaces.iter() {
-        let own = space.net.ipv4().udp_table();
-        if !own.is_null() && !tables.iter().any(|(_, table)| table.addr() == own.addr()) {
-            let what = format_args!("UDP's table of network namespace {}", space.inode);
-            tables.extend(
-                faults
-                    .check(what, own.deref())
-                    .map(|table| (Protocol::Udp, table)),
-            );
-        }
-    }
-    let _ = spaces;
-    for (protocol, table) in tables {
-        let what = protocol.name();
-        let array = buckets(table.addr(), table.mask()).and_then(|count| table.hash().array(count));
-        if let Some(slots) = faults.check(what, array) {
-            let count = slots.len();
-            let sockets = gather(count, what, faults, |index| {
-                slots.get(index).map(|slot| slot.head())
-            });
-            found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
-        }
-    }
-    let raw: &[Result<kernel::raw_hashinfo<'_>, Fault>] = &[
-        #[cfg(kernel_has = "sym:raw_v4_hashinfo")]
-        k.get(sym::raw_v4_hashinfo),
-        #[cfg(kernel_has = "sym:raw_v6_hashinfo")]
-        k.get(sym::raw_v6_hashinfo),
-    ];
-    for table in raw {
-        if let Some(table) = faults.check("raw_hashinfo", *table) {
-            let buckets = table.ht();
-            let sockets = gather(buckets.len(), "raw", faults, |index| buckets.get(index));
-            found.extend(sockets.into_iter().map(|socket| (Protocol::Raw, socket)));
-        }
-    }
-    #[cfg(kernel_has = "sym:ping_table")]
-    if let Some(table) = faults.check("ping_table", k.get(sym::ping_table)) {
-        let buckets = table.hash();
-        let sockets = gather(buckets.len(), "ping", faults, |index| buckets.get(index));
-        found.extend(sockets.into_iter().map(|socket| (Protocol::Ping, socket)));
-    }
-    found
-}
-
 /// A socket of a protocol without connections.
 #[derive(Serialize)]
 pub struct Datagram {
@@ -320,34 +151,7 @@ pub struct Datagram {
     pub rx_queue: u32,
     /// Bytes of memory of what is being sent.
     pub tx_queue: u32,
-}
-
-impl Datagram {
-    /// Reads one.
-    pub fn read<'m>(
-        work: &mut Work<'_, 'm>,
-        protocol: Protocol,
-        address: u64,
-    ) -> Result<Self, Fault> {
-        let sk = sock::at(work.reader.k, address)?;
-        let mut base = work.base(sk, state_name(sk.__sk_common().skc_state()));
-        let memory = crate::sock::Skmem::of(sk);
-        let mut rx_queue = memory.rmem_alloc;
-        #[cfg(kernel_has = "udp_sock.forward_deficit")]
-        if matches!(protocol, Protocol::Udp | Protocol::UdpLite) {
-            let udp = kernel::udp_sock::at(work.reader.k, address)?;
-            rx_queue = rx_queue.wrapping_sub(udp.forward_deficit().cast_unsigned());
-        }
-        // ss has what is not connected as UNCONN, whatever else TCP's states could say.
-        if base.state != "ESTAB" {
-            base.state = state_name(CLOSE);
-        }
-        Ok(Datagram {
-            base,
-            netid: protocol.name(),
-            ends: Ends::of(sk.__sk_common()),
-            rx_queue,
-            tx_queue: memory.wmem_alloc,
-        })
-    }
+    /// Of a raw socket for ICMP: which types it doesn't want, as bits (`ICMP_FILTER`).
+    #[cfg(kernel_has = "raw_opt.filter")]
+    pub icmp_filter: Option<u32>,
 }

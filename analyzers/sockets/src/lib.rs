@@ -7,20 +7,46 @@ pub mod name;
 pub mod owner;
 pub mod text;
 
-// The tables of 4.17 and later.
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+// The tables of 4.17 and later, and those of 2.6.9.
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod all;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod filter;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod inet;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(kernel_has = "tcp_hashinfo.__tcp_ehash")]
+mod old;
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod other;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod sock;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub mod space;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(kernel_has = "tcp_hashinfo.__tcp_ehash")]
+#[path = "old/space.rs"]
+pub mod space;
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod tcp;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 pub mod unix;

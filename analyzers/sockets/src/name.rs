@@ -10,15 +10,25 @@ pub struct Name([u8; 16]);
 
 impl From<CharArray<'_>> for Name {
     fn from(text: CharArray<'_>) -> Self {
-        let mut name = [0; 16];
-        for (to, from) in name.iter_mut().zip(text.as_bytes()) {
-            *to = *from;
-        }
-        Name(name)
+        Name::of(text.as_bytes())
+    }
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Name::of(text.as_bytes())
     }
 }
 
 impl Name {
+    fn of(text: &[u8]) -> Self {
+        let mut name = [0; 16];
+        for (to, from) in name.iter_mut().zip(text) {
+            *to = *from;
+        }
+        Name(name)
+    }
+
     /// Its bytes, without NUL.
     pub fn bytes(&self) -> &[u8] {
         let end = self.0.iter().position(|byte| *byte == 0);

@@ -1,11 +1,11 @@
 //! Netlink and packet sockets, and those of families of which no more is known than that somebody holds one.
 
 use kernel::sock;
-use kstruct::{Fault, Ptr, View as _, walk};
+use kstruct::{Ptr, View as _, walk};
 use linux::Faults;
 use serde::Serialize;
 
-use crate::sock::{Base, Reader, Work, state_name};
+use crate::sock::{Base, Reader, state_name};
 
 /// A netlink socket (net/netlink/af_netlink.c).
 #[derive(Serialize)]
@@ -58,7 +58,7 @@ pub fn netlink_name(protocol: u32) -> Option<&'static str> {
 
 /// Protocols that there may be: `MAX_LINKS` (include/uapi/linux/netlink.h).
 #[cfg(kernel_has = "sym:nl_table")]
-const PROTOCOLS: usize = 32;
+pub(crate) const PROTOCOLS: usize = 32;
 
 /// The netlink sockets of all namespaces, by protocol.
 #[cfg(all(
@@ -90,11 +90,17 @@ pub fn netlinks(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Netlink> {
     reader.read_all(&addresses, "netlink socket", faults, read_netlink)
 }
 
+#[cfg(kernel_has = "netlink_opt.pid")]
+pub use crate::old::other::netlinks;
+
 /// Before 3.17.
-#[cfg(not(all(
-    kernel_has = "sym:nl_table",
-    kernel_has = "netlink_sock.node",
-    kernel_has = "bucket_table.future_tbl"
+#[cfg(not(any(
+    kernel_has = "netlink_opt.pid",
+    all(
+        kernel_has = "sym:nl_table",
+        kernel_has = "netlink_sock.node",
+        kernel_has = "bucket_table.future_tbl"
+    )
 )))]
 pub fn netlinks(_: &Reader<'_>, _: &mut Faults) -> Vec<Netlink> {
     Vec::new()
@@ -105,7 +111,10 @@ pub fn netlinks(_: &Reader<'_>, _: &mut Faults) -> Vec<Netlink> {
     kernel_has = "netlink_sock.node",
     kernel_has = "bucket_table.future_tbl"
 ))]
-fn read_netlink(work: &mut Work<'_, '_>, address: u64) -> Result<Netlink, Fault> {
+fn read_netlink(
+    work: &mut crate::sock::Work<'_, '_>,
+    address: u64,
+) -> Result<Netlink, kstruct::Fault> {
     /// No protocol has more groups: `nft` has 4, `genl` dozens; the kernel checks none.
     const MOST_GROUPS: usize = 4096;
     let socket = kernel::netlink_sock::at(work.reader.k, address)?;
@@ -166,6 +175,9 @@ pub struct Packet {
     pub rx_ring: Option<Ring>,
     /// The same for what is sent.
     pub tx_ring: Option<Ring>,
+    /// Packets since somebody asked (`PACKET_STATISTICS`).
+    #[cfg(kernel_has = "packet_opt.num")]
+    pub packets: u32,
 }
 
 /// Memory that a packet socket shares with its process (`PACKET_RX_RING`).
@@ -216,14 +228,23 @@ pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
     reader.read_all(&addresses, "packet socket", faults, read_packet)
 }
 
+#[cfg(kernel_has = "packet_opt.num")]
+pub use crate::old::other::packets;
+
 /// Where there are none.
-#[cfg(not(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist")))]
+#[cfg(not(any(
+    kernel_has = "packet_opt.num",
+    all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist")
+)))]
 pub fn packets(_: &Reader<'_>, _: &mut Faults) -> Vec<Packet> {
     Vec::new()
 }
 
 #[cfg(all(kernel_has = "packet_sock", kernel_has = "netns_packet.sklist"))]
-fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {
+fn read_packet(
+    work: &mut crate::sock::Work<'_, '_>,
+    address: u64,
+) -> Result<Packet, kstruct::Fault> {
     let socket = kernel::packet_sock::at(work.reader.k, address)?;
     let sk = socket.sk();
     let base = work.base(sk, state_name(sk.__sk_common().skc_state()));

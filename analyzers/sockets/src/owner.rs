@@ -197,12 +197,19 @@ mod files {
     const _: usize = <file<'static> as kstruct::View<'static>>::SIZE;
 }
 
-#[cfg(not(all(
-    kernel_has = "files_struct.fdt",
-    kernel_has = "fdtable.fd",
-    kernel_has = "task_struct.files",
-    kernel_has = "file.f_op",
-    kernel_has = "sym:socket_file_ops"
+/// Before 2.6.15.
+#[cfg(kernel_has = "tcp_hashinfo.__tcp_ehash")]
+use crate::old::owner as files;
+
+#[cfg(not(any(
+    kernel_has = "tcp_hashinfo.__tcp_ehash",
+    all(
+        kernel_has = "files_struct.fdt",
+        kernel_has = "fdtable.fd",
+        kernel_has = "task_struct.files",
+        kernel_has = "file.f_op",
+        kernel_has = "sym:socket_file_ops"
+    )
 )))]
 mod files {
     use kstruct::Memory;

@@ -109,6 +109,13 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
     Ok(Found(found))
 }
 
+/// Where a socket's namespace can't be read, or where there are none.
+const NO_NAMESPACE: &str = if cfg!(kernel_has = "net.dev_base_head") {
+    "?"
+} else {
+    "-"
+};
+
 fn row(line: &Line<'_>) -> Vec<String> {
     let base = line.base;
     // Writing to a string doesn't fail.
@@ -127,7 +134,7 @@ fn row(line: &Line<'_>) -> Vec<String> {
     last.push_str(&line.more);
     vec![
         base.netns
-            .map_or_else(|| "?".to_owned(), |inode| inode.to_string()),
+            .map_or_else(|| NO_NAMESPACE.to_owned(), |inode| inode.to_string()),
         line.netid.to_owned(),
         base.state.to_owned(),
         line.queues[0].to_string(),

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kernel::{sock, socket_alloc};
-use kstruct::{Fault, Memory, View as _, walk};
+use kstruct::{Fault, Memory, walk};
 use linux::Faults;
 use linux::time::Clock;
 use serde::{Serialize, Serializer};
 
 use crate::owner::{Holder, Owners};
 use crate::space::Spaces;
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+use {kernel::sock, kstruct::View as _};
 
 /// What is read once and needed for each socket.
 pub struct Reader<'m> {
@@ -79,6 +81,7 @@ impl<'m> Reader<'m> {
             let piece = &addresses[start..addresses.len().min(start + PIECE)];
             let mut work = Work {
                 reader: self,
+                #[cfg(kernel_has = "inet_hashinfo.lhash2")]
                 cgroups: HashMap::new(),
                 faults: Vec::new(),
             };
@@ -107,6 +110,7 @@ pub struct Work<'a, 'm> {
     /// What is the same for all.
     pub reader: &'a Reader<'m>,
     /// Names by address.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     cgroups: HashMap<u64, Option<Arc<str>>>,
     /// What could not be read of sockets of which the rest could: the socket and the fault.
     pub faults: Vec<(u64, Fault)>,
@@ -188,6 +192,7 @@ pub struct Skmem {
     pub drops: u32,
 }
 
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
 impl Skmem {
     /// Of a socket.
     pub fn of(sk: sock<'_>) -> Self {
@@ -214,6 +219,18 @@ impl<'m> Work<'_, 'm> {
             .ok()
     }
 
+    /// The name of an interface.
+    pub fn device(&self, net: u64, ifindex: i32) -> Option<Box<str>> {
+        if ifindex == 0 {
+            return None;
+        }
+        let space = self.reader.spaces.at(net)?;
+        space.device(ifindex).map(Box::from)
+    }
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+impl<'m> Work<'_, 'm> {
     /// The inode number of a network namespace.
     pub fn netns(&mut self, socket: u64, net: kstruct::Ptr<'m, kernel::net<'m>>) -> Option<u64> {
         if let Some(space) = self.reader.spaces.at(net.addr()) {
@@ -222,15 +239,6 @@ impl<'m> Work<'_, 'm> {
         // It is being taken down.
         let net = self.check(socket, net.deref())?;
         Some(net.ns().inum().into())
-    }
-
-    /// The name of an interface.
-    pub fn device(&self, net: u64, ifindex: i32) -> Option<Box<str>> {
-        if ifindex == 0 {
-            return None;
-        }
-        let space = self.reader.spaces.at(net)?;
-        space.device(ifindex).map(Box::from)
     }
 
     /// What all full sockets have.
@@ -327,12 +335,18 @@ pub struct SocketFile {
     pub uid: u32,
 }
 
+#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+pub use crate::old::sock::file_of;
+
 /// The file of a socket; `None` for one that no process can have: the kernel's own, closed ones, and those that wait to be accepted.
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub fn file_of(sk: sock<'_>) -> Result<Option<SocketFile>, Fault> {
     let Some(socket) = sk.sk_socket().deref_or_null()? else {
         return Ok(None);
     };
-    let inode = socket.container_of(socket_alloc::socket)?.vfs_inode();
+    let inode = socket
+        .container_of(kernel::socket_alloc::socket)?
+        .vfs_inode();
     Ok(Some(SocketFile {
         inode: inode.i_ino(),
         uid: inode.i_uid().val(),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kernel::{hlist_head, sk_buff, sock, sock_common, unix_address, unix_sock};
-use kstruct::{Fault, Ptr, View as _, offset_of, walk};
+use kstruct::{Fault, Ptr, View as _, walk};
 use linux::Faults;
 use serde::Serialize;
 
@@ -172,7 +172,8 @@ fn unread(sk: sock<'_>) -> Result<u32, Fault> {
         {
             let own: Ptr<'_, kernel::unix_skb_parms<'_>> = Ptr::new(
                 skb.memory(),
-                skb.addr().wrapping_add(offset_of!(sk_buff, cb) as u64),
+                skb.addr()
+                    .wrapping_add(kstruct::offset_of!(sk_buff, cb) as u64),
             );
             length = length.wrapping_add(skb.len().wrapping_sub(own.deref()?.consumed()));
         }
@@ -236,7 +237,12 @@ fn name(socket: unix_sock<'_>) -> Result<Option<String>, Fault> {
 
 /// The file that the name is: its inode number, and its file system's device (`sk_diag_dump_vfs`).
 fn vfs(socket: unix_sock<'_>) -> Result<Option<(u64, u32)>, Fault> {
-    let Some(dentry) = socket.path().dentry().deref_or_null()? else {
+    #[cfg(kernel_has = "unix_sock.path")]
+    let dentry = socket.path().dentry();
+    // Before 2.6.39 without the mount beside it.
+    #[cfg(not(kernel_has = "unix_sock.path"))]
+    let dentry = socket.dentry();
+    let Some(dentry) = dentry.deref_or_null()? else {
         return Ok(None);
     };
     let inode = dentry.d_inode().deref()?.i_ino();

@@ -40,11 +40,16 @@ pub fn width(sockets: &[Box<Tcp>]) -> usize {
     widest
 }
 
+/// Whether the kernel has network namespaces: since 2.6.24.
+const HAS_NAMESPACES: bool = cfg!(kernel_has = "net.dev_base_head");
+
 /// The heading of a network namespace.
 pub fn write_header(out: &mut String, netns: Option<u64>, width: usize) {
-    let inode = netns.map_or_else(|| "?".to_owned(), |inode| inode.to_string());
     // Writing to a string doesn't fail.
-    let _ = writeln!(out, "== network namespace {inode}");
+    if HAS_NAMESPACES {
+        let inode = netns.map_or_else(|| "?".to_owned(), |inode| inode.to_string());
+        let _ = writeln!(out, "== network namespace {inode}");
+    }
     let _ = writeln!(
         out,
         "{:<10} {:>7} {:>7} {:>width$} {:>width$}",

@@ -1,20 +1,34 @@
 //! `tcp`: every TCP socket of a dump.
 #![forbid(unsafe_code)]
 
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 mod line;
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 mod report;
 
 use std::process::ExitCode;
 
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
 fn main() -> ExitCode {
     report::main()
 }
 
-#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+#[cfg(not(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+)))]
 fn main() -> ExitCode {
-    eprintln!("error: this kernel's tables of TCP sockets are not known: they are of before 4.17");
+    eprintln!(
+        "error: this kernel's tables of TCP sockets are not known: they are of 2.6.10 to 4.16"
+    );
     ExitCode::from(2)
 }

@@ -1,0 +1,215 @@
+//! How the tables and the sockets in them are read.
+
+use kernel::{sock, sock_common, sym};
+use kstruct::{Fault, FaultKind, Memory, View as _};
+use linux::Faults;
+
+use super::{Chain, Datagram, Ends, Protocol, TcpTables, gather, ipv4, ipv6, network16};
+use crate::sock::{CLOSE, INET6, Work, state_name};
+use crate::space::Spaces;
+
+impl Ends {
+    /// Of anything that begins as a socket does: time-wait sockets and requests, too.
+    pub fn of(common: sock_common<'_>) -> Self {
+        let (local, remote) = if common.skc_family() == INET6 {
+            (ipv6(common.skc_v6_rcv_saddr()), ipv6(common.skc_v6_daddr()))
+        } else {
+            (ipv4(common.skc_rcv_saddr()), ipv4(common.skc_daddr()))
+        };
+        Ends {
+            local,
+            local_port: common.skc_num(),
+            remote,
+            remote_port: network16(common.skc_dport()),
+            v6only: u64::from(common.skc_ipv6only()) != 0,
+        }
+    }
+}
+
+impl<'m> Chain<'m> for kernel::hlist_nulls_head<'m> {
+    fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
+        self.entries(sock_common::skc_nulls_node)
+    }
+}
+
+/// How many buckets a table has, by its mask.
+///
+/// # Errors
+///
+/// The mask isn't one, or of more buckets than any kernel makes.
+fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
+    /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
+    const MOST: u64 = 1 << 24;
+    let count = u64::from(mask) + 1;
+    if count.is_power_of_two() && count <= MOST {
+        Ok(count as usize)
+    } else {
+        Err(Fault {
+            address: table,
+            kind: FaultKind::Inconsistent,
+        })
+    }
+}
+
+/// The TCP sockets of all namespaces.
+pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
+    let mut tables = Vec::new();
+    #[cfg(kernel_has = "sym:tcp_hashinfo")]
+    tables.extend(faults.check("tcp_hashinfo", k.get(sym::tcp_hashinfo)));
+    // From 6.1 on a namespace may have its own.
+    #[cfg(kernel_has = "netns_ipv4.tcp_death_row.hashinfo")]
+    for space in spaces.iter() {
+        let own = space.net.ipv4().tcp_death_row().hashinfo();
+        if !tables.iter().any(|table| table.addr() == own.addr()) {
+            let what = format_args!("TCP's tables of network namespace {}", space.inode);
+            tables.extend(faults.check(what, own.deref()));
+        }
+    }
+    let _ = spaces;
+    let mut found = TcpTables::default();
+    let mut seen = Vec::new();
+    for table in tables {
+        // Namespaces with their own table of connections share that of listeners.
+        let mut is_new = |address: u64| {
+            let is_new = !seen.contains(&address);
+            seen.push(address);
+            is_new
+        };
+        if is_new(table.ehash().addr()) {
+            let array = buckets(table.addr(), table.ehash_mask())
+                .and_then(|count| table.ehash().array(count));
+            if let Some(buckets) = faults.check("ehash", array) {
+                let count = buckets.len();
+                found
+                    .established
+                    .extend(gather(count, "ehash", faults, |index| {
+                        buckets.get(index).map(|bucket| bucket.chain())
+                    }));
+            }
+        }
+        #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
+        if is_new(table.lhash2().addr()) {
+            let array = buckets(table.addr(), table.lhash2_mask())
+                .and_then(|count| table.lhash2().array(count));
+            if let Some(buckets) = faults.check("lhash2", array) {
+                let count = buckets.len();
+                found
+                    .listeners
+                    .extend(gather(count, "lhash2", faults, |index| {
+                        buckets.get(index).map(|bucket| bucket.nulls_head())
+                    }));
+            }
+        }
+        // Before 5.19, by port alone.
+        #[cfg(kernel_has = "inet_hashinfo.listening_hash")]
+        {
+            let buckets = table.listening_hash();
+            found
+                .listeners
+                .extend(gather(buckets.len(), "listening_hash", faults, |index| {
+                    #[cfg(kernel_has = "inet_listen_hashbucket.nulls_head")]
+                    return buckets.get(index).map(|bucket| bucket.nulls_head());
+                    #[cfg(not(kernel_has = "inet_listen_hashbucket.nulls_head"))]
+                    return buckets.get(index).map(|bucket| bucket.head());
+                }));
+        }
+    }
+    found
+}
+
+/// The UDP, UDP-Lite, raw and ping sockets of all namespaces, with the number of the bucket that /proc shows first.
+pub fn datagram_tables(
+    k: &Memory,
+    spaces: &Spaces<'_>,
+    faults: &mut Faults,
+) -> Vec<(Protocol, u64)> {
+    let mut found = Vec::new();
+    let mut tables = Vec::new();
+    #[cfg(kernel_has = "sym:udp_table")]
+    tables.extend(
+        faults
+            .check("udp_table", k.get(sym::udp_table))
+            .map(|table| (Protocol::Udp, table)),
+    );
+    #[cfg(kernel_has = "sym:udplite_table")]
+    tables.extend(
+        faults
+            .check("udplite_table", k.get(sym::udplite_table))
+            .map(|table| (Protocol::UdpLite, table)),
+    );
+    // From 6.2 on a namespace may have its own.
+    #[cfg(kernel_has = "netns_ipv4.udp_table")]
+    for space in spaces.iter() {
+        let own = space.net.ipv4().udp_table();
+        if !own.is_null() && !tables.iter().any(|(_, table)| table.addr() == own.addr()) {
+            let what = format_args!("UDP's table of network namespace {}", space.inode);
+            tables.extend(
+                faults
+                    .check(what, own.deref())
+                    .map(|table| (Protocol::Udp, table)),
+            );
+        }
+    }
+    let _ = spaces;
+    for (protocol, table) in tables {
+        let what = protocol.name();
+        let array = buckets(table.addr(), table.mask()).and_then(|count| table.hash().array(count));
+        if let Some(slots) = faults.check(what, array) {
+            let count = slots.len();
+            let sockets = gather(count, what, faults, |index| {
+                slots.get(index).map(|slot| slot.head())
+            });
+            found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
+        }
+    }
+    let raw: &[Result<kernel::raw_hashinfo<'_>, Fault>] = &[
+        #[cfg(kernel_has = "sym:raw_v4_hashinfo")]
+        k.get(sym::raw_v4_hashinfo),
+        #[cfg(kernel_has = "sym:raw_v6_hashinfo")]
+        k.get(sym::raw_v6_hashinfo),
+    ];
+    for table in raw {
+        if let Some(table) = faults.check("raw_hashinfo", *table) {
+            let buckets = table.ht();
+            let sockets = gather(buckets.len(), "raw", faults, |index| buckets.get(index));
+            found.extend(sockets.into_iter().map(|socket| (Protocol::Raw, socket)));
+        }
+    }
+    #[cfg(kernel_has = "sym:ping_table")]
+    if let Some(table) = faults.check("ping_table", k.get(sym::ping_table)) {
+        let buckets = table.hash();
+        let sockets = gather(buckets.len(), "ping", faults, |index| buckets.get(index));
+        found.extend(sockets.into_iter().map(|socket| (Protocol::Ping, socket)));
+    }
+    found
+}
+
+impl Datagram {
+    /// Reads one.
+    pub fn read<'m>(
+        work: &mut Work<'_, 'm>,
+        protocol: Protocol,
+        address: u64,
+    ) -> Result<Self, Fault> {
+        let sk = sock::at(work.reader.k, address)?;
+        let mut base = work.base(sk, state_name(sk.__sk_common().skc_state()));
+        let memory = crate::sock::Skmem::of(sk);
+        let mut rx_queue = memory.rmem_alloc;
+        #[cfg(kernel_has = "udp_sock.forward_deficit")]
+        if matches!(protocol, Protocol::Udp | Protocol::UdpLite) {
+            let udp = kernel::udp_sock::at(work.reader.k, address)?;
+            rx_queue = rx_queue.wrapping_sub(udp.forward_deficit().cast_unsigned());
+        }
+        // ss has what is not connected as UNCONN, whatever else TCP's states could say.
+        if base.state != "ESTAB" {
+            base.state = state_name(CLOSE);
+        }
+        Ok(Datagram {
+            base,
+            netid: protocol.name(),
+            ends: Ends::of(sk.__sk_common()),
+            rx_queue,
+            tx_queue: memory.wmem_alloc,
+        })
+    }
+}
