@@ -4,10 +4,10 @@ use std::path::Path;
 
 use kstruct_codegen::emit::{self, Files};
 use kstruct_codegen::image::Image;
-use kstruct_codegen::{dwarf, output};
+use kstruct_codegen::{dwarf, names, output};
 
-/// What `cargo xtask gen vmlinux-2.6.9` writes.
-fn bindings(threads: usize) -> Files {
+/// What `cargo xtask gen vmlinux-2.6.9` writes: texts, and the table of types.
+fn bindings(threads: usize) -> (Files, Vec<u8>) {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -15,11 +15,13 @@ fn bindings(threads: usize) -> Files {
     pool.install(|| {
         let image = Image::open(&tests::fixture_vmlinux()).expect("the fixture is there");
         let model = dwarf::read(&image, &[], &|_| ()).expect("the fixture's DWARF is sound");
-        emit::files(&model, "cargo xtask gen 2.6.9").expect("the generator writes Rust")
+        let files =
+            emit::files(&model, "cargo xtask gen 2.6.9").expect("the generator writes Rust");
+        (files, emit::table(&model, &names::assign(&model)))
     })
 }
 
-fn names<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<String> {
+fn shown<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<String> {
     let names = paths.into_iter().map(|path| path.display().to_string());
     names.collect()
 }
@@ -27,22 +29,24 @@ fn names<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<String> {
 #[test]
 fn committed_bindings_are_fresh() {
     let directory = tests::root().join("generated/2.6.9");
-    let found = output::write(&directory, &bindings(2), true).expect("they can be read");
+    let (files, table) = bindings(2);
+    let found = output::write(&directory, &files, &table, true).expect("they can be read");
     assert!(
         found.is_fresh() && found.same > 0,
         "generated/2.6.9 is not what tests/fixture/vmlinux-2.6.9 gives; run: cargo xtask gen vmlinux-2.6.9\n\
          differ: {:?}\nleft over: {:?}",
-        names(found.changed.iter().map(AsRef::as_ref)),
-        names(found.stale.iter().map(AsRef::as_ref)),
+        shown(found.changed.iter().map(AsRef::as_ref)),
+        shown(found.stale.iter().map(AsRef::as_ref)),
     );
 }
 
 #[test]
 fn threads_do_not_change_the_output() {
-    let one = bindings(1);
+    let (one, table) = bindings(1);
     assert!(!one.is_empty());
     for threads in [1, 2, 2, 5] {
-        let other = bindings(threads);
+        let (other, other_table) = bindings(threads);
+        assert!(table == other_table, "{threads} threads: another table");
         let differ: Vec<&String> = one
             .keys()
             .chain(other.keys())

@@ -164,7 +164,7 @@ fn every_case_is_as_expected_and_reads_what_the_compiler_wrote() {
     for case in cases(folder.path()) {
         case.compile();
         let bindings = folder.path().join("bindings").join(&case.name);
-        output::write(&bindings, &case.bindings(), false).expect("it can be written");
+        output::write(&bindings, &case.bindings(), b"", false).expect("it can be written");
         let mut dump = Synthetic::x86_64(4);
         let data = case.data(&mut dump);
         let core = folder.path().join(format!("{}.core", case.name));

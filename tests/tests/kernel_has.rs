@@ -27,8 +27,13 @@ impl Workshop {
             let image = Image::open(&vmlinux).expect("gcc wrote it");
             let model = dwarf::read(&image, &[], &|_| ()).expect("gcc's DWARF is sound");
             let files = emit::files(&model, "a test").expect("the generator writes Rust");
-            output::write(&folder.path().join("bindings").join(name), &files, false)
-                .expect("it can be written");
+            output::write(
+                &folder.path().join("bindings").join(name),
+                &files,
+                b"",
+                false,
+            )
+            .expect("it can be written");
         }
         Workshop { folder }
     }
