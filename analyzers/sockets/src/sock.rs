@@ -1,6 +1,5 @@
 //! What sockets of all families have (`struct sock`), and who reads them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use kstruct::{Fault, Memory, walk};
@@ -12,7 +11,7 @@ use crate::owner::{Holder, Owners};
 use crate::space::Spaces;
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-use {kernel::sock, kstruct::View as _};
+use {kernel::sock, kstruct::View as _, std::collections::HashMap};
 
 /// What is read once and needed for each socket.
 pub struct Reader<'m> {
