@@ -50,7 +50,7 @@ pub struct Filter {
     /// Only those that no process holds
     #[arg(long)]
     pub orphans: bool,
-    /// Only those in this network namespace: its inode number, as in net:[4026531840]
+    /// Only those in this network namespace: its inode number, as in `net:[4026531840]`
     #[arg(long, value_name = "INODE", value_delimiter = ',')]
     pub netns: Vec<u64>,
     /// Only this one: the address of its struct sock, in hexadecimal
