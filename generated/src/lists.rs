@@ -131,7 +131,8 @@ impl<'m> crate::hlist_nulls_head<'m> {
         self,
         member: F,
     ) -> Entries<'m, T, crate::hlist_nulls_node<'m>> {
-        Entries::new(self.memory(), 0, self.first().addr(), member)
+        // Null ends no such list: what has lost its end is damaged. One is odd, and so an end.
+        Entries::new(self.memory(), 1, self.first().addr(), member)
     }
 }
 

@@ -50,15 +50,15 @@ fn members_and_paths() {
         ),
         (
             &["sym:init_task.tasks.next->next->prev"],
-            "[c011d05c] struct list_head *prev = 0xc011b058\n",
+            "[c034205c] struct list_head *prev = 0xc0340058\n",
         ),
         (
-            &["task_struct:c011b000.comm[0]", "-x"],
-            "[c011b226] char comm[0] = 0x69 'i'\n",
+            &["task_struct:c0340000.comm[0]", "-x"],
+            "[c0340226] char comm[0] = 0x69 'i'\n",
         ),
         (
-            &["task_struct", "c011b058", "-l", "tasks", "-m", "comm"],
-            "struct task_struct c011b000\n  comm = \"init\"\n",
+            &["task_struct", "c0340058", "-l", "tasks", "-m", "comm"],
+            "struct task_struct c0340000\n  comm = \"init\"\n",
         ),
         (
             &["task_struct.pid,tasks.prev", "-o"],
@@ -87,14 +87,14 @@ fn lists_have_a_line_for_each() {
         ],
     );
     assert!(
-        tasks.starts_with("c0102300  pid=0  comm=\"swapper\"\nc011b000  pid=1  comm=\"init\"\n"),
+        tasks.starts_with("c0102300  pid=0  comm=\"swapper\"\nc0340000  pid=1  comm=\"init\"\n"),
         "{tasks}"
     );
     assert_eq!(tasks.lines().count(), 16);
     // The same as JSON, and from any other of them.
     let rows = json(
         "struct",
-        &["task_struct", "--list", "tasks", "c011b000", "-m", "pid"],
+        &["task_struct", "--list", "tasks", "c0340000", "-m", "pid"],
     );
     let rows = rows["structs"].as_array().expect("a list");
     assert_eq!(rows.len(), 16);
@@ -126,7 +126,7 @@ fn a_whole_struct_as_text_and_as_json() {
     let shown = text("struct", &["task_struct", "init_task"]);
     for line in [
         "struct task_struct c0102300 {",
-        "  thread_info = 0xc0105000 <init_thread_union>,",
+        "  thread_info = 0xc0109000 <init_thread_union>,",
         "  usage = {counter = 2},",
         "  run_list = {next = 0xc0102320 <init_task+0x20>, prev = 0xc0102320 <init_task+0x20>},",
         "  comm = \"swapper\",",

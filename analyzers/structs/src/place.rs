@@ -228,6 +228,10 @@ fn starts(context: &Context<'_>, variable: Variable, cpu: Option<u32>) -> anyhow
         return Ok(vec![(None, place.map_err(Failed::from))]);
     }
     let cpus = match cpu {
+        // Without its own memory, a CPU's number leads to the template that all of them are made of.
+        Some(cpu) if !context.cpus().is_empty() && !context.cpus().contains(&cpu) => {
+            bail!("there is no CPU {cpu}; there are {:?}", context.cpus());
+        }
         Some(cpu) => vec![cpu],
         None => context.cpus().to_vec(),
     };
@@ -467,8 +471,12 @@ fn index_into(context: &Context<'_>, place: &mut Place, index: u64) -> Result<()
     let size = element
         .size()
         .ok_or_else(|| Failed::Wrong(format!("[{index}]: the elements' size isn't known")))?;
-    let distance = index.wrapping_mul(size);
-    place.address = context.k.wrap(place.address.wrapping_add(distance));
+    let end = index
+        .checked_mul(size)
+        .and_then(|distance| place.address.checked_add(distance))
+        .filter(|address| context.k.wrap(*address) == *address);
+    place.address =
+        end.ok_or_else(|| Failed::Wrong(format!("[{index}] lies beyond all addresses")))?;
     place.ty = Some(element);
     Ok(())
 }
