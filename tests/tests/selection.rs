@@ -91,9 +91,9 @@ fn a_type_leads_to_all_that_it_embeds_and_points_to() {
             accessors(&emit::files(&model, "a test").expect("it is Rust"), name)
         );
     }
-    assert!(!has_struct(&files, "task_struct"));
+    assert!(!has_struct(&files, "shape_bits"));
     let has = |line: &str| files["names.txt"].lines().any(|known| known == line);
-    assert!(has("net_device") && has("net_device.name") && !has("task_struct"));
+    assert!(has("net_device") && has("net_device.name") && !has("shape_bits"));
 
     let wanted = ["task_struct", "no_such_thing", "nor_this"].map(str::to_owned);
     let Err(unknown) = select::closure_of(&model, &names, &wanted) else {

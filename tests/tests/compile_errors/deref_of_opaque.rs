@@ -1,7 +1,7 @@
-use kernel::dentry;
+use kernel::block_device;
 use kstruct::Ptr;
 
-fn follow<'m>(pointer: Ptr<'m, dentry<'m>>) {
+fn follow<'m>(pointer: Ptr<'m, block_device<'m>>) {
     let _ = pointer.deref();
 }
 
