@@ -29,7 +29,7 @@ use structs::walk::{self, Buckets, Element, Elements, Start};
   struct task_struct ffff88800331a000                    the struct there; other addresses may follow
   struct task_struct.pid,comm,mm.pgd ffff88800331a000    these members
   struct init_task                                       a variable; sym:NAME where a type has the same name
-  struct 'init_task.mm->pgd'                             a path: pointers on the way are followed, [3] is an element
+  struct 'init_task.active_mm->pgd'                      a path: pointers on the way are followed, [3] is an element
   struct '*runqueues.curr' --cpu 1                       what the pointer at the end leads to
   struct 'task_struct:ffff88800331a000.mm.owner.comm'    a path from an address
   struct net_device dev_base_head -l dev_list            the struct around a member
@@ -37,10 +37,10 @@ use structs::walk::{self, Buckets, Element, Elements, Start};
 Lists and trees (--members makes a line of each):
   struct task_struct --list tasks init_task --members pid,comm
   struct module --list list modules --members name
-  struct vmap_area --rbtree rb_node vmap_area_root
+  struct hrtimer --rbtree node.node 'hrtimer_bases.clock_base[0].active.rb_root.rb_root' --cpu 0 --members function
   struct pid --idr init_pid_ns.idr
   struct vm_area_struct --maple 'init_mm.mm_mt'
-  struct tcp_sock --hlist-table inet_conn.icsk_inet.sk.__sk_common.skc_nulls_node tcp_hashinfo.ehash --buckets 8192
+  struct tcp_sock --hlist-table inet_conn.icsk_inet.sk.__sk_common.skc_nulls_node tcp_hashinfo.ehash --buckets 4096  (tcp_hashinfo.ehash_mask + 1)
 
 An address is hexadecimal, NAME, NAME+OFFSET, or a path, of which a pointer at the end is what it points to."
 )]
