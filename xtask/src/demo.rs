@@ -16,7 +16,7 @@ pub fn demo() -> anyhow::Result<u8> {
     generate::generate(
         &vmlinux,
         &kernel,
-        &generate::Extras::default(),
+        &generate::Extras::again(&vmlinux, &kernel)?,
         &paths::bindings(&kernel),
         false,
     )?;
