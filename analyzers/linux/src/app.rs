@@ -196,6 +196,35 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::from(UNREADABLE)
 }
 
+/// The error for something that was asked for by name or number and that the dump hasn't: it says what there is.
+pub fn unknown(
+    kind: &str,
+    wanted: impl std::fmt::Display,
+    known: impl IntoIterator<Item = impl std::fmt::Display>,
+) -> anyhow::Error {
+    /// More are no help.
+    const MOST: usize = 40;
+    let mut names: Vec<String> = Vec::new();
+    for name in known {
+        let name = name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = match names.len().checked_sub(MOST) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(" and {more} more"),
+    };
+    names.truncate(MOST);
+    if names.is_empty() {
+        return anyhow::anyhow!("there is no {kind} {wanted}, nor any other");
+    }
+    anyhow::anyhow!(
+        "there is no {kind} {wanted}; there is {}{more}",
+        names.join(", ")
+    )
+}
+
 /// A table without borders, its columns two spaces apart.
 pub fn plain_table(
     header: &[&str],
