@@ -1086,3 +1086,40 @@ fn netfilter_names_what_it_does_not_know() {
         assert!(message.contains(wanted), "{options:?}: {message}");
     }
 }
+
+#[test]
+fn ps_shows_open_files() {
+    let report = analyze("ps", &fixture_vmcore(), &["--files", "1", "2143", "4200"]);
+    let row = |fds: Vec<(String, String)>| {
+        let files = fds.into_iter().map(|(fd, path)| format!("{fd} {path}"));
+        let files: std::collections::BTreeSet<String> = files.collect();
+        row([("files", files.into_iter().collect::<Vec<_>>().join(", "))])
+    };
+    let mut found = BTreeMap::new();
+    for task in array(&report["tasks"]) {
+        let files = array(&task["files"]).iter();
+        let files = files.map(|file| (text(&file["fd"]), text(&file["path"])));
+        found.insert(text(&task["pid"]), row(files.collect()));
+        for file in array(&task["files"]) {
+            let name = text(&file["path"]);
+            if let Some(inode) = name.strip_prefix("socket:") {
+                assert_eq!(inode, format!("[{}]", file["inode"]));
+            }
+            let is_log = name == "/var/messages";
+            assert_eq!(file["pos"], if is_log { 123_456 } else { 0 }, "{name}");
+            assert_eq!(file["flags"], if is_log { 0o2001 } else { 2 }, "{name}");
+        }
+    }
+    let expected = expected();
+    let truth = array(&expected["sockets"]["files"])
+        .iter()
+        .map(|process| {
+            let fds = process["fds"].as_object().expect("files by number");
+            let fds = fds.iter().map(|(fd, path)| (fd.clone(), text(path)));
+            (text(&process["pid"]), row(fds.collect()))
+        })
+        .collect();
+    let mut comparison = Comparison::default();
+    comparison.tables("process", &found, &truth);
+    comparison.finish("open files of the fixture");
+}
