@@ -1123,3 +1123,36 @@ fn ps_shows_open_files() {
     comparison.tables("process", &found, &truth);
     comparison.finish("open files of the fixture");
 }
+
+#[test]
+fn route_shows_what_is_cached() {
+    let report = analyze("route", &fixture_vmcore(), &["cache"]);
+    let table = |list: &Value, age: &dyn Fn(&Value) -> String, local: &dyn Fn(&Value) -> bool| {
+        keyed(array(list).iter().map(|route| {
+            let columns = row([
+                ("src", text(&route["src"])),
+                ("gateway", text(&route["gateway"])),
+                ("dev", text(&route["dev"])),
+                ("refcnt", text(&route["refcnt"])),
+                ("use", text(&route["use"])),
+                ("last_used", age(route)),
+                ("local", local(route).to_string()),
+            ]);
+            (text(&route["dst"]), columns)
+        }))
+    };
+    let found = table(
+        &report["cached"],
+        &|route| text(&route["last_used"]["jiffies"]),
+        &|route| array(&route["flags"]).iter().any(|flag| flag == "local"),
+    );
+    let expected = expected();
+    let truth = table(
+        &expected["routes"]["cache"]["entries"],
+        &|route| text(&route["last_used"]),
+        &|route| route["local"] == true,
+    );
+    let mut comparison = Comparison::default();
+    comparison.tables("cached route", &found, &truth);
+    comparison.finish("route cache of the fixture");
+}

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use kstruct::Memory;
 use linux::app::Common;
 use linux::{Faults, Report};
-use routes::model::{Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
+use routes::model::{Cached, Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
 use routes::{names, text};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ enum What {
     Rule,
     /// Next hop objects
     Nexthop,
-    /// Exceptions: path MTUs and redirects that were learned
+    /// Exceptions: path MTUs and redirects that were learned; in kernels that have one the cache of routes
     Cache,
     /// Neighbours
     Neigh,
@@ -91,6 +91,7 @@ struct Routing {
     namespaces: Vec<u64>,
     routes: Vec<Route>,
     exceptions: Vec<Route>,
+    cached: Vec<Cached>,
     rules: Vec<Rule>,
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
@@ -152,6 +153,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
             && args.to.is_none_or(|to| to == entry.address)
     });
+    found.cached.retain(|route| {
+        let is_over = |dev: &String| {
+            let names = [&route.dev, &route.iif];
+            names.into_iter().any(|name| name.as_ref() == Some(dev))
+        };
+        // It is of no table.
+        args.table.is_none()
+            && args.dev.as_ref().is_none_or(is_over)
+            && args.to.is_none_or(|to| to == route.dst)
+    });
     found.proxies.retain(|entry| {
         namespaces.contains(&entry.netns)
             && families.contains(&entry.family)
@@ -184,6 +195,9 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         if families.contains(&Family::Inet6) {
             found.routes.extend(fib_hash::routes6(k, clock, faults));
         }
+    }
+    if args.shows(What::Cache) && families.contains(&Family::Inet) {
+        found.cached = fib_hash::cached(k, clock, faults);
     }
     // Rules are for IPv4 only.
     if args.shows(What::Rule) && families.contains(&Family::Inet) {
@@ -302,6 +316,10 @@ impl Report for Routing {
                 section(&mut out, &format!("{} routes", of(family)), routes);
                 let learned = self.exceptions.iter().filter(is_here).map(text::route);
                 section(&mut out, &format!("{} exceptions", of(family)), learned);
+                if family == Family::Inet {
+                    let cached = self.cached.iter().filter(|route| route.netns == *netns);
+                    section(&mut out, "IPv4 route cache", cached.map(text::cached));
+                }
                 let rules = self.rules.iter();
                 let rules = rules.filter(|rule| rule.netns == *netns && rule.family == family);
                 section(
