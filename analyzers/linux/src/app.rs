@@ -33,6 +33,11 @@ pub enum Format {
 pub trait Report: Serialize {
     /// The report as text for people.
     fn table(&self) -> String;
+
+    /// Whether all that was asked for is there. If not, the exit status is 2.
+    fn is_complete(&self) -> bool {
+        true
+    }
 }
 
 /// How many faults are kept word by word. All are counted.
@@ -101,7 +106,7 @@ const UNREADABLE: u8 = 2;
 
 /// Runs an analyzer: reads its options, opens the dump, prints the report.
 ///
-/// The exit status is 0, or 2 if the dump can't be opened or something in it couldn't be read.
+/// The exit status is 0, or 2 if the dump can't be opened, something in it couldn't be read, or something that was asked for isn't there.
 pub fn run<A, R>(analyze: impl FnOnce(&Memory, &A, &mut Faults) -> anyhow::Result<R>) -> ExitCode
 where
     A: Parser + AsRef<Common>,
@@ -176,7 +181,10 @@ where
         );
     }
     if faults.count == 0 {
-        return ExitCode::SUCCESS;
+        return match report.is_complete() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(UNREADABLE),
+        };
     }
     eprintln!("{} things could not be read:", faults.count);
     for fault in faults.kept.iter().take(10) {
