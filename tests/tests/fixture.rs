@@ -1156,3 +1156,32 @@ fn route_shows_what_is_cached() {
     comparison.tables("cached route", &found, &truth);
     comparison.finish("route cache of the fixture");
 }
+
+#[test]
+fn what_is_not_there_is_an_error_in_all_analyzers() {
+    let core = fixture_vmcore();
+    let core = core.to_str().expect("paths here are UTF-8");
+    for (analyzer, options, wanted) in [
+        ("route", &["--dev", "nosuch"][..], "there is lo, eth0, eth1"),
+        (
+            "route",
+            &["--netns", "4"],
+            "network namespace 4; there is 0",
+        ),
+        ("route", &["--table", "77"], "there is 100, main, local"),
+        ("route", &["--to", "10.1.1.1", "-6"], "version of IP"),
+        ("tcp", &["--netns", "5"], "network namespace 5; there is 0"),
+        ("tcp", &["--pid", "9"], "there is no process 9"),
+        ("sockets", &["--pid", "9"], "there is no process 9"),
+        ("sockets", &["--process", "x"], "no process of the name x"),
+        ("netdev", &["nosuch"], "there is lo, eth0, eth1"),
+        ("ps", &["nosuch"], "no task is nosuch"),
+    ] {
+        let mut args = vec!["run", analyzer, "--core", core, "--"];
+        args.extend(options);
+        let output = tests::xtask(&args);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(wanted), "{args:?}: {message}");
+    }
+}

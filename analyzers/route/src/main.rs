@@ -1,13 +1,14 @@
 //! `route`: routing tables, rules, next hops, what was learned, and neighbours.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use kstruct::Memory;
-use linux::app::Common;
+use linux::app::{Common, unknown};
 use linux::{Faults, Report};
 use routes::model::{Cached, Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
 use routes::{names, text};
@@ -141,8 +142,34 @@ impl Args {
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
-    let mut found = read(k, args, faults)?;
     let families = args.families();
+    if let Some(to) = args.to {
+        let family = if to.is_ipv4() {
+            Family::Inet
+        } else {
+            Family::Inet6
+        };
+        if !families.contains(&family) {
+            anyhow::bail!("--to {to} is no address of the version of IP that was asked for");
+        }
+    }
+    if let Some(wanted) = args.netns {
+        let inodes = linux::net::inodes(k, faults);
+        if !inodes.contains(&wanted) {
+            return Err(unknown("network namespace", wanted, inodes));
+        }
+    }
+    if let Some(dev) = &args.dev {
+        linux::net::check_device(k, dev, faults)?;
+    }
+    let mut found = read(k, args, faults)?;
+    if let Some(table) = args.table {
+        let numbers: BTreeSet<u32> = found.routes.iter().map(|route| route.table).collect();
+        if args.shows(What::Route) && !numbers.contains(&table) {
+            let tables = numbers.into_iter().map(names::table);
+            return Err(unknown("route of table", names::table(table), tables));
+        }
+    }
     found.routes.retain(|route| args.wants(route));
     found.exceptions.retain(|route| args.wants(route));
     args.keep_best(&mut found.routes);
@@ -180,9 +207,6 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
 
     let clock =
         Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
-    if let Some(inode) = args.netns.filter(|inode| *inode != 0) {
-        anyhow::bail!("there is no network namespace {inode}: this kernel has no namespaces");
-    }
     let families = args.families();
     let mut found = Routing {
         namespaces: vec![0],
@@ -287,10 +311,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         }
     }
     if found.namespaces.is_empty() {
-        match args.netns {
-            Some(inode) => anyhow::bail!("there is no network namespace {inode}"),
-            None => anyhow::bail!("there is no network namespace"),
-        }
+        anyhow::bail!("there is no network namespace");
     }
     if args.shows(What::Neigh) {
         found.neighbours = neighbours::neighbours(k, clock, faults);

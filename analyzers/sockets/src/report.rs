@@ -72,6 +72,7 @@ pub fn main() -> ExitCode {
 struct Found(Sockets);
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found> {
+    args.filter.check(k, faults)?;
     let reader = Reader::new(k, faults)?;
     let mut found = Sockets::read(&reader, faults);
     let filter = &args.filter;
