@@ -359,7 +359,14 @@ impl Report for Routing {
             let shapes = tries().filter(|trie| !trie.nodes.is_empty());
             for (heading, text) in [
                 ("fib_trie", shapes.map(text::trie).collect::<String>()),
-                ("fib_triestat", tries().map(text::trie_stats).collect()),
+                (
+                    "fib_triestat",
+                    tries()
+                        .take(1)
+                        .map(text::trie_sizes)
+                        .chain(tries().map(text::trie_stats))
+                        .collect(),
+                ),
             ] {
                 section(&mut out, heading, text.lines().map(str::to_owned));
             }

@@ -504,6 +504,10 @@ pub struct TrieStats {
     pub null_pointers: u64,
     /// Bytes that all of it takes.
     pub bytes: u64,
+    /// Bytes of a leaf.
+    pub leaf_bytes: u64,
+    /// Bytes of a node with children, without the places for them.
+    pub node_bytes: u64,
     /// What lookups did.
     pub counts: Vec<(&'static str, u64)>,
 }

@@ -373,6 +373,14 @@ pub fn trie(trie: &Trie) -> String {
     out
 }
 
+/// The first line of /proc/net/fib_triestat (`fib_triestat_seq_show`), which is the same for all tables.
+pub fn trie_sizes(trie: &Trie) -> String {
+    format!(
+        "Basic info: size of leaf: {} bytes, size of tnode: {} bytes.\n",
+        trie.stats.leaf_bytes, trie.stats.node_bytes
+    )
+}
+
 /// What a table's trie has of everything, as of /proc/net/fib_triestat.
 pub fn trie_stats(trie: &Trie) -> String {
     let stats = &trie.stats;
