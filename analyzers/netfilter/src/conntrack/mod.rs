@@ -281,7 +281,8 @@ const TCP: [&str; 10] = [
     "LAST_ACK",
     "TIME_WAIT",
     "CLOSE",
-    "SYN_SENT2",
+    // ip_conntrack had another name in this place, which it didn't use.
+    if IS_NF { "SYN_SENT2" } else { "LISTEN" },
 ];
 const SCTP: [&str; 9] = [
     "NONE",

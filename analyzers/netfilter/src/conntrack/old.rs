@@ -7,8 +7,8 @@ use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
 
 use super::{
-    Connection, Counts, Expectation, Filter, NamespaceCounts, SCTP, Table, Tuple, l3_name, l4_name,
-    named, status_names,
+    Connection, Counts, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, l3_name,
+    l4_name, named, status_names,
 };
 use crate::bytes::Bytes;
 use crate::net::Namespace;
@@ -22,20 +22,6 @@ struct Clock {
 
 /// `PF_INET`
 const IPV4: u16 = 2;
-/// `tcp_conntrack_names`, net/ipv4/netfilter/ip_conntrack_proto_tcp.c.
-const TCP: [&str; 10] = [
-    "NONE",
-    "SYN_SENT",
-    "SYN_RECV",
-    "ESTABLISHED",
-    "FIN_WAIT",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "TIME_WAIT",
-    "CLOSE",
-    "LISTEN",
-];
-
 /// All connections. `None` if connections are not tracked: the module isn't loaded.
 pub fn table(
     k: &Memory,
