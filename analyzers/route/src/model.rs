@@ -117,6 +117,49 @@ pub struct Route {
     pub address: u64,
 }
 
+/// A route that was looked up and kept: kernels before 3.6 have a cache of them (`rt_hash_table`).
+#[derive(Debug, Serialize)]
+pub struct Cached {
+    /// The inode number of its network namespace; 0 in kernels without.
+    pub netns: u64,
+    /// `unicast`, `local` ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where to.
+    pub dst: IpAddr,
+    /// Where from.
+    pub src: IpAddr,
+    /// The type of service that it is for.
+    pub tos: u8,
+    /// The router; the destination itself if there is none.
+    pub gateway: IpAddr,
+    /// The interface that packets leave by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
+    /// The interface that they came from; none for what is sent from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iif: Option<String>,
+    /// `RTCF_*` (include/linux/in_route.h), as `ip` names them.
+    pub flags: Vec<&'static str>,
+    /// `rt_flags`, all of them.
+    #[serde(serialize_with = "linux::app::hex_u32")]
+    pub flags_value: u32,
+    /// MTU and so on.
+    pub metrics: Vec<Metric>,
+    /// References to it.
+    pub refcnt: i32,
+    /// How often it was found in the cache.
+    #[serde(rename = "use")]
+    pub uses: i32,
+    /// How long ago it was used last.
+    pub last_used: Age,
+    /// When it ends; `null` if it doesn't by itself.
+    pub expires: Option<Expiry>,
+    /// The `rtable`.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+}
+
 /// When something expires.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Expiry {
@@ -461,6 +504,10 @@ pub struct TrieStats {
     pub null_pointers: u64,
     /// Bytes that all of it takes.
     pub bytes: u64,
+    /// Bytes of a leaf.
+    pub leaf_bytes: u64,
+    /// Bytes of a node with children, without the places for them.
+    pub node_bytes: u64,
     /// What lookups did.
     pub counts: Vec<(&'static str, u64)>,
 }

@@ -4,11 +4,53 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie};
+use crate::model::{
+    Cached, Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie,
+};
 use crate::names;
 
 /// `RT_TABLE_MAIN`, which `ip` doesn't name.
 const MAIN: u32 = 254;
+
+/// A route of the cache, as of `ip -s route show cache`.
+pub fn cached(route: &Cached) -> String {
+    let mut out = String::new();
+    if route.kind != "unicast" {
+        let _ = write!(out, "{} ", route.kind);
+    }
+    let _ = write!(out, "{} from {} ", route.dst, route.src);
+    if route.tos != 0 {
+        let _ = write!(out, "tos {} ", names::tos(route.tos));
+    }
+    if route.gateway != route.dst {
+        let _ = write!(out, "via {} ", route.gateway);
+    }
+    if let Some(dev) = &route.dev {
+        let _ = write!(out, "dev {dev} ");
+    }
+    out.push_str("\n    cache ");
+    if !route.flags.is_empty() {
+        let _ = write!(out, "<{}> ", route.flags.join(","));
+    }
+    if let Some(seconds) = route.expires.and_then(|expires| expires.seconds)
+        && seconds > 0
+    {
+        let _ = write!(out, "expires {seconds}sec ");
+    }
+    let _ = write!(out, "users {} used {} ", route.refcnt, route.uses);
+    let age = route.last_used;
+    let _ = match age.seconds {
+        Some(seconds) => write!(out, "age {}sec ", seconds as u64),
+        None => write!(out, "age {} jiffies ", age.jiffies),
+    };
+    for value in &route.metrics {
+        metric(value, &mut out);
+    }
+    if let Some(dev) = &route.iif {
+        let _ = write!(out, "iif {dev} ");
+    }
+    out
+}
 
 /// A route, as of `ip route show table all`; several lines if it has several next hops, or is an exception.
 pub fn route(route: &Route) -> String {
@@ -329,6 +371,14 @@ pub fn trie(trie: &Trie) -> String {
         }
     }
     out
+}
+
+/// The first line of /proc/net/fib_triestat (`fib_triestat_seq_show`), which is the same for all tables.
+pub fn trie_sizes(trie: &Trie) -> String {
+    format!(
+        "Basic info: size of leaf: {} bytes, size of tnode: {} bytes.\n",
+        trie.stats.leaf_bytes, trie.stats.node_bytes
+    )
 }
 
 /// What a table's trie has of everything, as of /proc/net/fib_triestat.
