@@ -79,7 +79,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     }
     let mut tests = vec!["lab"];
     let machines = match &args.machines {
-        Some(names) => lab::ensure_others("6.1", names)?,
+        Some(names) => lab::ensure_others(names)?,
         None => {
             tests.extend([
                 "lab_modules",
@@ -114,6 +114,13 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         // How much was compared is part of the result.
         .args(["--", "--show-output"])
         .env("KSTRUCT_LAB_MACHINES", folders.join(":"));
+    if args.machines.is_none() {
+        match lab::makedumpfile::ensure() {
+            Ok(program) => drop(command.env("KSTRUCT_MAKEDUMPFILE", program)),
+            // The tests say what they then can't do, or fail if everything is required.
+            Err(error) => eprintln!("{error:#}"),
+        }
+    }
     finish(&mut command)
 }
 

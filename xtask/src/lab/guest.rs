@@ -218,6 +218,7 @@ impl Guest {
         let idle = match target.quiet {
             Quiet::X86 | Quiet::S390 => 0,
             Quiet::Arm64 => package.address("cpu_do_idle")?,
+            Quiet::Ppc64 => package.address("plpar_hcall_norets_notrace")?,
         };
         let mut registers = String::new();
         let mut quiet = false;

@@ -4,6 +4,7 @@
 //!
 //! - `packages/RELEASE`: a Debian kernel, its modules, `vmlinux` and the debug files of the modules that the guest loads;
 //! - `machines/RELEASE-Nlevel-HASH`: one boot of it, `lab.json` and what that names. The hash is the recipe's;
+//! - `programs`: what Debian's packages don't have: a makedumpfile with all compressions;
 //! - `crashes/...`: the same of a kernel that panicked, with its /proc/vmcore; `live/...`: of one that analyzed itself.
 //!
 //! What is there is whole: it is made in a folder whose name begins with a dot, which is renamed at the end.
@@ -11,6 +12,7 @@
 mod guest;
 mod how;
 mod initramfs;
+pub mod makedumpfile;
 mod packages;
 pub(crate) mod programs;
 mod progress;
@@ -45,7 +47,8 @@ pub struct Args {
     /// Levels of page tables
     #[arg(long, value_parser = clap::value_parser!(u8).range(4..=5))]
     levels: Option<u8>,
-    /// The kind of machine: amd64, i386-pae, i386, arm64 or s390x. KERNELS are then of its architecture
+    /// The kind of machine: amd64, amd64-full, amd64-rt, i386-pae, i386, arm64, s390x or ppc64le. KERNELS are then of its
+    /// architecture and flavour
     #[arg(long, default_value = "amd64", conflicts_with = "levels")]
     machine: String,
     /// The kernel panics, and its crash kernel copies /proc/vmcore; QEMU's dumps of the same memory are beside that
@@ -116,16 +119,16 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.machine != amd64() {
         let target = Target::find(&args.machine, None).with_context(|| {
-            let names: Vec<_> = TARGETS[1..].iter().map(|target| target.name).collect();
+            let names: Vec<_> = others().map(|target| target.name).collect();
             format!(
                 "there is no machine {}; there are {}",
                 args.machine,
                 names.join(", ")
             )
         })?;
-        let newest = ["6.1".to_owned()];
-        let kernels = if args.kernels.is_empty() {
-            &newest[..]
+        let newest: Vec<_> = target.series.iter().map(|&series| series.into()).collect();
+        let kernels: &[String] = if args.kernels.is_empty() {
+            &newest
         } else {
             &args.kernels
         };
@@ -186,9 +189,8 @@ pub fn ensure(kernel: &str, levels: u8, how: How) -> Result<Machine> {
     ensure_target(kernel, target.context("4 or 5 levels of page tables")?, how)
 }
 
-/// The machines of other kinds, of the newest kernel of a series: those of these names, or all.
-pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
-    let others = || TARGETS.iter().filter(|target| !target.is_own());
+/// The machines of other kinds, of the newest kernels of their series: those of these names, or all.
+pub fn ensure_others(names: &[String]) -> Result<Vec<Machine>> {
     if let Some(unknown) = names
         .iter()
         .find(|name| others().all(|target| target.name != **name))
@@ -201,8 +203,13 @@ pub fn ensure_others(series: &str, names: &[String]) -> Result<Vec<Machine>> {
     }
     others()
         .filter(|target| names.is_empty() || names.iter().any(|name| name == target.name))
-        .map(|target| ensure_target(series, target, How::Stop))
+        .flat_map(|target| target.series.iter().map(move |series| (series, target)))
+        .map(|(series, target)| ensure_target(series, target, How::Stop))
         .collect()
+}
+
+fn others() -> impl Iterator<Item = &'static Target> {
+    TARGETS.iter().filter(|target| !target.is_usual())
 }
 
 fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Machine> {

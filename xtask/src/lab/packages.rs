@@ -22,10 +22,19 @@ impl Package {
         self.folder.join("vmlinux")
     }
 
+    /// What the machine boots. On powerpc it is not compressed.
     pub fn vmlinuz(&self) -> PathBuf {
-        self.folder
-            .join("boot")
-            .join(format!("vmlinuz-{}", self.release))
+        let file = |name| {
+            self.folder
+                .join("boot")
+                .join(format!("{name}-{}", self.release))
+        };
+        let compressed = file("vmlinuz");
+        if compressed.is_file() {
+            compressed
+        } else {
+            file("vmlinux")
+        }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -101,7 +110,7 @@ pub fn resolve(name: &str, folder: &Path, target: &Target) -> Result<String> {
     if !is_series(name) {
         return Ok(name.to_string());
     }
-    if !target.is_own() {
+    if !target.is_usual() {
         return resolve_foreign(name, folder, target);
     }
     if let Some(release) = archive_releases()
@@ -128,7 +137,7 @@ pub fn resolve(name: &str, folder: &Path, target: &Target) -> Result<String> {
     )
 }
 
-/// The same for another architecture, whose lists apt keeps apart.
+/// The same for another flavour or architecture, whose lists apt keeps apart.
 fn resolve_foreign(name: &str, folder: &Path, target: &Target) -> Result<String> {
     let (apt, wanted) = (Apt::new(target.architecture)?, target.wanted(name));
     if let Some(release) = apt.newest(&wanted) {
@@ -151,7 +160,7 @@ fn resolve_foreign(name: &str, folder: &Path, target: &Target) -> Result<String>
 
 /// The newest kernel of a series that is unpacked in `folder`, for when the one that [`resolve`] found can't be downloaded.
 pub fn newest_cached(name: &str, folder: &Path, target: &Target) -> Option<String> {
-    if is_series(name) && !target.is_own() {
+    if is_series(name) && !target.is_usual() {
         let there = cached(folder);
         target.wanted(name).newest(there.iter().map(String::as_str))
     } else if is_series(name) {

@@ -2,12 +2,14 @@
 
 use super::target::{Quiet, Target};
 
-/// Whether CPU 0 is halted in its idle task and CPU 1 is in the spinner's user code. `idle` is where arm64's kernel waits.
+/// Whether CPU 0 is halted in its idle task and CPU 1 is in the spinner's user code. `idle` is where arm64's and
+/// powerpc's kernels wait.
 pub fn is_quiet(registers: &str, target: &Target, idle: u64) -> bool {
     match target.quiet {
         Quiet::X86 => cpus_are_quiet(registers, target.cpus()),
         Quiet::Arm64 => arm64_cpus_are_quiet(registers, idle),
         Quiet::S390 => s390_cpus_are_quiet(registers),
+        Quiet::Ppc64 => ppc64_cpus_are_quiet(registers, idle),
     }
 }
 
@@ -76,6 +78,26 @@ fn s390_cpus_are_quiet(registers: &str) -> bool {
         .filter_map(|line| register(line, "PSW=mask "))
         .collect();
     matches!(masks[..], [first, second] if first & PSW_WAIT != 0 && second & PSW_PROBLEM != 0)
+}
+
+/// Bytes of `plpar_hcall_norets_notrace`, in which a CPU is that waits for the hypervisor. The kernel is not moved.
+const PPC64_IDLE: u64 = 128;
+/// Bit of the machine state register: problem state (Power ISA, book III).
+const MSR_PROBLEM: u64 = 1 << 14;
+
+/// The same on powerpc64.
+fn ppc64_cpus_are_quiet(registers: &str, idle: u64) -> bool {
+    let field = |name| -> Vec<u64> {
+        registers
+            .lines()
+            .filter_map(|line| register(line, name))
+            .collect()
+    };
+    let (next, states) = (field("NIP "), field("MSR "));
+    let ([pc, _], [first, second]) = (&next[..], &states[..]) else {
+        return false;
+    };
+    pc.wrapping_sub(idle) < PPC64_IDLE && first & MSR_PROBLEM == 0 && second & MSR_PROBLEM != 0
 }
 
 /// The hexadecimal value that follows `name` in a line.

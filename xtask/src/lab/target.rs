@@ -13,6 +13,8 @@ pub struct Target {
     pub architecture: &'static str,
     /// What stands behind the number in a kernel's name: `cloud-amd64`.
     pub flavour: &'static str,
+    /// The series whose newest kernels `cargo xtask test --lab --machines` tests.
+    pub series: &'static [&'static str],
     /// Levels of page tables.
     pub levels: u8,
     /// The emulator, and Debian's package that has it.
@@ -48,12 +50,16 @@ pub enum Quiet {
     Arm64,
     /// The program-status word's bits for waiting and for the problem state
     S390,
+    /// The next instruction is behind the call by which the kernel gives its CPU to the hypervisor; the machine state's bit for the
+    /// problem state
+    Ppc64,
 }
 
 const AMD64_4: Target = Target {
     name: "amd64",
     architecture: "amd64",
     flavour: "cloud-amd64",
+    series: &["6.1"],
     levels: 4,
     qemu: ("qemu-system-x86_64", "qemu-system-x86"),
     machine: "-M q35 -accel tcg -cpu max,-la57 -m 512 -smp 2,maxcpus=4",
@@ -86,11 +92,24 @@ const I386_PAE: Target = Target {
 };
 
 /// Every kind. The first is what is made of a kernel unless something else is asked for.
-pub static TARGETS: [Target; 6] = [
+pub static TARGETS: [Target; 9] = [
     AMD64_4,
     Target {
         levels: 5,
         machine: "-M q35 -accel tcg -cpu max -m 512 -smp 2,maxcpus=4",
+        ..AMD64_4
+    },
+    Target {
+        name: "amd64-full",
+        flavour: "amd64",
+        series: &["6.1", "6.12"],
+        levels: 5,
+        machine: "-M q35 -accel tcg -cpu max -m 512 -smp 2,maxcpus=4",
+        ..AMD64_4
+    },
+    Target {
+        name: "amd64-rt",
+        flavour: "rt-amd64",
         ..AMD64_4
     },
     I386_PAE,
@@ -146,6 +165,27 @@ pub static TARGETS: [Target; 6] = [
         modules: &["crc32c_generic", "virtio_console"],
         before_init: Some("ln -sf hvc0 /dev/ttyS1"),
         quiet: Quiet::S390,
+        ..AMD64_4
+    },
+    Target {
+        name: "ppc64le",
+        architecture: "ppc64el",
+        flavour: "powerpc64le",
+        levels: 4,
+        qemu: ("qemu-system-ppc64", "qemu-system-ppc"),
+        // POWER9 is the first with radix page tables.
+        machine: "-M pseries -accel tcg -cpu power9 -m 512 -smp 2",
+        has_vmcoreinfo: false,
+        console: "hvc0",
+        compiler: (
+            "powerpc64le-linux-gnu-gcc",
+            "gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross",
+        ),
+        triplet: "powerpc64le-linux-gnu",
+        modules: &["crc32c_generic"],
+        before_init: Some("ln -sf hvc1 /dev/ttyS1"),
+        quiet: Quiet::Ppc64,
+        ..AMD64_4
     },
 ];
 
@@ -157,9 +197,14 @@ impl Target {
         })
     }
 
+    /// Whether it is what is made unless something else is asked for.
+    pub fn is_usual(&self) -> bool {
+        self.name == AMD64_4.name
+    }
+
     /// Whether the guest's programs are the host's own.
     pub fn is_own(&self) -> bool {
-        self.name == AMD64_4.name
+        self.architecture == AMD64_4.architecture
     }
 
     /// The kernels of a series that it can boot.
@@ -210,7 +255,7 @@ impl Target {
         if how == How::Panic {
             parameters.push(CRASH_PARAMETERS.to_owned());
         }
-        if !self.is_own() {
+        if !self.is_usual() {
             parameters.extend([self.qemu.0, self.flavour].map(str::to_owned));
             parameters.extend(self.before_init.map(str::to_owned));
         }
