@@ -264,7 +264,7 @@ fn congestion_info(
 fn private<'m, V: kstruct::View<'m>>(tcp: tcp_sock<'m>) -> Result<V, Fault> {
     let connection = tcp.inet_conn();
     let offset = kstruct::offset_of!(kernel::inet_connection_sock, icsk_ca_priv);
-    V::at(tcp.memory(), connection.addr().wrapping_add(offset))
+    V::at(tcp.memory(), connection.addr().wrapping_add(offset as u64))
 }
 
 fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {
