@@ -110,6 +110,7 @@ pub struct Expectation {
     pub address: u64,
     /// Whole seconds until it is forgotten; `null` without a timer.
     pub timeout: Option<u64>,
+    pub protonum: u8,
     pub tuple: Tuple,
     pub flags: Vec<&'static str>,
     /// Of the helper that expects it.
@@ -795,6 +796,7 @@ fn expectation(
         netns: *netns,
         address: expect.addr(),
         timeout,
+        protonum: expect.tuple().dst().protonum(),
         tuple: tuple(expect.tuple(), None),
         flags: (0..)
             .zip(EXPECT_FLAGS)
