@@ -87,6 +87,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_sockets",
                 "lab_routes",
                 "lab_rare",
+                "lab_debuggers",
                 "lab_containers",
                 "lab_damage",
                 "lab_netfilter",
