@@ -467,47 +467,6 @@ fn features(value: u32) -> String {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_written_as_ip_does() {
-        let shown = |name, value, text: Option<&str>, locked| {
-            let mut out = String::new();
-            let text = text.map(str::to_owned);
-            metric(
-                &Metric {
-                    name,
-                    value,
-                    text,
-                    locked,
-                },
-                &mut out,
-            );
-            out
-        };
-        assert_eq!(shown("mtu", 1400, None, true), "mtu lock 1400 ");
-        assert_eq!(shown("rtt", 800, None, false), "rtt 100ms ");
-        assert_eq!(shown("rtt", 12000, None, false), "rtt 1.5s ");
-        assert_eq!(shown("features", 1, None, false), "features ecn ");
-        assert_eq!(shown("features", 0x11, None, false), "features ecn 0x10 ");
-        assert_eq!(shown("congctl", 7, Some("cubic"), false), "congctl cubic ");
-    }
-
-    #[test]
-    fn realms_are_one_or_two() {
-        let shown = |both| {
-            let mut out = String::new();
-            realms("realm", both, &mut out);
-            out
-        };
-        assert_eq!(shown(0), "");
-        assert_eq!(shown(5), "realm 5 ");
-        assert_eq!(shown(0x0003_0005), "realms 3/5 ");
-    }
-}
-
 /// Two lines as of `ip -s -d mroute` (iproute2's ip/ipmroute.c).
 pub fn multicast_route(route: &MulticastRoute) -> String {
     let ends = format!("({},{})", route.src, route.dst);
@@ -561,4 +520,45 @@ pub fn multicast_interface(vif: &MulticastInterface) -> String {
         vif.remote,
         vif.table_name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_written_as_ip_does() {
+        let shown = |name, value, text: Option<&str>, locked| {
+            let mut out = String::new();
+            let text = text.map(str::to_owned);
+            metric(
+                &Metric {
+                    name,
+                    value,
+                    text,
+                    locked,
+                },
+                &mut out,
+            );
+            out
+        };
+        assert_eq!(shown("mtu", 1400, None, true), "mtu lock 1400 ");
+        assert_eq!(shown("rtt", 800, None, false), "rtt 100ms ");
+        assert_eq!(shown("rtt", 12000, None, false), "rtt 1.5s ");
+        assert_eq!(shown("features", 1, None, false), "features ecn ");
+        assert_eq!(shown("features", 0x11, None, false), "features ecn 0x10 ");
+        assert_eq!(shown("congctl", 7, Some("cubic"), false), "congctl cubic ");
+    }
+
+    #[test]
+    fn realms_are_one_or_two() {
+        let shown = |both| {
+            let mut out = String::new();
+            realms("realm", both, &mut out);
+            out
+        };
+        assert_eq!(shown(0), "");
+        assert_eq!(shown(5), "realm 5 ");
+        assert_eq!(shown(0x0003_0005), "realms 3/5 ");
+    }
 }
