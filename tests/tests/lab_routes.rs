@@ -201,6 +201,12 @@ fn every_line_of_ip_is_the_same() {
                 let read_lines = |truth: &Path| {
                     let path = truth.join("tools").join(namespace).join(file);
                     let mut lines = lines_of(&read(&path));
+                    // Those of multicast routers, which have a test of their own, come last: they alone name where packets come in.
+                    let is_mroute =
+                        |line: &String| line.starts_with("multicast ") && line.contains(" iif ");
+                    if let Some(first) = lines.iter().position(is_mroute) {
+                        lines.truncate(first);
+                    }
                     // `ip route show table all` without a family has IPv6's behind IPv4's.
                     if file == "ip_route.txt" || file == "ip_route_cache.txt" {
                         let six = file.replace("ip_", "ip6_");

@@ -10,7 +10,10 @@ use clap::{Parser, ValueEnum};
 use kstruct::Memory;
 use linux::app::{Common, unknown};
 use linux::{Faults, Report};
-use routes::model::{Cached, Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
+use routes::model::{
+    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Proxy, Route, Rule,
+    Trie,
+};
 use routes::{names, text};
 use serde::Serialize;
 
@@ -74,6 +77,8 @@ enum What {
     Neigh,
     /// Addresses that the kernel answers for
     Proxy,
+    /// Routes and interfaces of multicast routers, as `ip -s -d mroute` and /proc/net/ip_mr_vif show them
+    Mroute,
     /// The shape of IPv4 tables, as /proc/net/fib_trie and fib_triestat show it; only if it is asked for
     Trie,
 }
@@ -97,6 +102,8 @@ struct Routing {
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
     proxies: Vec<Proxy>,
+    multicast_routes: Vec<MulticastRoute>,
+    multicast_interfaces: Vec<MulticastInterface>,
     tries: Vec<Trie>,
 }
 
@@ -172,6 +179,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
     }
     found.routes.retain(|route| args.wants(route));
     found.exceptions.retain(|route| args.wants(route));
+    let wants = |dev: Option<&String>, number: u32| {
+        args.table.is_none_or(|table| table == number)
+            && (args.dev.is_none() || dev == args.dev.as_ref())
+    };
+    found.multicast_routes.retain(|route| {
+        wants(route.iif.as_ref(), route.table) && args.to.is_none_or(|to| to == route.dst)
+    });
+    found
+        .multicast_interfaces
+        .retain(|vif| wants(Some(&vif.name), vif.table) && args.to.is_none());
     args.keep_best(&mut found.routes);
     let namespaces = &found.namespaces;
     found.neighbours.retain(|entry| {
@@ -306,6 +323,14 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
                 found.rules.extend(rules::rules(context, *family));
             }
         }
+        #[cfg(kernel_has = "mr_mfc.mfc_un")]
+        if args.shows(What::Mroute) {
+            for family in &families {
+                let (routes, interfaces) = routes::walk::multicast::of_family(context, *family);
+                found.multicast_routes.extend(routes);
+                found.multicast_interfaces.extend(interfaces);
+            }
+        }
         if args.shows(What::Nexthop) {
             found.nexthops.extend(nexthops::nexthops(context));
         }
@@ -347,6 +372,20 @@ impl Report for Routing {
                     &mut out,
                     &format!("{} rules", of(family)),
                     rules.map(text::rule),
+                );
+                let routes = self.multicast_routes.iter();
+                let routes = routes.filter(|it| it.netns == *netns && it.family == family);
+                section(
+                    &mut out,
+                    &format!("{} multicast routes", of(family)),
+                    routes.map(text::multicast_route),
+                );
+                let vifs = self.multicast_interfaces.iter();
+                let vifs = vifs.filter(|it| it.netns == *netns && it.family == family);
+                section(
+                    &mut out,
+                    &format!("{} multicast interfaces", of(family)),
+                    vifs.map(text::multicast_interface),
                 );
             }
             let nexthops = self.nexthops.iter().filter(|it| it.netns == *netns);

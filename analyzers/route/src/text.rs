@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::model::{
-    Cached, Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie,
+    Cached, Family, Hop, Metric, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Prefix,
+    Proxy, Route, Rule, Trie,
 };
 use crate::names;
 
@@ -512,6 +513,61 @@ fn features(value: u32) -> String {
         let _ = write!(out, "{rest:#x} ");
     }
     out
+}
+
+/// Two lines as of `ip -s -d mroute` (iproute2's ip/ipmroute.c).
+pub fn multicast_route(route: &MulticastRoute) -> String {
+    let ends = format!("({},{})", route.src, route.dst);
+    let iif = match (&route.iif, route.resolved) {
+        (_, false) => "unresolved",
+        (Some(iif), true) => iif,
+        (None, true) => "none",
+    };
+    let mut out = format!("{ends:<32} Iif: {iif:<10} ");
+    if !route.oifs.is_empty() {
+        out.push_str("Oifs: ");
+    }
+    for output in &route.oifs {
+        let _ = match output.ttl {
+            ttl @ 2.. => write!(out, "{}(ttl {ttl}) ", output.oif),
+            _ => write!(out, "{} ", output.oif),
+        };
+    }
+    let state = if route.resolved {
+        "resolved"
+    } else {
+        "unresolved"
+    };
+    let _ = write!(
+        out,
+        " State: {state}\n  {} packets, {} bytes",
+        route.packets, route.bytes
+    );
+    if route.wrong_if != 0 {
+        let _ = write!(out, ", {} arrived on wrong iif.", route.wrong_if);
+    }
+    if let Some(seconds) = route.age.as_ref().and_then(|age| age.seconds) {
+        let _ = write!(out, ", Age {seconds:.2}");
+    }
+    let _ = write!(out, " Table: {}", route.table_name);
+    out
+}
+
+/// A line as in /proc/net/ip_mr_vif, with the table behind it.
+pub fn multicast_interface(vif: &MulticastInterface) -> String {
+    format!(
+        "{:>2} {:<10} {:>8} {:>7}  {:>8} {:>7} {:05X} {:08X} {:08X} table {}",
+        vif.vif,
+        vif.name,
+        vif.bytes_in,
+        vif.pkts_in,
+        vif.bytes_out,
+        vif.pkts_out,
+        vif.flags,
+        vif.local,
+        vif.remote,
+        vif.table_name
+    )
 }
 
 #[cfg(test)]

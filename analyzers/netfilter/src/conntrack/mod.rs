@@ -135,6 +135,7 @@ pub struct Expectation {
     pub address: u64,
     /// Whole seconds until it is forgotten; `null` without a timer.
     pub timeout: Option<u64>,
+    pub protonum: u8,
     pub tuple: Tuple,
     pub flags: Vec<&'static str>,
     /// Of the helper that expects it.

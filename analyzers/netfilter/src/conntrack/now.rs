@@ -479,6 +479,7 @@ fn expectation(
         netns: *netns,
         address: expect.addr(),
         timeout,
+        protonum: expect.tuple().dst().protonum(),
         tuple: tuple(expect.tuple(), None),
         flags: (0..)
             .zip(EXPECT_FLAGS)

@@ -269,6 +269,7 @@ fn expectation(expect: ip_conntrack_expect<'_>, clock: Clock) -> Result<Expectat
         address: expect.addr(),
         timeout: has_timer
             .then(|| time_left(expect.memory(), expect.timeout(), clock).unwrap_or(0)),
+        protonum: protocol(expect.tuple()),
         tuple: tuple(expect.tuple(), None),
         flags: Vec::new(),
         helper: match helper {
