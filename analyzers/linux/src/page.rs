@@ -2,6 +2,7 @@
 #![cfg(all(
     kernel_has = "page.flags",
     kernel_has = "page.mapping",
+    kernel_has = "sym:page_offset_base",
     kernel_has = "sym:vmemmap_base"
 ))]
 

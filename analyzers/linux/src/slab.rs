@@ -5,6 +5,8 @@
     kernel_has = "kmem_cache.red_left_pad",
     kernel_has = "kmem_cache_node.total_objects",
     kernel_has = "sym:slab_caches",
+    // As crate::page.
+    kernel_has = "sym:page_offset_base",
     kernel_has = "sym:vmemmap_base",
     // 6.10 and 6.11 tell slabs in yet another way.
     any(
