@@ -83,7 +83,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 /// The name of a kernel that was given by name or by the path of its vmlinux, and that path.
-fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
+pub fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     let path = Path::new(name);
     if path.is_file() {
         return Ok((find::kernel_name(path)?, Some(path.to_owned())));
@@ -182,7 +182,7 @@ fn first_line(directory: &Path) -> Option<String> {
 }
 
 /// The analyzers of these names: a crate's name stands for all of its programs.
-fn named(wanted: &[String]) -> anyhow::Result<Vec<Analyzer>> {
+pub fn named(wanted: &[String]) -> anyhow::Result<Vec<Analyzer>> {
     let all = workspace::analyzers()?;
     let mut found: Vec<Analyzer> = Vec::new();
     for name in wanted {
@@ -217,11 +217,7 @@ pub fn compile(
     let analyzers = named(analyzers)?;
     let packages: BTreeSet<&String> = analyzers.iter().map(|analyzer| &analyzer.package).collect();
     let start = Instant::now();
-    // Two at once would take each other's binaries away.
-    std::fs::create_dir_all(paths::target(kernel))?;
-    let lock = File::create(paths::target(kernel).join("lock"))?;
-    lock.lock()
-        .context("can't lock the kernel's target directory")?;
+    let _lock = lock(kernel)?;
     let bindings = if full {
         generate::ensure(kernel, vmlinux)?;
         paths::bindings(kernel)
@@ -263,6 +259,15 @@ pub fn compile(
         start.elapsed().as_secs_f64()
     );
     Ok(paths)
+}
+
+/// Locks a kernel's target directory: two builds at once would take each other's binaries away.
+pub fn lock(kernel: &str) -> anyhow::Result<File> {
+    std::fs::create_dir_all(paths::target(kernel))?;
+    let lock = File::create(paths::target(kernel).join("lock"))?;
+    lock.lock()
+        .context("can't lock the kernel's target directory")?;
+    Ok(lock)
 }
 
 /// Puts a finished binary where users look for it. Whoever runs the old one keeps it: the new one takes its name, not its

@@ -4,6 +4,7 @@
 mod bench;
 mod btf;
 mod build;
+mod check;
 mod demo;
 mod diff;
 mod find;
@@ -43,6 +44,8 @@ enum Command {
     Gen(generate::Args),
     /// Build analyzers for a kernel; they are then in target/analyzers/KERNEL/ and need nothing but themselves
     Build(build::BuildArgs),
+    /// Say for which kernels which analyzers compile; the exit status is 1 if one doesn't
+    Check(check::Args),
     /// Build an analyzer for a dump's kernel, and run it on the dump
     Run(build::RunArgs),
     /// Print the layout of a struct as pahole does, with holes and cache lines
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Gen(args) => generate::run(&args).map(|fresh| u8::from(!fresh)),
         Command::Build(args) => build::build(&args).map(|()| 0),
+        Command::Check(args) => check::run(&args).map(|good| u8::from(!good)),
         Command::Run(args) => build::run(&args),
         Command::Show(args) => show::run(&args).map(|()| 0),
         Command::Diff(args) => diff::run(&args).map(|same| u8::from(!same)),

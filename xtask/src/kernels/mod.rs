@@ -31,6 +31,20 @@ const KERNELS: &[Wanted] = &[
     Wanted::new("6.1", "powerpc64le", "ppc64el"),
 ];
 
+/// The kernels that each analyzer must compile for (`cargo xtask check --all-kernels`), besides the fixture's.
+pub const MATRIX: &[Wanted] = &[
+    Wanted::new("6.1", "cloud-amd64", "amd64"),
+    Wanted::new("6.1", "amd64", "amd64"),
+    Wanted::new("6.1", "rt-amd64", "amd64"),
+    Wanted::new("6.1", "686-pae", "i386"),
+    Wanted::new("6.1", "686", "i386"),
+    Wanted::new("6.1", "arm64", "arm64"),
+    Wanted::new("6.1", "s390x", "s390x"),
+    Wanted::new("6.1", "powerpc64le", "ppc64el"),
+    Wanted::new("6.12", "cloud-amd64", "amd64"),
+    Wanted::new("6.12", "amd64", "amd64"),
+];
+
 /// How many differences are printed of each kernel.
 const SHOWN: usize = 20;
 

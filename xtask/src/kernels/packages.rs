@@ -4,6 +4,7 @@
 //! below `target/kernels-debug`, so that the system need not learn of their architecture.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -191,10 +192,50 @@ fn modules_in(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Downloads a kernel's debug package and takes out what is wanted.
-fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
-    let folder = folder_of(release);
-    let download = folder.join("download");
+/// Puts the debug files of modules where they are found with a kernel that was downloaded here: those of the names that it has.
+pub fn ensure_modules(wanted: &Wanted, kernel: &Kernel, names: &BTreeSet<String>) -> Result<()> {
+    let into = kernel.folder.join("modules-debug");
+    let list = into.join("asked-for");
+    let asked = names
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
+    // The lab has its own modules beside its kernels.
+    let is_here = kernel.vmlinux.starts_with(&kernel.folder);
+    if !is_here || std::fs::read_to_string(&list).is_ok_and(|before| before == asked) {
+        return Ok(());
+    }
+    let apt = Apt::new(wanted.architecture)?;
+    let package = download(&apt, wanted, &kernel.release)?;
+    eprintln!("{}: unpack modules ...", wanted.name());
+    let folder = package.with_file_name("");
+    // A module's name has `_` where its file may have `-`.
+    let patterns: Vec<String> = names
+        .iter()
+        .map(|name| format!("*/{}.ko*", name.replace('_', "[_-]")))
+        .collect();
+    let mut what = vec!["--wildcards"];
+    what.extend(patterns.iter().map(String::as_str));
+    // No kernel has all of them, about which tar complains.
+    let found = unpack(&package, &folder, &what);
+    let modules = folder.join(format!("usr/lib/debug/lib/modules/{}", kernel.release));
+    if !modules.is_dir() {
+        found?;
+        bail!("{}: it has none of the modules", package.display());
+    }
+    if into.exists() {
+        std::fs::remove_dir_all(&into)?;
+    }
+    std::fs::rename(modules, &into)?;
+    std::fs::write(&list, asked)?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Downloads a kernel's debug package into a folder of its own.
+fn download(apt: &Apt, wanted: &Wanted, release: &str) -> Result<PathBuf> {
+    let download = folder_of(release).join("download");
     if download.exists() {
         std::fs::remove_dir_all(&download)?;
     }
@@ -205,10 +246,17 @@ fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
             .args(["-q", "download", &format!("linux-image-{release}-dbg")])
             .current_dir(&download)
     })?;
-    let package = std::fs::read_dir(&download)?
+    std::fs::read_dir(&download)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get download brought no package")?;
+        .context("apt-get download brought no package")
+}
+
+/// Downloads a kernel's debug package and takes out what is wanted.
+fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
+    let package = download(apt, wanted, release)?;
+    let folder = folder_of(release);
+    let download = folder.join("download");
     eprintln!("{}: unpack ...", wanted.name());
     if cached(
         &Wanted {
