@@ -38,6 +38,11 @@ pub trait Report: Serialize {
     fn is_complete(&self) -> bool {
         true
     }
+
+    /// Whether something is not as it should be: what a check looks for. If so, and all could be read, the exit status is 1.
+    fn has_findings(&self) -> bool {
+        false
+    }
 }
 
 /// How many faults are kept word by word. All are counted.
@@ -101,12 +106,14 @@ struct KernelRow {
     kaslr_offset: String,
 }
 
+/// A check found something.
+const FINDINGS: u8 = 1;
 /// Could not read what was asked for, or not all of it.
 const UNREADABLE: u8 = 2;
 
 /// Runs an analyzer: reads its options, opens the dump, prints the report.
 ///
-/// The exit status is 0, or 2 if the dump can't be opened, something in it couldn't be read, or something that was asked for isn't there.
+/// The exit status is 0, 1 if a check found something, or 2 if the dump can't be opened, something in it couldn't be read, or something that was asked for isn't there.
 pub fn run<A, R>(analyze: impl FnOnce(&Memory, &A, &mut Faults) -> anyhow::Result<R>) -> ExitCode
 where
     A: Parser + AsRef<Common>,
@@ -181,9 +188,10 @@ where
         );
     }
     if faults.count == 0 {
-        return match report.is_complete() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(UNREADABLE),
+        return match (report.is_complete(), report.has_findings()) {
+            (true, false) => ExitCode::SUCCESS,
+            (true, true) => ExitCode::from(FINDINGS),
+            (false, _) => ExitCode::from(UNREADABLE),
         };
     }
     eprintln!("{} things could not be read:", faults.count);

@@ -1,6 +1,6 @@
 //! How the tables and the sockets in them are read.
 
-use kernel::{sock, sock_common, sym};
+use kernel::{inet_hashinfo, sock, sock_common, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::Faults;
 
@@ -51,8 +51,12 @@ fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
     }
 }
 
-/// The TCP sockets of all namespaces.
-pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
+/// TCP's tables: that of all namespaces, and those of their own.
+fn hashinfos<'m>(
+    k: &'m Memory,
+    spaces: &Spaces<'m>,
+    faults: &mut Faults,
+) -> Vec<inet_hashinfo<'m>> {
     let mut tables = Vec::new();
     #[cfg(kernel_has = "sym:tcp_hashinfo")]
     tables.extend(faults.check("tcp_hashinfo", k.get(sym::tcp_hashinfo)));
@@ -60,12 +64,90 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
     #[cfg(kernel_has = "netns_ipv4.tcp_death_row.hashinfo")]
     for space in spaces.iter() {
         let own = space.net.ipv4().tcp_death_row().hashinfo();
-        if !tables.iter().any(|table| table.addr() == own.addr()) {
+        if !tables
+            .iter()
+            .any(|table: &inet_hashinfo<'_>| table.addr() == own.addr())
+        {
             let what = format_args!("TCP's tables of network namespace {}", space.inode);
             tables.extend(faults.check(what, own.deref()));
         }
     }
-    let _ = spaces;
+    let _ = (k, spaces);
+    tables
+}
+
+/// What is not as it should be in a bucket of TCP's table of connections.
+#[derive(Debug)]
+pub struct Bucket {
+    /// Its number.
+    pub index: usize,
+    /// How many sockets are on its chain.
+    pub sockets: usize,
+    /// Sockets whose own hash says that they are in another bucket: their addresses, and that bucket.
+    pub misplaced: Vec<(u64, usize)>,
+    /// How the chain ends, if that is the end of another one: what was behind is not found.
+    pub foreign_end: Option<u64>,
+}
+
+/// Looks at how TCP's tables of connections are built: gives the buckets in which something is wrong or that have more sockets than
+/// `most`, how many buckets there are, and how many sockets. What can't be read is told of by [`tcp_tables`].
+///
+/// A socket's bucket is its hash's lowest bits (`inet_ehash_bucket`); a chain ends with an odd number which says whose
+/// (`INIT_HLIST_NULLS_HEAD`, include/linux/list_nulls.h).
+pub fn odd_buckets(k: &Memory, spaces: &Spaces<'_>, most: usize) -> (Vec<Bucket>, usize, usize) {
+    let mut unsaid = Faults::default();
+    let mut odd = Vec::new();
+    let (mut all_buckets, mut all_sockets) = (0, 0);
+    let mut seen = Vec::new();
+    for table in hashinfos(k, spaces, &mut unsaid) {
+        if seen.contains(&table.ehash().addr()) {
+            continue;
+        }
+        seen.push(table.ehash().addr());
+        let array =
+            buckets(table.addr(), table.ehash_mask()).and_then(|count| table.ehash().array(count));
+        let Ok(array) = array else {
+            continue;
+        };
+        all_buckets += array.len();
+        for index in 0..array.len() {
+            let Some(head) = array.get(index).map(|bucket| bucket.chain()) else {
+                continue;
+            };
+            let mut bucket = Bucket {
+                index,
+                sockets: 0,
+                misplaced: Vec::new(),
+                foreign_end: None,
+            };
+            let mut end = Some(head.first().addr());
+            for socket in head.sockets() {
+                let Ok(socket) = socket else {
+                    end = None;
+                    break;
+                };
+                bucket.sockets += 1;
+                end = Some(socket.skc_nulls_node().next().addr());
+                let own = (socket.skc_hash() & table.ehash_mask()) as usize;
+                if own != index {
+                    bucket.misplaced.push((socket.addr(), own));
+                }
+            }
+            all_sockets += bucket.sockets;
+            let right = (index as u64) << 1 | 1;
+            bucket.foreign_end = end.filter(|end| end & 1 != 0 && *end != right);
+            if bucket.sockets > most || !bucket.misplaced.is_empty() || bucket.foreign_end.is_some()
+            {
+                odd.push(bucket);
+            }
+        }
+    }
+    (odd, all_buckets, all_sockets)
+}
+
+/// The TCP sockets of all namespaces.
+pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
+    let tables = hashinfos(k, spaces, faults);
     let mut found = TcpTables::default();
     let mut seen = Vec::new();
     for table in tables {

@@ -1,0 +1,472 @@
+//! The rules: each is a line of the table and a function.
+
+use std::collections::BTreeMap;
+
+use kstruct::Memory;
+use sockets::tcp::{Form, Info, Tcp, Which};
+
+/// From when on something is unusual.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Limits {
+    /// Retransmissions of the same data before it is said
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    pub retransmits: u32,
+    /// Seconds that data may lie unread in a receive buffer, or wait for a closed window
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub idle: u64,
+    /// How full a receive buffer is that counts as full, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 75)]
+    pub full: u64,
+    /// Milliseconds that a timer may be late
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
+    pub late: i64,
+    /// Connections in CLOSE-WAIT that one port may have
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub close_wait: usize,
+    /// Connections without an owner that one port may have
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub orphaned: usize,
+    /// Sockets that one chain of the hash table may have
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    pub chain: usize,
+}
+
+/// Something unusual.
+#[derive(Debug, serde::Serialize)]
+pub struct Finding {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// What is said of it.
+    pub why: String,
+    /// The network namespace's inode number, where it is one's.
+    pub netns: Option<u64>,
+    /// Both ends, where it is one connection.
+    pub ends: Option<String>,
+    /// The socket's state.
+    pub state: Option<&'static str>,
+    /// Who has it open.
+    pub holders: Vec<String>,
+    /// The `struct sock`; 0 if it is no socket's.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+}
+
+/// What rules look at.
+pub struct Seen<'a, 'm> {
+    pub k: &'m Memory,
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    pub spaces: &'a sockets::space::Spaces<'m>,
+    pub sockets: &'a [&'a Tcp],
+    pub limits: &'a Limits,
+}
+
+/// How a rule looks.
+pub enum Check {
+    /// At each socket: what is unusual about it.
+    Socket(fn(&Seen<'_, '_>, &Tcp) -> Option<String>),
+    /// At all together.
+    All(fn(&Seen<'_, '_>, &'static str, &mut Vec<Finding>)),
+}
+
+/// A rule.
+pub struct Rule {
+    pub name: &'static str,
+    /// What it finds.
+    pub sentence: &'static str,
+    pub check: Check,
+}
+
+/// All rules that this kernel's structs allow.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "retransmits",
+        sentence: "The same data was sent again and again (--retransmits) without an answer.",
+        check: Check::Socket(retransmits),
+    },
+    Rule {
+        name: "zero-window",
+        sentence: "The peer has closed its window for longer than --idle while data waits to be sent.",
+        check: Check::Socket(zero_window),
+    },
+    Rule {
+        name: "unread",
+        sentence: "The receive buffer is full (--full), and its owner has not read for longer than --idle.",
+        check: Check::Socket(unread),
+    },
+    Rule {
+        name: "accept-queue",
+        sentence: "More connections wait to be accepted than the listener allows: further ones are dropped.",
+        check: Check::Socket(accept_queue),
+    },
+    Rule {
+        name: "accept-count",
+        sentence: "A listener's count of waiting connections is not what is on its list.",
+        check: Check::Socket(accept_count),
+    },
+    Rule {
+        name: "no-timer",
+        sentence: "Data is on its way and no timer is pending that would send it again: the connection can hang for ever.",
+        check: Check::Socket(no_timer),
+    },
+    Rule {
+        name: "late-timer",
+        sentence: "A timer should have expired long ago (--late).",
+        check: Check::Socket(late_timer),
+    },
+    Rule {
+        name: "refcount",
+        sentence: "A socket in a table has a count of references that is none: 0, negative, or saturated.",
+        check: Check::Socket(refcount),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "send-memory",
+        sentence: "The memory counted for sending is not that of the packets in the send queues.",
+        check: Check::Socket(send_memory),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "receive-memory",
+        sentence: "The memory counted for receiving is not that of the packets in the receive queues.",
+        check: Check::Socket(receive_memory),
+    },
+    Rule {
+        name: "close-wait",
+        sentence: "Many connections to one port (--close-wait) were closed by the peer and never by their owner.",
+        check: Check::All(close_wait),
+    },
+    Rule {
+        name: "orphans",
+        sentence: "Many connections of one port (--orphaned) have no owner any more and are not gone yet.",
+        check: Check::All(orphans),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
+        name: "wrong-bucket",
+        sentence: "A socket is on a chain of the table where no packet will find it.",
+        check: Check::All(wrong_bucket),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
+        name: "broken-chain",
+        sentence: "A chain of the table ends with the end of another one: sockets behind that are lost.",
+        check: Check::All(broken_chain),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
+        name: "long-chain",
+        sentence: "A chain of the table has many more sockets (--chain) than the table's load explains.",
+        check: Check::All(long_chain),
+    },
+    #[cfg(kernel_has = "sym:tcp_memory_pressure")]
+    Rule {
+        name: "memory-pressure",
+        sentence: "TCP is short of memory (tcp_mem): it shrinks buffers, and may drop what arrives.",
+        check: Check::All(memory_pressure),
+    },
+];
+
+/// The rest of a socket's line.
+pub fn finding(rule: &'static str, why: String, socket: &Tcp) -> Finding {
+    let (base, ends) = (&socket.base, &socket.ends);
+    let end = |address: std::net::IpAddr, port| std::net::SocketAddr::new(address, port);
+    Finding {
+        rule,
+        why,
+        netns: base.netns,
+        ends: Some(format!(
+            "{} {}",
+            end(ends.local, ends.local_port),
+            end(ends.remote, ends.remote_port)
+        )),
+        state: Some(base.state),
+        holders: base
+            .holders
+            .iter()
+            .map(|holder| format!("{}/{}", holder.comm, holder.pid))
+            .collect(),
+        address: base.address,
+    }
+}
+
+/// What is no socket's.
+fn of_all(rule: &'static str, netns: Option<u64>, why: String) -> Finding {
+    Finding {
+        rule,
+        why,
+        netns,
+        ends: None,
+        state: None,
+        holders: Vec::new(),
+        address: 0,
+    }
+}
+
+/// What is known of a connection; a listener's `tcp_info` means other things.
+fn connection(socket: &Tcp) -> Option<&Info> {
+    (socket.form == Form::Full && socket.listener.is_none())
+        .then_some(socket.info.as_ref())
+        .flatten()
+}
+
+fn retransmits(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let (timer, limit) = (&socket.timer, seen.limits.retransmits);
+    (timer.which == Which::On && timer.retransmits >= limit).then(|| {
+        format!(
+            "sent again {} times, {} bytes are not acknowledged, next in {} ms",
+            timer.retransmits, socket.tx_queue, timer.expires_ms
+        )
+    })
+}
+
+fn zero_window(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let info = connection(socket)?;
+    let waits = info.last_data_sent_ms / 1000;
+    (socket.timer.which == Which::Persist && waits >= seen.limits.idle).then(|| {
+        format!(
+            "{} bytes wait for the peer's window, {} probes were sent, the last data {waits} s ago",
+            socket.tx_queue, info.probes
+        )
+    })
+}
+
+fn unread(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let (info, memory) = (connection(socket)?, socket.base.memory?);
+    let idle = info.last_data_recv_ms / 1000;
+    let used = u64::from(memory.rmem_alloc) * 100;
+    let is_full = used >= u64::from(memory.rcvbuf) * seen.limits.full || info.rcv_wnd == 0;
+    (socket.rx_queue > 0 && is_full && idle >= seen.limits.idle).then(|| {
+        format!(
+            "{} bytes are not read, {} of {} bytes of memory are used, the last came {idle} s ago",
+            socket.rx_queue, memory.rmem_alloc, memory.rcvbuf
+        )
+    })
+}
+
+fn accept_queue(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let listener = socket.listener.as_ref()?;
+    // `sk_acceptq_is_full` (include/net/sock.h)
+    (listener.backlog > listener.max_backlog).then(|| {
+        format!(
+            "{} connections wait to be accepted, {} may; {} more are not established",
+            listener.backlog, listener.max_backlog, listener.requests
+        )
+    })
+}
+
+fn accept_count(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let listener = socket.listener.as_ref()?;
+    let listed = listener.accept_queue.len();
+    (listener.backlog as usize != listed).then(|| {
+        format!(
+            "{} connections wait by the count, {listed} are on the list",
+            listener.backlog
+        )
+    })
+}
+
+fn no_timer(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let info = connection(socket)?;
+    (info.unacked > 0 && socket.timer.which != Which::On).then(|| {
+        format!(
+            "{} segments are not acknowledged, and the timer is: {}",
+            info.unacked,
+            socket.timer.which.name()
+        )
+    })
+}
+
+fn late_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let (timer, limit) = (&socket.timer, seen.limits.late);
+    (timer.which != Which::Off && timer.expires_ms < -limit).then(|| {
+        format!(
+            "timer {} should have expired {} ms before the dump",
+            timer.which.name(),
+            timer.expires_ms.unsigned_abs()
+        )
+    })
+}
+
+fn refcount(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    // `REFCOUNT_SATURATED` is negative.
+    let count = socket.base.refcount;
+    (count <= 0).then(|| format!("its count of references is {count}"))
+}
+
+/// Groups sockets by namespace and port, and tells of groups that are too large.
+fn pile_up(
+    seen: &Seen<'_, '_>,
+    rule: &'static str,
+    limit: usize,
+    belongs: impl Fn(&Tcp) -> bool,
+    what: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let mut piles: BTreeMap<(Option<u64>, u16), Vec<&Tcp>> = BTreeMap::new();
+    for socket in seen.sockets.iter().filter(|socket| belongs(socket)) {
+        let key = (socket.base.netns, socket.ends.local_port);
+        piles.entry(key).or_default().push(socket);
+    }
+    for ((netns, port), pile) in piles {
+        if pile.len() <= limit {
+            continue;
+        }
+        let mut found = of_all(
+            rule,
+            netns,
+            format!("{} connections of port {port} {what}", pile.len()),
+        );
+        let holders = pile.iter().flat_map(|socket| &socket.base.holders);
+        found.holders = holders
+            .map(|holder| format!("{}/{}", holder.comm, holder.pid))
+            .collect();
+        found.holders.sort();
+        found.holders.dedup();
+        findings.push(found);
+    }
+}
+
+fn close_wait(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    // What still waits to be accepted is another rule's.
+    let belongs = |socket: &Tcp| socket.base.state == "CLOSE-WAIT" && socket.waits_at.is_none();
+    let what = "were closed by the peer and not by their owner";
+    pile_up(seen, rule, seen.limits.close_wait, belongs, what, findings);
+}
+
+fn orphans(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let belongs = |socket: &Tcp| {
+        let base = &socket.base;
+        let is_over = !matches!(base.state, "LISTEN" | "CLOSE");
+        socket.form == Form::Full && base.socket == 0 && socket.waits_at.is_none() && is_over
+    };
+    let what = "have no owner";
+    pile_up(seen, rule, seen.limits.orphaned, belongs, what, findings);
+}
+
+#[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+mod memory {
+    use kernel::{rb_root, sk_buff, sk_buff_head, sock, tcp_sock};
+    use kstruct::{Fault, View as _};
+    use sockets::tcp::Tcp;
+
+    use super::{Seen, connection};
+
+    /// The memory of the packets of a tree. A damaged one is told of by its fault.
+    fn of_tree(root: rb_root<'_>) -> Result<u64, Fault> {
+        let mut sum = 0_u64;
+        for skb in root.entries(sk_buff::rbnode) {
+            sum += u64::from(skb?.truesize());
+        }
+        Ok(sum)
+    }
+
+    /// That of the packets of a queue: a circle, with the head between the last and the first.
+    fn of_queue(head: sk_buff_head<'_>) -> Result<u64, Fault> {
+        let mut sum = 0_u64;
+        // A packet's first two members are those of the head.
+        for skb in kstruct::walk::chain(Ok(head.next()), sk_buff::next) {
+            let skb = skb?;
+            if skb.addr() == head.addr() {
+                break;
+            }
+            sum += u64::from(skb.truesize());
+        }
+        Ok(sum)
+    }
+
+    pub fn send(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+        connection(socket)?;
+        let sum = sock::at(seen.k, socket.base.address)
+            .and_then(|sk| Ok(of_tree(sk.tcp_rtx_queue())? + of_queue(sk.sk_write_queue())?));
+        differ(socket.base.memory?.wmem_queued, sum, "to be sent")
+    }
+
+    pub fn receive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+        connection(socket)?;
+        let sum = tcp_sock::at(seen.k, socket.base.address).and_then(|tp| {
+            let sk = sock::at(seen.k, socket.base.address)?;
+            Ok(of_queue(sk.sk_receive_queue())? + of_tree(tp.out_of_order_queue())?)
+        });
+        differ(socket.base.memory?.rmem_alloc, sum, "that were received")
+    }
+
+    fn differ(counted: u32, sum: Result<u64, Fault>, what: &str) -> Option<String> {
+        match sum {
+            Ok(sum) if sum == u64::from(counted) => None,
+            Ok(sum) => Some(format!(
+                "{counted} bytes are counted, and the packets {what} have {sum}"
+            )),
+            Err(fault) => Some(format!("the packets {what} can't be followed: {fault}")),
+        }
+    }
+}
+
+#[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+use memory::{receive as receive_memory, send as send_memory};
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn wrong_bucket(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
+    for bucket in odd {
+        for (address, own) in bucket.misplaced {
+            let why = format!(
+                "it is in bucket {}, and its hash is of bucket {own}",
+                bucket.index
+            );
+            findings.push(
+                match seen
+                    .sockets
+                    .iter()
+                    .find(|socket| socket.base.address == address)
+                {
+                    Some(socket) => finding(rule, why, socket),
+                    None => Finding {
+                        address,
+                        ..of_all(rule, None, why)
+                    },
+                },
+            );
+        }
+    }
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn broken_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
+    for bucket in odd {
+        if let Some(end) = bucket.foreign_end {
+            let why = format!(
+                "the chain of bucket {} ends after {} sockets with the end of bucket {}",
+                bucket.index,
+                bucket.sockets,
+                end >> 1
+            );
+            findings.push(of_all(rule, None, why));
+        }
+    }
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn long_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let (_, buckets, all) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
+    // A chain of a table that is full is long by right.
+    let most = seen.limits.chain + 8 * (all / buckets.max(1));
+    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, most);
+    for bucket in odd.iter().filter(|bucket| bucket.sockets > most) {
+        let why = format!(
+            "the chain of bucket {} has {} sockets, with {all} in {buckets} buckets",
+            bucket.index, bucket.sockets
+        );
+        findings.push(of_all(rule, None, why));
+    }
+}
+
+#[cfg(kernel_has = "sym:tcp_memory_pressure")]
+fn memory_pressure(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    if let Ok(since) = seen.k.get(kernel::sym::tcp_memory_pressure)
+        && since != 0
+    {
+        let why = "TCP's memory is above the second value of tcp_mem".to_owned();
+        findings.push(of_all(rule, None, why));
+    }
+}
