@@ -2,6 +2,8 @@
 //! and walks them each time. Prints as JSON how many damages gave a fault, and how many other entries without one. It fails if
 //! a walk panics or gives more than it can.
 //!
+//! With the name of a damage and the address of a `struct sock`, it damages that socket, and no more.
+//!
 //! The file is written to: `lab_containers` makes the copy.
 #![forbid(unsafe_code)]
 
@@ -9,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use kernel::{Elf64_Sym, kmem_cache, module, vmap_area};
-use kstruct::{Fault, FaultKind, Memory, Ptr, View};
+use kernel::{Elf64_Sym, inet_connection_sock, kmem_cache, module, sock, sock_common, vmap_area};
+use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
 use serde_json::json;
 
@@ -24,6 +26,12 @@ const SLAB_DAMAGES: u64 = 1000;
 fn main() {
     let core = std::env::args_os().nth(1).expect("a copy of the dump");
     let dump = &Dump::open(core.as_ref());
+    let mut rest = std::env::args().skip(2);
+    if let (Some(damage), Some(address)) = (rest.next(), rest.next()) {
+        let address = u64::from_str_radix(address.trim_start_matches("0x"), 16);
+        dump.plant(&damage, address.expect("an address in hexadecimal"));
+        return;
+    }
     let report = json!({
         "module_symbols": dump.damage(DAMAGES, symbol_words, symbols),
         "vmap_areas": dump.damage(DAMAGES, area_words, areas),
@@ -182,6 +190,44 @@ impl<'a> Dump<'a> {
             .find(|[start, size, _]| physical.wrapping_sub(*start) < *size)
             .expect("it is in the dump");
         physical - start + offset
+    }
+
+    /// Damages a TCP socket in the way that a rule of tcpcheck finds.
+    fn plant(&self, damage: &str, socket: u64) {
+        let place = match damage {
+            "refcount" => offset_of!(sock_common, skc_refcnt),
+            "send-memory" => offset_of!(sock, sk_wmem_queued),
+            "receive-memory" => {
+                let sk =
+                    sock::at(&self.memory(), socket).map(|sk| sk.sk_backlog().rmem_alloc().addr());
+                (sk.expect("it is a socket") - socket) as usize
+            }
+            "wrong-bucket" => offset_of!(sock_common, skc_hash),
+            "broken-chain" => offset_of!(sock_common, skc_nulls_node),
+            "no-timer" => offset_of!(inet_connection_sock, icsk_pending),
+            "late-timer" => offset_of!(inet_connection_sock, icsk_timeout),
+            _ => panic!("{damage} is no damage"),
+        };
+        let physical = self.memory().physical_address(socket + place as u64);
+        let place = self.offset(physical.expect("it is mapped"));
+        let mut bytes = [0; 8];
+        self.file
+            .read_exact_at(&mut bytes, place)
+            .expect("it can be read");
+        let old = u64::from_le_bytes(bytes);
+        let (low, high) = (old & 0xffff_ffff, old & !0xffff_ffff);
+        let new = match damage {
+            "refcount" => high,
+            "send-memory" | "receive-memory" => high | (low + 4096),
+            "wrong-bucket" => old ^ 1,
+            // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
+            "broken-chain" => 0xffff_f001,
+            "no-timer" => old & !0xff,
+            _ => old.wrapping_sub(100_000),
+        };
+        self.file
+            .write_all_at(&new.to_le_bytes(), place)
+            .expect("it can be written");
     }
 
     /// Damages one of the words in many ways, each time after the word before was put right.

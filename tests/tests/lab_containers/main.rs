@@ -5,6 +5,7 @@
 
 mod clocks;
 mod frames;
+mod tcpcheck;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
