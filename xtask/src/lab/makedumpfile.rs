@@ -32,8 +32,7 @@ const LIBRARIES: &str =
 
 /// The program, built if it isn't there yet.
 pub fn ensure() -> Result<PathBuf> {
-    let lab = lab_folder()?;
-    let folder = lab.join("programs");
+    let folder = lab_folder()?.join("programs");
     let program = |version: &str| folder.join(format!("makedumpfile-{version}"));
     if let Some((version, _)) = RELEASES
         .iter()
@@ -42,7 +41,7 @@ pub fn ensure() -> Result<PathBuf> {
         return Ok(program(version));
     }
     std::fs::create_dir_all(&folder)?;
-    let (version, source) = fetch(&lab.join("packages"))?;
+    let (version, source) = fetch(&folder)?;
     let partial = folder.join(format!(".partial-makedumpfile-{version}"));
     let _ = std::fs::remove_dir_all(&partial);
     std::fs::create_dir_all(&partial)?;

@@ -165,11 +165,11 @@ struct Head<'a> {
 }
 
 /// The chains of hooks: `valid` has a bit for each hook that the table has.
-fn hooks(
+fn hooks<'m, T: kstruct::view::Target<'m, Value = u32>>(
     family: u8,
     valid: u32,
-    hook_entry: kstruct::Array<'_, u32>,
-    underflow: kstruct::Array<'_, u32>,
+    hook_entry: kstruct::Array<'m, T>,
+    underflow: kstruct::Array<'m, T>,
 ) -> Vec<(u32, u32, &'static str)> {
     chain_names(family)
         .iter()
