@@ -125,7 +125,7 @@ fn objects(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
     let cpus = linux::cpu::possible(k)?;
     Ok(Slabs::of(k)?
         .allocated(cache(k)?, &cpus)?
-        .map(|object| object.map(|address| (address, String::new())))
+        .map(|object| object.map(|object| (object.addr(), String::new())))
         .collect())
 }
 

@@ -921,3 +921,267 @@ fn sockets_shows_every_family() {
     assert_eq!(array(&report["others"]).len(), 0, "{}", report["others"]);
     comparison.finish("sockets of the fixture");
 }
+
+/// What `iptables-save -c` would print of a table.
+fn saved(table: &Value) -> (BTreeMap<String, Row>, BTreeMap<String, Row>) {
+    let mut chains = BTreeMap::new();
+    let mut rules = BTreeMap::new();
+    for chain in array(&table["chains"]) {
+        let policy = &chain["policy"];
+        if !policy.is_null() {
+            let counters = format!("[{},{}]", chain["packets"], chain["bytes"]);
+            let columns = row([("policy", text(policy)), ("counters", counters)]);
+            chains.insert(text(&chain["name"]), columns);
+        }
+        for rule in array(&chain["rules"]) {
+            let line = format!(
+                "[{}:{}] {}",
+                rule["packets"],
+                rule["bytes"],
+                text(&rule["text"])
+            );
+            rules.insert(format!("{:02}", rules.len()), row([("line", line)]));
+        }
+    }
+    (chains, rules)
+}
+
+#[test]
+fn netfilter_shows_every_rule() {
+    let report = analyze("netfilter", &fixture_vmcore(), &["iptables"]);
+    let expected = expected();
+    let tables = array(&report["iptables"]);
+    let names: Vec<String> = tables.iter().map(|table| text(&table["name"])).collect();
+    assert_eq!(names, ["filter", "nat"]);
+    let mut comparison = Comparison::default();
+    for table in tables {
+        let truth = &expected["netfilter"][text(&table["name"])];
+        let (chains, rules) = saved(table);
+        let policies = truth["policies"].as_object().expect("policies by chain");
+        let true_chains = policies
+            .iter()
+            .map(|(chain, policy)| {
+                let counters = truth["policy_counters"][chain].to_string();
+                let columns = row([("policy", text(policy)), ("counters", counters)]);
+                (chain.clone(), columns)
+            })
+            .collect();
+        let true_rules = array(&truth["rules"])
+            .iter()
+            .zip(0..)
+            .map(|(rule, index)| (format!("{index:02}"), row([("line", text(rule))])))
+            .collect();
+        comparison.tables("chain", &chains, &true_chains);
+        comparison.tables("rule", &rules, &true_rules);
+    }
+    comparison.finish("iptables of the fixture");
+}
+
+#[test]
+fn netfilter_shows_every_hook() {
+    let report = analyze("netfilter", &fixture_vmcore(), &["hooks"]);
+    let mut found: BTreeMap<String, Row> = BTreeMap::new();
+    for hook in array(&report["hooks"]) {
+        assert_eq!(hook["family"], "ip");
+        let key = format!("{} {}", text(&hook["hook"]), text(&hook["priority"]));
+        found.insert(key, row([("function", text(&hook["function"]))]));
+    }
+    let expected = expected();
+    let mut truth = BTreeMap::new();
+    for hook in array(&expected["netfilter"]["hooks"]) {
+        let name = match text(&hook["hook"]).as_str() {
+            "PRE_ROUTING" => "prerouting",
+            "LOCAL_IN" => "input",
+            "FORWARD" => "forward",
+            "LOCAL_OUT" => "output",
+            _ => "postrouting",
+        };
+        for function in array(&hook["functions"]) {
+            let key = format!("{name} {}", text(&function[0]));
+            truth.insert(key, row([("function", text(&function[1]))]));
+        }
+    }
+    let mut comparison = Comparison::default();
+    comparison.tables("hook", &found, &truth);
+    comparison.finish("hooks of the fixture");
+}
+
+#[test]
+fn netfilter_shows_every_connection() {
+    let core = fixture_vmcore();
+    let core = core.to_str().expect("paths here are UTF-8");
+    let lines = |filters: &[&str]| {
+        let mut args = vec!["run", "netfilter", "--core", core, "--", "conntrack"];
+        args.extend(filters);
+        let output = tests::xtask(&args);
+        assert!(output.status.success(), "{}", tests::shown(&output));
+        let printed = String::from_utf8(output.stdout).expect("text");
+        let mut lines = BTreeMap::new();
+        for line in printed.lines().filter(|line| !line.starts_with('#')) {
+            // What stands behind it is not in /proc.
+            let (line, _) = line.split_once("  #").expect("a comment");
+            let words: Vec<&str> = line.split_whitespace().collect();
+            lines.insert(words.join(" "), Row::new());
+        }
+        lines
+    };
+    let expected = expected();
+    let tracked = &expected["netfilter"]["conntrack"];
+    let truth: BTreeMap<String, Row> = array(&tracked["entries"])
+        .iter()
+        .map(|line| (text(line), Row::new()))
+        .collect();
+    let mut comparison = Comparison::default();
+    comparison.tables("connection", &lines(&[]), &truth);
+    for (filters, word) in [
+        (&["--proto", "udp"][..], "udp 17"),
+        (&["--state", "syn_sent"], "SYN_SENT"),
+        (&["--state", "unreplied"], "[UNREPLIED]"),
+        (&["--state", "DST_NAT"], "dst=10.20.30.99"),
+        (&["--address", "203.0.113.0/24"], "203.0.113."),
+        (&["--port", "8080"], "dport=8080"),
+        (&["--port", "1"], "port=1 "),
+    ] {
+        let wanted = truth
+            .iter()
+            .filter(|(line, _)| line.contains(word))
+            .map(|(line, row)| (line.clone(), row.clone()))
+            .collect();
+        comparison.tables("connection", &lines(filters), &wanted);
+    }
+    let report = analyze("netfilter", &fixture_vmcore(), &["counts"]);
+    let counts = &report["conntrack"]["counts"];
+    for (ours, theirs) in [("max", "max"), ("buckets", "buckets"), ("entries", "count")] {
+        assert_eq!(counts[ours], tracked[theirs], "{ours}");
+    }
+    assert_eq!(counts["namespaces"][0]["count"], tracked["count"]);
+    assert_eq!(counts["longest_chain"], 2);
+    let udp = analyze("netfilter", &fixture_vmcore(), &["counts", "--proto=udp"]);
+    let counts = &udp["conntrack"]["counts"]["namespaces"][0];
+    assert_eq!(
+        (&counts["entries"], &counts["count"]),
+        (&1.into(), &5.into())
+    );
+    comparison.finish("connections of the fixture");
+}
+
+#[test]
+fn netfilter_names_what_it_does_not_know() {
+    let core = fixture_vmcore();
+    let core = core.to_str().expect("paths here are UTF-8");
+    for (options, wanted) in [
+        (&["--table", "mangle"][..], "there is filter, nat"),
+        (&["--chain", "INPUTS"], "there is INPUT, FORWARD"),
+        (&["--netns", "7"], "there is 0"),
+        (&["hooks", "--proto", "tcp"], "conntrack and counts"),
+        (&["counts", "--table", "nat"], "iptables and nft"),
+        (&["--proto", "bogus"], "known are ipv4"),
+        (&["--state", "bogus"], "known are NONE"),
+    ] {
+        let mut args = vec!["run", "netfilter", "--core", core, "--"];
+        args.extend(options);
+        let output = tests::xtask(&args);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {message}");
+        assert!(message.contains(wanted), "{options:?}: {message}");
+    }
+}
+
+#[test]
+fn ps_shows_open_files() {
+    let report = analyze("ps", &fixture_vmcore(), &["--files", "1", "2143", "4200"]);
+    let row = |fds: Vec<(String, String)>| {
+        let files = fds.into_iter().map(|(fd, path)| format!("{fd} {path}"));
+        let files: std::collections::BTreeSet<String> = files.collect();
+        row([("files", files.into_iter().collect::<Vec<_>>().join(", "))])
+    };
+    let mut found = BTreeMap::new();
+    for task in array(&report["tasks"]) {
+        let files = array(&task["files"]).iter();
+        let files = files.map(|file| (text(&file["fd"]), text(&file["path"])));
+        found.insert(text(&task["pid"]), row(files.collect()));
+        for file in array(&task["files"]) {
+            let name = text(&file["path"]);
+            if let Some(inode) = name.strip_prefix("socket:") {
+                assert_eq!(inode, format!("[{}]", file["inode"]));
+            }
+            let is_log = name == "/var/messages";
+            assert_eq!(file["pos"], if is_log { 123_456 } else { 0 }, "{name}");
+            assert_eq!(file["flags"], if is_log { 0o2001 } else { 2 }, "{name}");
+        }
+    }
+    let expected = expected();
+    let truth = array(&expected["sockets"]["files"])
+        .iter()
+        .map(|process| {
+            let fds = process["fds"].as_object().expect("files by number");
+            let fds = fds.iter().map(|(fd, path)| (fd.clone(), text(path)));
+            (text(&process["pid"]), row(fds.collect()))
+        })
+        .collect();
+    let mut comparison = Comparison::default();
+    comparison.tables("process", &found, &truth);
+    comparison.finish("open files of the fixture");
+}
+
+#[test]
+fn route_shows_what_is_cached() {
+    let report = analyze("route", &fixture_vmcore(), &["cache"]);
+    let table = |list: &Value, age: &dyn Fn(&Value) -> String, local: &dyn Fn(&Value) -> bool| {
+        keyed(array(list).iter().map(|route| {
+            let columns = row([
+                ("src", text(&route["src"])),
+                ("gateway", text(&route["gateway"])),
+                ("dev", text(&route["dev"])),
+                ("refcnt", text(&route["refcnt"])),
+                ("use", text(&route["use"])),
+                ("last_used", age(route)),
+                ("local", local(route).to_string()),
+            ]);
+            (text(&route["dst"]), columns)
+        }))
+    };
+    let found = table(
+        &report["cached"],
+        &|route| text(&route["last_used"]["jiffies"]),
+        &|route| array(&route["flags"]).iter().any(|flag| flag == "local"),
+    );
+    let expected = expected();
+    let truth = table(
+        &expected["routes"]["cache"]["entries"],
+        &|route| text(&route["last_used"]),
+        &|route| route["local"] == true,
+    );
+    let mut comparison = Comparison::default();
+    comparison.tables("cached route", &found, &truth);
+    comparison.finish("route cache of the fixture");
+}
+
+#[test]
+fn what_is_not_there_is_an_error_in_all_analyzers() {
+    let core = fixture_vmcore();
+    let core = core.to_str().expect("paths here are UTF-8");
+    for (analyzer, options, wanted) in [
+        ("route", &["--dev", "nosuch"][..], "there is lo, eth0, eth1"),
+        (
+            "route",
+            &["--netns", "4"],
+            "network namespace 4; there is 0",
+        ),
+        ("route", &["--table", "77"], "there is 100, main, local"),
+        ("route", &["--to", "10.1.1.1", "-6"], "version of IP"),
+        ("tcp", &["--netns", "5"], "network namespace 5; there is 0"),
+        ("tcp", &["--pid", "9"], "there is no process 9"),
+        ("sockets", &["--pid", "9"], "there is no process 9"),
+        ("sockets", &["--process", "x"], "no process of the name x"),
+        ("netdev", &["nosuch"], "there is lo, eth0, eth1"),
+        ("ps", &["nosuch"], "no task is nosuch"),
+    ] {
+        let mut args = vec!["run", analyzer, "--core", core, "--"];
+        args.extend(options);
+        let output = tests::xtask(&args);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(wanted), "{args:?}: {message}");
+    }
+}

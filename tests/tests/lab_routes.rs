@@ -201,6 +201,12 @@ fn every_line_of_ip_is_the_same() {
                 let read_lines = |truth: &Path| {
                     let path = truth.join("tools").join(namespace).join(file);
                     let mut lines = lines_of(&read(&path));
+                    // Those of multicast routers, which have a test of their own, come last: they alone name where packets come in.
+                    let is_mroute =
+                        |line: &String| line.starts_with("multicast ") && line.contains(" iif ");
+                    if let Some(first) = lines.iter().position(is_mroute) {
+                        lines.truncate(first);
+                    }
                     // `ip route show table all` without a family has IPv6's behind IPv4's.
                     if file == "ip_route.txt" || file == "ip_route_cache.txt" {
                         let six = file.replace("ip_", "ip6_");
@@ -567,12 +573,7 @@ fn every_node_of_the_tries_is_there() {
                 };
                 let read_lines = |truth: &Path| {
                     let path = truth.join("net").join(namespace).join(file);
-                    let mut lines = lines_of(&read(&path));
-                    // The sizes of structs are in the line above the tables.
-                    if file == "fib_triestat" {
-                        lines.remove(0);
-                    }
-                    number(&lines)
+                    number(&lines_of(&read(&path)))
                 };
                 let found = sections.get(&(namespace, file.to_owned()));
                 let found = number(found.map_or(&[][..], Vec::as_slice));

@@ -118,6 +118,16 @@ fn add(rows: &mut BTreeMap<String, Row>, key: &str, row: Row) {
     }
 }
 
+/// Rows of the same two ends told apart by the socket's inode, as kernels list them in orders of their own.
+fn by_inode(rows: BTreeMap<String, Row>) -> BTreeMap<String, Row> {
+    rows.into_iter()
+        .map(|(key, row)| {
+            let ends = key.split(" #").next().unwrap_or_default();
+            (format!("{ends} {}", row["ino"]), row)
+        })
+        .collect()
+}
+
 /// Where a number changed between the recordings and the dump's is between the two, what was found is right.
 fn allow_between(
     found: &BTreeMap<String, Row>,
@@ -684,6 +694,10 @@ fn words_of_ss(line: &str) -> Row {
                     share.trim_end_matches("%)").to_owned(),
                 );
             }
+            // The name stands by itself as well.
+            Some((name @ ("bbr" | "dctcp"), value)) => {
+                row.insert(leaked(&format!("{name} info")), value.to_owned());
+            }
             Some((name, value)) => {
                 let value = value.strip_suffix("ms").unwrap_or(value);
                 row.insert(leaked(name), value.to_owned());
@@ -908,6 +922,7 @@ fn datagram_sockets_are_what_ss_says() {
                 }
                 without_cgroups_of_other_namespaces(space, &mut found);
                 without_cgroups_of_other_namespaces(space, &mut truth);
+                let (found, truth) = (by_inode(found), by_inode(truth));
                 comparison.tables(&format!("{space} {netid}"), &found, &truth);
             }
         }

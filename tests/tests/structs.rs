@@ -292,3 +292,53 @@ fn hostile_questions_have_an_end() {
         );
     }
 }
+
+#[test]
+fn what_is_asked_for_wrongly_is_said() {
+    for (args, expected) in [
+        (
+            &["task_struct", "c0340058", "-l", "5000"][..],
+            "5000 lies beyond struct task_struct, which has 1408 bytes",
+        ),
+        (&["softnet_data", "--cpu", "1"], "where? Without an address"),
+        (
+            &["task_struct", "--list", "tasks"],
+            "where? Without an address",
+        ),
+        (
+            &["task_struct", "init_task", "--cpu", "1"],
+            "init_task is no per-CPU variable",
+        ),
+        (
+            &[
+                "nf_hook_ops",
+                "--hlist-table",
+                "list",
+                "nf_hooks",
+                "--buckets",
+                "33",
+            ],
+            "nf_hooks has 32 buckets, and not 33",
+        ),
+    ] {
+        let message = error("struct", args);
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn a_pointer_is_followed_to_the_struct() {
+    // A variable that points to the first interface.
+    assert_eq!(
+        text("struct", &["net_device.name", "dev_base"]),
+        "struct net_device c01028c0\n  name = \"lo\"\n"
+    );
+}
+
+#[test]
+fn symbols_that_are_missing_are_a_failure() {
+    let output = run("sym", &["init_task", "nosuch"]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("init_task"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no symbol nosuch"));
+}

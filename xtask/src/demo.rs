@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::{build, find, generate, kernels, lab, paths};
+use crate::{build, find, generate, kernels, lab, paths, workspace};
 
 /// Generates the fixture's bindings, builds `netdev` for it and prints its report: the main job, from end to end.
 pub fn demo() -> anyhow::Result<u8> {
@@ -16,7 +16,7 @@ pub fn demo() -> anyhow::Result<u8> {
     generate::generate(
         &vmlinux,
         &kernel,
-        &generate::Extras::again(&vmlinux, &kernel)?,
+        &generate::Extras::again(&workspace::wanted_modules()?, &vmlinux, &kernel)?,
         &paths::bindings(&kernel),
         false,
     )?;
@@ -86,8 +86,9 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_types",
                 "lab_sockets",
                 "lab_routes",
+                "lab_rare",
+                "lab_debuggers",
                 "lab_containers",
-                "lab_sockets",
                 "lab_damage",
                 "lab_netfilter",
                 "lab_images",

@@ -1,6 +1,6 @@
 //! `cargo xtask gen`: from a vmlinux to `generated/<kernel>/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use kstruct_codegen::names::{self, Names};
 use kstruct_codegen::select::{self, Selection};
 use kstruct_codegen::{btf as btf_reader, dwarf, emit, output};
 
+use crate::workspace::wanted_modules;
 use crate::{btf, build, find, loaded, paths, selected};
 
 /// So many modules are named when bindings are written; of more, their number is said.
@@ -167,7 +168,7 @@ fn extras(args: &Args, asked: Asked, vmlinux: &Path, kernel: &str) -> anyhow::Re
             .with_context(|| file.display().to_string())?;
         extras.asked.with.push(path);
     }
-    extras.add_wanted(vmlinux, kernel)?;
+    extras.add_wanted(&wanted_modules()?, vmlinux, kernel)?;
     extras.only.clone_from(&args.only);
     extras.used_by.clone_from(&args.used_by);
     Ok(extras)
@@ -192,12 +193,12 @@ fn check_module(path: &Path, types: find::Types) -> anyhow::Result<()> {
 
 impl Extras {
     /// What analyzers ask for, and what older bindings were asked for by hand.
-    pub fn again(vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
+    pub fn again(wanted: &BTreeSet<String>, vmlinux: &Path, kernel: &str) -> anyhow::Result<Self> {
         let mut extras = Extras::default();
         if let Some(wishes) = build::wishes(kernel) {
             extras.add_again(wishes, vmlinux, kernel)?;
         }
-        extras.add_wanted(vmlinux, kernel)?;
+        extras.add_wanted(wanted, vmlinux, kernel)?;
         Ok(extras)
     }
 
@@ -268,12 +269,17 @@ impl Extras {
     }
 
     /// Adds what analyzers ask for, where it is found.
-    fn add_wanted(&mut self, vmlinux: &Path, kernel: &str) -> anyhow::Result<()> {
-        for module in crate::workspace::wanted_modules()? {
-            if !self.modules.contains_key(&module)
-                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, &module)
+    fn add_wanted(
+        &mut self,
+        wanted: &BTreeSet<String>,
+        vmlinux: &Path,
+        kernel: &str,
+    ) -> anyhow::Result<()> {
+        for module in wanted {
+            if !self.modules.contains_key(module)
+                && let Some(path) = find::module(self.types(vmlinux), vmlinux, kernel, module)
             {
-                self.modules.insert(module, path);
+                self.modules.insert(module.clone(), path);
             }
         }
         Ok(())
@@ -468,14 +474,14 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
     if let Some(identity) = identity {
         let mut wanted = Extras::default();
         wanted.asked.btf.clone_from(&identity.asked.btf);
-        wanted.add_wanted(&vmlinux, kernel)?;
+        wanted.add_wanted(&wanted_modules()?, &vmlinux, kernel)?;
         let mut wanted = wanted.modules.keys();
         if wanted.all(|module| identity.modules.contains(module)) {
             return Ok(());
         }
     }
     // What was asked for by hand is kept, also from bindings of another version.
-    let extras = Extras::again(&vmlinux, kernel)?;
+    let extras = Extras::again(&wanted_modules()?, &vmlinux, kernel)?;
     generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
     Ok(())
 }

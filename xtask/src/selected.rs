@@ -23,6 +23,8 @@ struct Stamp {
     /// Modules and other files whose types are there too.
     extras: Vec<FileState>,
     identifiers: BTreeSet<String>,
+    /// The modules that these analyzers ask for, whether they are there or not.
+    modules: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
@@ -62,7 +64,6 @@ pub fn ensure(
         .and_then(|text| serde_json::from_slice(&text).ok());
     let is_there = build::identity_in(&folder).is_some();
     let identifiers = identifiers(analyzers)?;
-    let serves = |old: &Stamp| is_there && identifiers.is_subset(&old.identifiers);
 
     let found = match (vmlinux, &old) {
         (Some(path), _) => Ok(path.to_owned()),
@@ -72,7 +73,14 @@ pub fn ensure(
     };
     let vmlinux = match found {
         Ok(vmlinux) => vmlinux,
-        Err(_) if old.as_ref().is_some_and(&serves) => return Ok(folder),
+        Err(_)
+            if is_there
+                && old
+                    .as_ref()
+                    .is_some_and(|old| identifiers.is_subset(&old.identifiers)) =>
+        {
+            return Ok(folder);
+        }
         Err(_) if build::identity(kernel).is_some() => return Ok(paths::bindings(kernel)),
         Err(error) => {
             return Err(error.context(format!(
@@ -80,27 +88,28 @@ pub fn ensure(
             )));
         }
     };
-    let extras = generate::Extras::again(&vmlinux, kernel)?;
     let mut new = Stamp {
+        modules: workspace::modules_of(analyzers)?,
+        identifiers,
+        extras: Vec::new(),
         generator: FileState::of(&std::env::current_exe()?)?,
         vmlinux: FileState::of(&vmlinux)?,
-        extras: extras
-            .files()
-            .map(|file| FileState::of(file))
-            .collect::<anyhow::Result<_>>()?,
-        identifiers: BTreeSet::new(),
     };
-    if let Some(old) = &old {
+    if let Some(old) = &old
+        && (&old.generator, &old.vmlinux) == (&new.generator, &new.vmlinux)
+    {
         // What was selected for others stays, so that building by turns does not compile everything by turns.
-        new.identifiers = old.identifiers.clone();
-        if new == *old && serves(old) {
-            return Ok(folder);
-        }
-        if new != *old {
-            new.identifiers.clear();
-        }
+        new.modules.extend(old.modules.iter().cloned());
+        new.identifiers.extend(old.identifiers.iter().cloned());
     }
-    new.identifiers.extend(identifiers);
+    let extras = generate::Extras::again(&new.modules, &vmlinux, kernel)?;
+    new.extras = extras
+        .files()
+        .map(|file| FileState::of(file))
+        .collect::<anyhow::Result<_>>()?;
+    if old.is_some_and(|old| old == new) && is_there {
+        return Ok(folder);
+    }
 
     let start = Instant::now();
     let model = generate::read(&vmlinux, &extras)?;

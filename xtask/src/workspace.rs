@@ -50,7 +50,7 @@ struct PackageMetadata {
 /// `[package.metadata.kstruct]` of an analyzer.
 #[derive(Deserialize)]
 struct Kstruct {
-    /// Modules whose types the analyzer can use, where they are known.
+    /// Modules whose types the analyzer can use, where they are known; `*` stands for those that any crate asks for.
     #[serde(default)]
     modules: Vec<String>,
 }
@@ -113,22 +113,18 @@ pub fn analyzers() -> anyhow::Result<Vec<Analyzer>> {
     Ok(found)
 }
 
-/// Where the sources of these crates are, and of the crates of this workspace that they depend on, but for the runtime,
-/// which knows no kernel.
-pub fn sources(crates: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+/// These crates, and those of this workspace that they depend on.
+fn with_dependencies(crates: &[String]) -> anyhow::Result<Vec<&'static Package>> {
     let packages = packages()?;
     let mut wanted: Vec<&str> = crates.iter().map(String::as_str).collect();
     let mut next = 0;
-    let mut folders = Vec::new();
+    let mut found = Vec::new();
     while let Some(name) = wanted.get(next).copied() {
         next += 1;
         let Some(package) = packages.iter().find(|package| package.name == name) else {
             continue;
         };
-        let folder = Path::new(&package.manifest_path).with_file_name("src");
-        if name != "kstruct" {
-            folders.push(folder);
-        }
+        found.push(package);
         for dependency in &package.dependencies {
             let is_ours = dependency.path.is_some() && dependency.kind.is_none();
             if is_ours && !wanted.contains(&dependency.name.as_str()) {
@@ -136,14 +132,42 @@ pub fn sources(crates: &[String]) -> anyhow::Result<Vec<PathBuf>> {
             }
         }
     }
-    Ok(folders)
+    Ok(found)
+}
+
+/// Where the sources of these crates are, and of the crates of this workspace that they depend on, but for the runtime,
+/// which knows no kernel.
+pub fn sources(crates: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    Ok(with_dependencies(crates)?
+        .into_iter()
+        .filter(|package| package.name != "kstruct")
+        .map(|package| Path::new(&package.manifest_path).with_file_name("src"))
+        .collect())
+}
+
+/// The modules that these crates and those that they depend on ask for.
+pub fn modules_of(crates: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    let modules = modules(with_dependencies(crates)?);
+    if modules.contains(ALL) {
+        return wanted_modules();
+    }
+    Ok(modules)
 }
 
 /// The modules that any crate asks for.
 pub fn wanted_modules() -> anyhow::Result<BTreeSet<String>> {
-    Ok(packages()?
-        .iter()
+    let mut modules = modules(packages()?);
+    modules.remove(ALL);
+    Ok(modules)
+}
+
+/// What asks for the modules that any crate asks for.
+const ALL: &str = "*";
+
+fn modules<'p>(packages: impl IntoIterator<Item = &'p Package>) -> BTreeSet<String> {
+    packages
+        .into_iter()
         .filter_map(|package| package.metadata.as_ref()?.kstruct.as_ref())
         .flat_map(|kstruct| kstruct.modules.iter().cloned())
-        .collect())
+        .collect()
 }

@@ -33,6 +33,11 @@ pub enum Format {
 pub trait Report: Serialize {
     /// The report as text for people.
     fn table(&self) -> String;
+
+    /// Whether all that was asked for is there. If not, the exit status is 2.
+    fn is_complete(&self) -> bool {
+        true
+    }
 }
 
 /// How many faults are kept word by word. All are counted.
@@ -101,7 +106,7 @@ const UNREADABLE: u8 = 2;
 
 /// Runs an analyzer: reads its options, opens the dump, prints the report.
 ///
-/// The exit status is 0, or 2 if the dump can't be opened or something in it couldn't be read.
+/// The exit status is 0, or 2 if the dump can't be opened, something in it couldn't be read, or something that was asked for isn't there.
 pub fn run<A, R>(analyze: impl FnOnce(&Memory, &A, &mut Faults) -> anyhow::Result<R>) -> ExitCode
 where
     A: Parser + AsRef<Common>,
@@ -176,7 +181,10 @@ where
         );
     }
     if faults.count == 0 {
-        return ExitCode::SUCCESS;
+        return match report.is_complete() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(UNREADABLE),
+        };
     }
     eprintln!("{} things could not be read:", faults.count);
     for fault in faults.kept.iter().take(10) {
@@ -194,6 +202,35 @@ where
 fn fail(message: &str) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::from(UNREADABLE)
+}
+
+/// The error for something that was asked for by name or number and that the dump hasn't: it says what there is.
+pub fn unknown(
+    kind: &str,
+    wanted: impl std::fmt::Display,
+    known: impl IntoIterator<Item = impl std::fmt::Display>,
+) -> anyhow::Error {
+    /// More are no help.
+    const MOST: usize = 40;
+    let mut names: Vec<String> = Vec::new();
+    for name in known {
+        let name = name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = match names.len().checked_sub(MOST) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(" and {more} more"),
+    };
+    names.truncate(MOST);
+    if names.is_empty() {
+        return anyhow::anyhow!("there is no {kind} {wanted}, nor any other");
+    }
+    anyhow::anyhow!(
+        "there is no {kind} {wanted}; there is {}{more}",
+        names.join(", ")
+    )
 }
 
 /// A table without borders, its columns two spaces apart.

@@ -2,6 +2,7 @@
 #![cfg(all(
     kernel_has = "page.flags",
     kernel_has = "page.mapping",
+    kernel_has = "sym:page_offset_base",
     kernel_has = "sym:vmemmap_base"
 ))]
 
@@ -73,6 +74,17 @@ impl<'m> Pages<'m> {
         Ok(offset / size)
     }
 
+    /// A page whose bytes are known.
+    #[inline]
+    fn view(self, frame: u64, bytes: &'m [u8]) -> (u64, page<'m>) {
+        let part = kstruct::Part {
+            memory: self.memory,
+            address: self.address(frame),
+            bytes: Some(bytes),
+        };
+        (frame, page::new(part))
+    }
+
     /// The memory that they are of.
     pub fn memory(self) -> &'m Memory {
         self.memory
@@ -90,13 +102,42 @@ impl<'m> Pages<'m> {
 }
 
 /// All pages, in the order of memory.
-#[derive(Clone)]
 pub struct AllPages<'m> {
     pages: Pages<'m>,
     /// Of the next one.
     frame: u64,
     /// The next ones, as far as they lie one behind the other in the dump.
     rest: &'m [u8],
+}
+
+impl<'m> AllPages<'m> {
+    /// The next page, with its page frame number, of which something is true; or one that can't be read.
+    #[inline]
+    pub fn next_where(
+        &mut self,
+        is_wanted: impl Fn(u64, page<'m>) -> bool,
+    ) -> Option<(u64, Result<page<'m>, Fault>)> {
+        loop {
+            let (pages, first) = (self.pages, self.frame);
+            let mut rest = self.rest.chunks_exact(page::SIZE).enumerate();
+            let found = rest
+                .by_ref()
+                .map(|(index, bytes)| pages.view(first + index as u64, bytes))
+                .find(|(frame, page)| is_wanted(*frame, *page));
+            if let Some((frame, page)) = found {
+                let seen = (frame - first + 1) as usize;
+                self.rest = self.rest.get(seen * page::SIZE..).unwrap_or_default();
+                self.frame = frame + 1;
+                return Some((frame, Ok(page)));
+            }
+            let next = first + (self.rest.len() / page::SIZE) as u64;
+            let found = look_up(pages, next);
+            (self.frame, self.rest) = (found.frame, found.run);
+            if found.alone.is_some() || found.run.is_empty() {
+                return found.alone;
+            }
+        }
+    }
 }
 
 impl<'m> Iterator for AllPages<'m> {
@@ -108,20 +149,15 @@ impl<'m> Iterator for AllPages<'m> {
             // By value, so that this iterator can stay in registers.
             let found = look_up(self.pages, self.frame);
             (self.frame, self.rest) = (found.frame, found.run);
-            if let Some((frame, alone)) = found.alone {
-                return Some((frame, alone));
+            if found.alone.is_some() {
+                return found.alone;
             }
         }
-        let frame = self.frame;
         let (bytes, rest) = self.rest.split_at_checked(page::SIZE)?;
+        let (frame, page) = self.pages.view(self.frame, bytes);
         self.rest = rest;
         self.frame += 1;
-        let part = kstruct::Part {
-            memory: self.pages.memory,
-            address: self.pages.address(frame),
-            bytes: Some(bytes),
-        };
-        Some((frame, Ok(page::new(part))))
+        Some((frame, Ok(page)))
     }
 }
 

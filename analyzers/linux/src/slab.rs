@@ -5,6 +5,8 @@
     kernel_has = "kmem_cache.red_left_pad",
     kernel_has = "kmem_cache_node.total_objects",
     kernel_has = "sym:slab_caches",
+    // As crate::page.
+    kernel_has = "sym:page_offset_base",
     kernel_has = "sym:vmemmap_base",
     // 6.10 and 6.11 tell slabs in yet another way.
     any(
@@ -17,7 +19,7 @@ use std::collections::BTreeMap;
 
 use kernel::{kmem_cache, slab, sym};
 use kstruct::walk::free_list::{Disguise, FreeObjects, Objects, add_free_objects};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::{Fault, FaultKind, Memory, Part, View};
 
 use crate::page::{AllPages, Pages};
 
@@ -151,13 +153,13 @@ impl<'m> Slabs<'m> {
         self.by_cache.get(&cache.addr()).map_or(&[], Vec::as_slice)
     }
 
-    /// The addresses of the objects of a cache that are allocated, in order. Where a slab's list of free objects is damaged,
-    /// there is a fault in place of its objects.
+    /// The objects of a cache that are allocated, by address. Where a slab's list of free objects is damaged, there is a fault in
+    /// place of its objects.
     pub fn allocated(
         &self,
         cache: kmem_cache<'m>,
         cpus: &[u32],
-    ) -> Result<impl Iterator<Item = Result<u64, Fault>>, Fault> {
+    ) -> Result<impl Iterator<Item = Result<Object<'m>, Fault>>, Fault> {
         Allocated::of(
             self.pages,
             cache,
@@ -167,27 +169,55 @@ impl<'m> Slabs<'m> {
     }
 }
 
-/// The addresses of the objects of one cache that are allocated, in order: in less time than [`Slabs::of`] takes, which finds
-/// all caches' slabs. A page of which it can't be said whether it is a slab is a fault, and so is a slab whose list of free
-/// objects is damaged.
+/// The objects of one cache that are allocated, by address: in less time than [`Slabs::of`] takes, which finds all caches'
+/// slabs. A page of which it can't be said whether it is a slab is a fault, and so is a slab whose list of free objects is
+/// damaged.
 pub fn allocated<'m>(
     cache: kmem_cache<'m>,
     cpus: &[u32],
-) -> Result<impl Iterator<Item = Result<u64, Fault>>, Fault> {
+) -> Result<impl Iterator<Item = Result<Object<'m>, Fault>>, Fault> {
     let pages = Pages::of(cache.memory())?;
     let is_its = move |slab: slab<'m>| slab.slab_cache().addr() == cache.addr();
     Allocated::of(pages, cache, cpus, SlabPages::of(pages, is_its)?)
 }
 
+/// An object of a slab.
+#[derive(Clone, Copy)]
+pub struct Object<'m> {
+    memory: &'m Memory,
+    address: u64,
+    /// What lies there and behind it, if that is at hand.
+    bytes: &'m [u8],
+}
+
+impl<'m> Object<'m> {
+    /// Where it lies.
+    #[inline]
+    pub fn addr(self) -> u64 {
+        self.address
+    }
+
+    /// The struct that it begins with.
+    #[inline]
+    pub fn view<T: View<'m>>(self) -> Result<T, Fault> {
+        match self.bytes.get(..T::SIZE) {
+            Some(bytes) => Ok(T::new(Part {
+                memory: self.memory,
+                address: self.address,
+                bytes: Some(bytes),
+            })),
+            None => T::at(self.memory, self.address),
+        }
+    }
+}
+
 /// The objects of a cache that are allocated.
 struct Allocated<'m, S> {
-    /// Of 64 objects, those that are allocated and weren't given out yet.
-    word: u64,
-    /// The address of the first of these 64.
-    first: u64,
+    memory: &'m Memory,
     size: u64,
-    // Apart from the others, so that these can stay in registers.
-    later: Later<'m, S>,
+    batch: Batch<'m>,
+    // On the heap, so that no address of the others is taken: they stay in registers.
+    later: Box<Later<'m, S>>,
 }
 
 impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Allocated<'m, S> {
@@ -199,10 +229,10 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Allocated<'m, S> {
             held.push((own.slab().addr(), own.freelist().addr()));
         }
         Ok(Allocated {
-            word: 0,
-            first: 0,
+            memory: pages.memory(),
             size: cache.size().into(),
-            later: Later {
+            batch: Batch::default(),
+            later: Box::new(Later {
                 pages,
                 slabs,
                 held,
@@ -214,29 +244,49 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Allocated<'m, S> {
                     link: cache.offset().into(),
                     disguise: disguise(cache),
                 },
+                bytes: &[],
                 free: FreeObjects::default(),
                 next: 0,
-            },
+            }),
         })
     }
 }
 
 impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Iterator for Allocated<'m, S> {
-    type Item = Result<u64, Fault>;
+    type Item = Result<Object<'m>, Fault>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        while self.word == 0 {
+        while self.batch.allocated == 0 {
             match self.later.next()? {
-                Ok(found) => (self.first, self.word) = found,
+                Ok(batch) => self.batch = batch,
                 Err(fault) => return Some(Err(fault)),
             }
         }
-        let number = u64::from(self.word.trailing_zeros());
-        self.word &= self.word - 1;
-        let offset = number.wrapping_mul(self.size);
-        Some(Ok(self.first.wrapping_add(offset)))
+        let Batch {
+            allocated,
+            address,
+            bytes,
+        } = self.batch;
+        self.batch.allocated &= allocated - 1;
+        let offset = u64::from(allocated.trailing_zeros()).wrapping_mul(self.size);
+        Some(Ok(Object {
+            memory: self.memory,
+            address: address.wrapping_add(offset),
+            bytes: bytes.get(offset as usize..).unwrap_or_default(),
+        }))
     }
+}
+
+/// 64 objects of a slab, or the rest of it.
+#[derive(Clone, Copy, Default)]
+struct Batch<'m> {
+    /// Those that are allocated and weren't given out yet.
+    allocated: u64,
+    /// The address of the first.
+    address: u64,
+    /// What lies there, as far as it lies in the dump in one piece.
+    bytes: &'m [u8],
 }
 
 /// Those that come later.
@@ -249,15 +299,17 @@ struct Later<'m, S> {
     before: u64,
     /// Those of the slab that is looked at.
     objects: Objects,
+    /// Their bytes, as far as they lie in the dump in one piece.
+    bytes: &'m [u8],
     free: FreeObjects,
     /// The number of the first object that is not looked at yet.
     next: u64,
 }
 
 impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
-    /// The next 64 objects, or as many as the slab has: the address of the first one, and which are allocated.
+    /// The next 64 objects, or as many as the slab has.
     #[inline(never)]
-    fn next(&mut self) -> Option<Result<(u64, u64), Fault>> {
+    fn next(&mut self) -> Option<Result<Batch<'m>, Fault>> {
         if self.next >= self.objects.count {
             let found = self.slabs.next()?;
             if let Err(fault) = found.and_then(|met| self.look_at(met)) {
@@ -268,10 +320,11 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
         let number = self.next;
         self.next += 64;
         let offset = number.wrapping_mul(self.objects.size);
-        Some(Ok((
-            self.objects.first.wrapping_add(offset),
-            self.free.others(number, self.objects.count),
-        )))
+        Some(Ok(Batch {
+            allocated: self.free.others(number, self.objects.count),
+            address: self.objects.first.wrapping_add(offset),
+            bytes: self.bytes.get(offset as usize..).unwrap_or_default(),
+        }))
     }
 
     /// Finds a slab's objects, and which are free.
@@ -279,21 +332,32 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
         let k = self.pages.memory();
         let slab = met.slab.addr();
         let first = self.pages.memory_of(slab)?;
-        self.objects.first = first.wrapping_add(self.before);
+        let first = first.wrapping_add(self.before);
+        self.objects.first = first;
         self.objects.count = met.objects;
         self.next = 0;
-        self.free.reset(self.objects.count);
-        // All that isn't in use is on the slab's own list, whoever holds the slab; what its CPU holds counts as in use.
-        add_free_objects(k, self.objects, met.free, &mut self.free)?;
-        if self.free.count() + met.in_use != self.objects.count {
+        let length = met.objects.wrapping_mul(self.objects.size) as usize;
+        // Mostly they are in one piece. Why something isn't there is said of each object.
+        self.bytes = match k.bytes(first, length) {
+            Ok(bytes) => bytes,
+            Err(_) => k.run(first, length).unwrap_or_default(),
+        };
+        self.free.reset(0);
+        let held = self.held.iter().find(|(of, _)| *of == slab);
+        let held = held.map_or(0, |(_, head)| *head);
+        // Most slabs are full.
+        if met.free != 0 || held != 0 {
+            self.free.reset(met.objects);
+            // All that isn't in use is on the slab's own list, whoever holds the slab; what its CPU holds counts as in use.
+            add_free_objects(k, &self.objects, met.free, &mut self.free)?;
+        }
+        if self.free.count() + met.in_use != met.objects {
             return Err(Fault {
                 address: slab,
                 kind: FaultKind::Inconsistent,
             });
         }
-        let held = self.held.iter().find(|(of, _)| *of == slab);
-        let held = held.map_or(0, |(_, head)| *head);
-        add_free_objects(k, self.objects, held, &mut self.free)
+        add_free_objects(k, &self.objects, held, &mut self.free)
     }
 }
 
@@ -320,24 +384,16 @@ impl<'m, W: Fn(slab<'m>) -> bool> Iterator for SlabPages<'m, W> {
     type Item = Result<Met<'m>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A copy stays in registers.
-        let mut rest = self.rest.clone();
-        let found = loop {
-            let (frame, page) = match rest.next() {
-                Some((frame, Ok(page))) => (frame, page),
-                Some((_, Err(fault))) => break Some(Err(fault)),
-                None => break None,
-            };
-            if let Some(slab) = page_slab(page)
-                && (self.is_wanted)(slab)
+        let (pages, guarded, is_wanted) = (self.pages, &self.guarded, &self.is_wanted);
+        let (_, page) = self.rest.next_where(|frame, page| {
+            page_slab(page).is_some_and(is_wanted)
                 && is_slab(page)
-                && !self.guarded.contains(&self.pages.memory_at(frame))
-            {
-                break Some(Ok(Met::new(slab)));
-            }
-        };
-        self.rest = rest;
-        found
+                && !guarded.contains(&pages.memory_at(frame))
+        })?;
+        match page {
+            Ok(page) => page_slab(page).map(|slab| Ok(Met::new(slab))),
+            Err(fault) => Some(Err(fault)),
+        }
     }
 }
 
@@ -346,7 +402,7 @@ impl<'m, W: Fn(slab<'m>) -> bool> Iterator for SlabPages<'m, W> {
 fn page_slab(page: kernel::page<'_>) -> Option<slab<'_>> {
     const { assert!(slab::SIZE <= kernel::page::SIZE) };
     let bytes = page.bytes().get(..slab::SIZE)?;
-    Some(slab::new(kstruct::Part {
+    Some(slab::new(Part {
         bytes: Some(bytes),
         ..page.part()
     }))

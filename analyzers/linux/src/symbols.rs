@@ -6,7 +6,10 @@ use std::sync::OnceLock;
 
 use kstruct::Memory;
 
-#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+#[cfg(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+))]
 pub use of_modules::{ModuleSymbol, modules, of_module};
 
 /// Names of functions by their addresses, as `%pS` has them: of the kernel by what the bindings know, so that no list of symbols has to be
@@ -53,9 +56,15 @@ pub struct Loaded<'m> {
     pub memory: Vec<(u64, u64)>,
     /// Its symbols by address, those without a place left out; and what could not be read.
     symbols: OnceLock<Vec<(u64, String)>>,
-    #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+    #[cfg(all(
+        kernel_has = "sym:modules",
+        any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+    ))]
     module: kernel::module<'m>,
-    #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+    #[cfg(not(all(
+        kernel_has = "sym:modules",
+        any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+    )))]
     module: std::marker::PhantomData<&'m ()>,
 }
 
@@ -83,6 +92,11 @@ impl<'m> Names<'m> {
             offset,
             module: None,
         })
+    }
+
+    /// What begins at an address: [`Names::at`] without an offset.
+    pub fn beginning(&self, address: u64) -> Option<Named> {
+        self.at(address).filter(|named| named.offset == 0)
     }
 
     /// The address, and the name of what lies there if there is one.
@@ -134,7 +148,10 @@ impl Loaded<'_> {
         self.part(a).is_some() && self.part(a) == self.part(b)
     }
 
-    #[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+    #[cfg(all(
+        kernel_has = "sym:modules",
+        any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+    ))]
     fn symbols(&self) -> &[(u64, String)] {
         self.symbols.get_or_init(|| {
             let list = of_module(self.module).unwrap_or_default();
@@ -150,7 +167,10 @@ impl Loaded<'_> {
         })
     }
 
-    #[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+    #[cfg(not(all(
+        kernel_has = "sym:modules",
+        any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+    )))]
     fn symbols(&self) -> &[(u64, String)] {
         let _ = self.module;
         self.symbols.get_or_init(Vec::new)
@@ -180,7 +200,10 @@ fn is_text(k: &Memory, address: u64, offset: u64) -> bool {
     !cfg!(all(kernel_has = "sym:_text", kernel_has = "sym:_etext")) && offset < LONGEST
 }
 
-#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+#[cfg(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+))]
 fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
     let Ok(list) = modules(k) else {
         return Vec::new();
@@ -195,12 +218,18 @@ fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
         .collect()
 }
 
-#[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab")))]
+#[cfg(not(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+)))]
 fn all_loaded(_: &Memory) -> Vec<Loaded<'_>> {
     Vec::new()
 }
 
-#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.symtab"))]
+#[cfg(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+))]
 mod of_modules {
     use kernel::{module, sym};
     use kstruct::{Fault, FaultKind, Memory};
@@ -232,6 +261,10 @@ mod of_modules {
     ///
     /// The table can't be read, or has more symbols than any module.
     pub fn of_module(module: module<'_>) -> Result<Vec<Result<ModuleSymbol, Fault>>, Fault> {
+        // Before 4.5 the module itself has them.
+        #[cfg(kernel_has = "module.symtab")]
+        let list = module;
+        #[cfg(not(kernel_has = "module.symtab"))]
         let Some(list) = module.kallsyms().deref_or_null()? else {
             return Ok(Vec::new());
         };

@@ -208,7 +208,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
     }
     for name in &args.names {
         if !interfaces.iter().any(|interface| interface.name == *name) {
-            anyhow::bail!("there is no interface {name}");
+            net::check_device(k, name, faults)?;
         }
     }
     if interfaces.is_empty() {

@@ -3,150 +3,212 @@
 use std::fmt::Write as _;
 
 use kstruct::Memory;
+use linux::app::unknown;
+use linux::symbols::Names;
 use linux::{Faults, Report};
 use serde::Serialize;
 
-use crate::functions::Functions;
+use crate::conntrack::{self, Connection, Counts, Expectation, Filter};
 use crate::hooks::{self, Hook};
 use crate::net;
+use crate::xtables;
 use crate::{Args, What};
 
 #[derive(Serialize)]
 pub struct Netfilter {
-    #[cfg(kernel_has = "sym:xt_pernet_id")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    iptables: Option<Vec<crate::xtables::Table>>,
+    iptables: Option<Vec<xtables::Table>>,
     #[cfg(kernel_has = "nft_rule.dlen")]
     #[serde(skip_serializing_if = "Option::is_none")]
     nftables: Option<Vec<crate::nft::Table>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hooks: Option<Vec<Hook>>,
-    #[cfg(kernel_has = "nf_conn.tuplehash")]
     #[serde(skip_serializing_if = "Option::is_none")]
     conntrack: Option<Conntrack>,
     /// What is not in this kernel, or not loaded.
     absent: Vec<&'static str>,
     /// Whether rules of nf_tables are shown as their expressions.
+    #[cfg(kernel_has = "nft_rule.dlen")]
     #[serde(skip)]
     expressions: bool,
 }
 
-#[cfg(kernel_has = "nf_conn.tuplehash")]
 #[derive(Serialize)]
 struct Conntrack {
     #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<Vec<crate::conntrack::Connection>>,
+    connections: Option<Vec<Connection>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expectations: Option<Vec<crate::conntrack::Expectation>>,
+    expectations: Option<Vec<Expectation>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<crate::conntrack::Counts>,
+    counts: Option<Counts>,
 }
 
 pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netfilter> {
-    let wanted = |what: What| match args.what.as_slice() {
-        [] => what != What::Conntrack,
-        list => list.contains(&what),
+    let filter = Filter {
+        proto: args.proto.clone(),
+        state: args.state.clone(),
+        address: args.address,
+        port: args.port,
+        zone: args.zone,
+        mark: args.mark,
     };
-    let namespaces = net::namespaces(k, args.netns, faults);
-    if namespaces.is_empty() {
-        match args.netns {
-            Some(inode) => anyhow::bail!("there is no network namespace {inode}"),
-            None => anyhow::bail!("no network namespace could be read"),
+    let wanted = wanted(args, !filter.is_empty())?;
+    let mut namespaces = net::namespaces(k, faults);
+    if let Some(only) = args.netns {
+        let inodes: Vec<u64> = namespaces.iter().map(|namespace| namespace.inode).collect();
+        namespaces.retain(|namespace| namespace.inode == only);
+        if namespaces.is_empty() {
+            return Err(unknown("network namespace", only, inodes));
         }
+    }
+    if namespaces.is_empty() {
+        anyhow::bail!("no network namespace could be read");
     }
     let mut absent = Vec::new();
-    let mut functions = Functions::new(k);
-    #[cfg(kernel_has = "sym:xt_pernet_id")]
-    let iptables = if wanted(What::Iptables) {
-        let mut tables = crate::xtables::tables(k, &namespaces, args.table.as_deref(), faults);
-        if tables.is_none() {
-            absent.push("x_tables");
+    let names = Names::of(k);
+    let mut found = |what: What, name: &'static str, is_there: bool| {
+        if wanted.contains(&what) && !is_there {
+            absent.push(name);
         }
-        for table in tables.iter_mut().flatten() {
-            table
-                .chains
-                .retain(|chain| args.chain.as_ref().is_none_or(|only| chain.name == *only));
-        }
-        tables
-    } else {
-        None
     };
-    #[cfg(not(kernel_has = "sym:xt_pernet_id"))]
-    if wanted(What::Iptables) {
-        absent.push("x_tables");
-    }
+    let is_wanted = |what: What| wanted.contains(&what);
+    let mut iptables = is_wanted(What::Iptables)
+        .then(|| xtables::tables(k, &namespaces, faults))
+        .flatten();
+    found(What::Iptables, "x_tables", iptables.is_some());
     #[cfg(kernel_has = "nft_rule.dlen")]
-    let nftables = if wanted(What::Nft) {
-        let mut tables = crate::nft::tables(
-            k,
-            &namespaces,
-            &mut functions,
-            args.table.as_deref(),
-            faults,
-        );
-        if tables.is_none() {
-            absent.push("nf_tables");
-        }
-        for table in tables.iter_mut().flatten() {
-            table
-                .chains
-                .retain(|chain| args.chain.as_ref().is_none_or(|only| chain.name == *only));
-        }
-        tables
-    } else {
-        None
-    };
+    let mut nftables = is_wanted(What::Nft)
+        .then(|| crate::nft::tables(k, &namespaces, &names, faults))
+        .flatten();
+    #[cfg(kernel_has = "nft_rule.dlen")]
+    found(What::Nft, "nf_tables", nftables.is_some());
     #[cfg(not(kernel_has = "nft_rule.dlen"))]
-    if wanted(What::Nft) {
-        absent.push("nf_tables");
-    }
-    let hooks = wanted(What::Hooks).then(|| hooks::hooks(&namespaces, &mut functions, faults));
-    #[cfg(kernel_has = "nf_conn.tuplehash")]
-    let conntrack = if wanted(What::Conntrack) || wanted(What::Counts) {
-        let filter = crate::conntrack::Filter {
-            proto: args.proto.clone(),
-            state: args.state.clone(),
-            address: args.address,
-            port: args.port,
-            zone: args.zone,
-            mark: args.mark,
-        };
-        let table = crate::conntrack::table(k, &namespaces, &filter, faults);
-        if table.is_none() {
-            absent.push("nf_conntrack");
-        }
-        table.map(|table| {
-            let single = wanted(What::Conntrack);
-            Conntrack {
-                connections: single.then_some(table.connections),
-                expectations: single.then_some(table.expectations),
-                counts: wanted(What::Counts).then_some(table.counts),
-            }
-        })
-    } else {
-        None
+    found(What::Nft, "nf_tables", false);
+    let mut all = Tables {
+        iptables: iptables.as_mut(),
+        #[cfg(kernel_has = "nft_rule.dlen")]
+        nftables: nftables.as_mut(),
     };
-    #[cfg(not(kernel_has = "nf_conn.tuplehash"))]
-    if wanted(What::Conntrack) || wanted(What::Counts) {
-        absent.push("nf_conntrack");
+    if let Some(table) = &args.table {
+        all.keep_table(table)?;
     }
+    if let Some(chain) = &args.chain {
+        all.keep_chain(chain)?;
+    }
+    let hooks = is_wanted(What::Hooks)
+        .then(|| hooks::hooks(&namespaces, &names, faults))
+        .flatten();
+    found(What::Hooks, "hooks", hooks.is_some());
+    let of_connections = is_wanted(What::Conntrack) || is_wanted(What::Counts);
+    let conntrack = of_connections
+        .then(|| conntrack::table(k, &namespaces, &filter, faults))
+        .flatten();
+    found(What::Conntrack, "nf_conntrack", conntrack.is_some());
+    if !is_wanted(What::Conntrack) {
+        found(What::Counts, "nf_conntrack", conntrack.is_some());
+    }
+    let conntrack = conntrack.map(|table| {
+        let single = is_wanted(What::Conntrack);
+        Conntrack {
+            connections: single.then_some(table.connections),
+            expectations: single.then_some(table.expectations),
+            counts: is_wanted(What::Counts).then_some(table.counts),
+        }
+    });
     Ok(Netfilter {
-        #[cfg(kernel_has = "sym:xt_pernet_id")]
         iptables,
         #[cfg(kernel_has = "nft_rule.dlen")]
         nftables,
         hooks,
-        #[cfg(kernel_has = "nf_conn.tuplehash")]
         conntrack,
         absent,
+        #[cfg(kernel_has = "nft_rule.dlen")]
         expressions: args.expressions,
     })
+}
+
+/// What is to be shown. An option that changes nothing of it is an error.
+fn wanted(args: &Args, filters_connections: bool) -> anyhow::Result<Vec<What>> {
+    let (tables, connections) = ([What::Iptables, What::Nft], [What::Conntrack, What::Counts]);
+    let filters_tables = args.table.is_some() || args.chain.is_some() || args.expressions;
+    if args.what.is_empty() {
+        return Ok(match (filters_tables, filters_connections) {
+            (false, false) => vec![What::Iptables, What::Nft, What::Hooks, What::Counts],
+            (true, false) => tables.to_vec(),
+            (false, true) => vec![What::Conntrack],
+            (true, true) => vec![What::Iptables, What::Nft, What::Conntrack],
+        });
+    }
+    let has = |group: &[What]| group.iter().any(|what| args.what.contains(what));
+    if filters_tables && !has(&tables) {
+        anyhow::bail!("--table, --chain and --expressions are about iptables and nft");
+    }
+    if filters_connections && !has(&connections) {
+        anyhow::bail!(
+            "--proto, --state, --address, --port, --zone and --mark are about conntrack and counts"
+        );
+    }
+    Ok(args.what.clone())
+}
+
+/// The tables of both kinds.
+struct Tables<'a> {
+    iptables: Option<&'a mut Vec<xtables::Table>>,
+    #[cfg(kernel_has = "nft_rule.dlen")]
+    nftables: Option<&'a mut Vec<crate::nft::Table>>,
+}
+
+impl Tables<'_> {
+    /// Leaves the tables of a name.
+    fn keep_table(&mut self, only: &str) -> anyhow::Result<()> {
+        let mut names = Vec::new();
+        if let Some(tables) = &mut self.iptables {
+            names.extend(tables.iter().map(|table| table.name.clone()));
+            tables.retain(|table| table.name == only);
+        }
+        #[cfg(kernel_has = "nft_rule.dlen")]
+        if let Some(tables) = &mut self.nftables {
+            names.extend(tables.iter().map(|table| table.name.clone()));
+            tables.retain(|table| table.name == only);
+        }
+        if names.iter().any(|name| name == only) {
+            Ok(())
+        } else {
+            Err(unknown("table", only, names))
+        }
+    }
+
+    /// Leaves the chains of a name.
+    fn keep_chain(&mut self, only: &str) -> anyhow::Result<()> {
+        let mut names = Vec::new();
+        for table in self
+            .iptables
+            .iter_mut()
+            .flat_map(|tables| tables.iter_mut())
+        {
+            names.extend(table.chains.iter().map(|chain| chain.name.clone()));
+            table.chains.retain(|chain| chain.name == only);
+        }
+        #[cfg(kernel_has = "nft_rule.dlen")]
+        for table in self
+            .nftables
+            .iter_mut()
+            .flat_map(|tables| tables.iter_mut())
+        {
+            names.extend(table.chains.iter().map(|chain| chain.name.clone()));
+            table.chains.retain(|chain| chain.name == only);
+        }
+        if names.iter().any(|name| name == only) {
+            Ok(())
+        } else {
+            Err(unknown("chain", only, names))
+        }
+    }
 }
 
 impl Report for Netfilter {
     fn table(&self) -> String {
         let mut out = String::new();
-        #[cfg(kernel_has = "sym:xt_pernet_id")]
         for table in self.iptables.iter().flatten() {
             let _ = writeln!(
                 out,
@@ -169,7 +231,6 @@ impl Report for Netfilter {
         if let Some(hooks) = &self.hooks {
             write_hooks(hooks, &mut out);
         }
-        #[cfg(kernel_has = "nf_conn.tuplehash")]
         if let Some(conntrack) = &self.conntrack {
             write_conntrack(conntrack, &mut out);
         }
@@ -219,7 +280,6 @@ fn write_hooks(hooks: &[Hook], out: &mut String) {
     }
 }
 
-#[cfg(kernel_has = "nf_conn.tuplehash")]
 fn write_conntrack(conntrack: &Conntrack, out: &mut String) {
     if let Some(connections) = &conntrack.connections {
         let mut namespaces: Vec<u64> = connections

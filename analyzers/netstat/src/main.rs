@@ -7,6 +7,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use kstruct::Memory;
 use linux::app::Common;
+#[cfg(all(
+    kernel_has = "netns_mib.tcp_statistics",
+    kernel_has = "sym:snmp4_tcp_list",
+    kernel_has = "prot_inuse.all"
+))]
+use linux::app::unknown;
 use linux::{Faults, Report};
 use netstats::model::{Counter, Namespace, RtCache};
 use serde::Serialize;
@@ -61,6 +67,13 @@ impl Args {
         (self.all || !counter.value.is_zero())
             && (self.names.is_empty() || self.names.iter().any(|name| has(&counter.name, name)))
     }
+
+    /// Of the names that no counter has had so far, leaves those that these don't have either.
+    fn find<'c>(&self, missing: &mut Vec<&str>, counters: impl Iterator<Item = &'c Counter>) {
+        for counter in counters {
+            missing.retain(|name| !has(&counter.name, name));
+        }
+    }
 }
 
 /// Whether parts of a pattern, between which anything may be, are in a name one behind the other, whatever their case.
@@ -82,6 +95,8 @@ fn has(name: &str, pattern: &str) -> bool {
     kernel_has = "prot_inuse.all"
 )))]
 fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Counters> {
+    let mut missing = Vec::new();
+    args.find(&mut missing, std::iter::empty());
     let _ = (args.netns, args.devices, args.wants(&Counter::new("", 0)));
     anyhow::bail!(
         "these bindings don't have this kernel's tables of names of counters (snmp4_tcp_list), as those of BTF alone don't, or the kernel is older than 5.14"
@@ -96,6 +111,13 @@ fn analyze(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Counters> 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Counters> {
     let cpus = linux::cpu::possible(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
+    if let Some(wanted) = args.netns {
+        let inodes = linux::net::inodes(k, faults);
+        if !inodes.contains(&wanted) {
+            return Err(unknown("network namespace", wanted, inodes));
+        }
+    }
+    let mut missing: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let mut namespaces = Vec::new();
     for namespace in linux::net::namespaces(k, faults) {
         if args
@@ -110,6 +132,8 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Count
             faults,
         };
         let mut found = reader.namespace(namespace);
+        let of_devices = found.devices.iter().flat_map(|device| &device.counters);
+        args.find(&mut missing, found.counters.iter().chain(of_devices));
         found.counters.retain(|counter| args.wants(counter));
         if !args.devices {
             found.devices.clear();
@@ -120,7 +144,10 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Count
         namespaces.push(found);
     }
     if namespaces.is_empty() {
-        anyhow::bail!("there is no such network namespace");
+        anyhow::bail!("there is no network namespace");
+    }
+    if let Some(name) = missing.first() {
+        anyhow::bail!("no counter has {name} in its name; --all shows all of them");
     }
     let rt_cache = faults.check("route cache", netstats::walk::rt_cache(k, &cpus));
     Ok(Counters {

@@ -21,11 +21,23 @@ pub struct OpenFile {
     pub pos: i64,
     /// The inode number.
     pub inode: Option<u64>,
-    /// The number of the mount.
+    /// The number of the mount; `null` in kernels before 2.6.30, too, whose mounts have none.
     pub mount: Option<i32>,
     /// The `struct file`.
     #[serde(serialize_with = "linux::app::hex")]
     pub address: u64,
+}
+
+/// `O_CLOEXEC` (include/uapi/asm-generic/fcntl.h).
+const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+
+fn name_of(entry: kernel::dentry<'_>) -> Result<String, kstruct::Fault> {
+    /// `NAME_MAX` is 255; names that the kernel makes up may be longer.
+    const MOST: usize = 4096;
+    let name = entry.d_name();
+    let length = (name.len() as usize).min(MOST);
+    let text = name.name().cast::<u8>().array(length)?;
+    Ok(String::from_utf8_lossy(text.bytes()).into_owned())
 }
 
 /// Adds to each row what the task has open.
@@ -39,26 +51,42 @@ pub fn describe(files: &[OpenFile], out: &mut String) {
         let path = file.path.as_deref().unwrap_or("?");
         // What a process chose must not steer a terminal.
         let path = path.replace(|c: char| c.is_control(), "?");
+        let mount = file.mount.map(|mount| format!("  mount {mount}"));
+        let mount = mount.unwrap_or_default();
         // Writing to a string doesn't fail.
         let _ = writeln!(
             out,
-            "    {:>5}  {path}  flags {:#o}  pos {}  ino {}  mount {}  file {:x}",
+            "    {:>5}  {path}  flags {:#o}  pos {}  ino {}{mount}  file {:x}",
             file.fd,
             file.flags,
             file.pos,
             crate::or_question_mark(file.inode),
-            crate::or_question_mark(file.mount),
             file.address
         );
     }
 }
 
-/// Kernels before 3.3 have their mounts in another struct.
-#[cfg(not(all(
-    kernel_has = "files_struct.fdt",
-    kernel_has = "fdtable.close_on_exec",
-    kernel_has = "mount.mnt_parent",
-    kernel_has = "dentry_operations.d_dname"
+#[cfg(all(
+    kernel_has = "files_struct.max_fds",
+    kernel_has = "file.f_vfsmnt",
+    kernel_has = "vfsmount.mnt_parent"
+))]
+#[path = "files/old.rs"]
+mod read;
+
+/// Kernels of 2.6.14 to 3.2 have tables of files as newer ones, and mounts as older ones.
+#[cfg(not(any(
+    all(
+        kernel_has = "files_struct.fdt",
+        kernel_has = "fdtable.close_on_exec",
+        kernel_has = "mount.mnt_parent",
+        kernel_has = "dentry_operations.d_dname"
+    ),
+    all(
+        kernel_has = "files_struct.max_fds",
+        kernel_has = "file.f_vfsmnt",
+        kernel_has = "vfsmount.mnt_parent"
+    )
 )))]
 mod read {
     use super::*;
@@ -99,9 +127,6 @@ mod read {
         }
         Ok(())
     }
-
-    /// `O_CLOEXEC` (include/uapi/asm-generic/fcntl.h).
-    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 
     /// All open files of a process, by number. `root` is where paths begin: what the process that asks has as its root.
     fn open_files(
@@ -198,15 +223,6 @@ mod read {
             Some(other) => format!("{other}:[{}] {}", inode.i_ino(), name()?),
             None => format!("{:#x}:[{}] {}", function.addr(), inode.i_ino(), name()?),
         })
-    }
-
-    fn name_of(entry: dentry<'_>) -> Result<String, Fault> {
-        /// `NAME_MAX` is 255; names that the kernel makes up may be longer.
-        const MOST: usize = 4096;
-        let name = entry.d_name();
-        let length = (name.len() as usize).min(MOST);
-        let text = name.name().cast::<u8>().array(length)?;
-        Ok(String::from_utf8_lossy(text.bytes()).into_owned())
     }
 
     /// `prepend_path`

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use kernel::{
     fib_alias, fib_info, fib_nh, fib_node, fib_rule, fib_table, fib6_node, fn_hash, fn_zone,
-    neigh_table, neighbour, pneigh_entry, rt6_info, sym,
+    neigh_table, neighbour, pneigh_entry, rt6_info, rtable, sym,
 };
 use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, Memory, Ptr, View as _};
@@ -16,7 +16,9 @@ use linux::Faults;
 use linux::net::{address, format_hardware_address};
 use linux::time::Clock;
 
-use crate::model::{Expiry, Family, Hop, HopRoute, Metric, Neighbour, Prefix, Proxy, Route, Rule};
+use crate::model::{
+    Cached, Expiry, Family, Hop, HopRoute, Metric, Neighbour, Prefix, Proxy, Route, Rule,
+};
 use crate::names;
 
 /// No zone has more lists: the kernel allocates them in one piece of at most 2^11 pages.
@@ -170,6 +172,95 @@ fn metrics(values: impl Iterator<Item = u32>) -> Vec<Metric> {
             })
         })
         .collect()
+}
+
+/// Bits of `rt_flags` (include/linux/in_route.h) as `ip` names them.
+const CACHE_FLAGS: [(u32, &str); 14] = [
+    (0x8000_0000, "local"),
+    (0x4000_0000, "reject"),
+    (0x2000_0000, "mc"),
+    (0x1000_0000, "brd"),
+    (0x0800_0000, "dst-nat"),
+    (0x0080_0000, "src-nat"),
+    (0x0040_0000, "masq"),
+    (0x0002_0000, "dst-direct"),
+    (0x0400_0000, "src-direct"),
+    (0x0004_0000, "redirected"),
+    (0x0100_0000, "redirect"),
+    (0x0020_0000, "fastroute"),
+    (0x0001_0000, "notify"),
+    (0x0008_0000, "proxy"),
+];
+/// No cache has more lists.
+const MOST_CACHE_LISTS: u32 = 1 << 24;
+
+/// What was looked up and kept (`rt_cache_seq_show`, net/ipv4/route.c), in the order of the table's lists.
+pub fn cached(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Cached> {
+    const WHAT: &str = "route cache";
+    let lists = k.get(sym::rt_hash_mask).and_then(|mask| {
+        let table = k.get(sym::rt_hash_table)?;
+        if mask >= MOST_CACHE_LISTS {
+            return Err(Fault {
+                address: table.addr(),
+                kind: FaultKind::TooLarge,
+            });
+        }
+        table.array(mask as usize + 1)
+    });
+    let Some(lists) = faults.check(WHAT, lists) else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    for namespace in linux::net::namespaces(k, faults) {
+        // Who lists interfaces counts what can't be read of them.
+        let devices = namespace.devices().map_while(Result::ok);
+        names.extend(devices.map(|device| (device.ifindex(), device.name().to_string())));
+    }
+    let mut found = Vec::new();
+    for list in lists.iter() {
+        for route in chain(Ok(list.chain()), |route: rtable<'_>| route.u().rt_next()) {
+            let row = route.and_then(|route| cached_route(route, &names, clock));
+            found.extend(faults.check(WHAT, row));
+        }
+    }
+    found
+}
+
+fn cached_route(
+    route: rtable<'_>,
+    interfaces: &[(i32, String)],
+    clock: Clock,
+) -> Result<Cached, Fault> {
+    let k = route.memory();
+    let dst = route.u().dst();
+    let device = dst.dev().deref_or_null()?;
+    let flags = route.rt_flags();
+    let key = route.fl().nl_u().ip4_u();
+    let input = route.fl().iif();
+    let input_name = interfaces.iter().find(|(index, _)| *index == input);
+    Ok(Cached {
+        netns: 0,
+        kind: names::route_type(u8::try_from(route.rt_type()).unwrap_or(0)),
+        dst: address::ipv4(route.rt_dst()).into(),
+        src: address::ipv4(route.rt_src()).into(),
+        tos: key.tos(),
+        gateway: address::ipv4(route.rt_gateway()).into(),
+        dev: device.map(|device| device.name().to_string()),
+        iif: (input != 0)
+            .then(|| input_name.map_or_else(|| format!("if{input}"), |(_, name)| name.clone())),
+        flags: CACHE_FLAGS
+            .into_iter()
+            .filter(|(bit, _)| flags & bit != 0)
+            .map(|(_, name)| name)
+            .collect(),
+        flags_value: flags,
+        metrics: metrics(dst.metrics().iter()),
+        refcnt: dst.__refcnt().value(),
+        uses: dst.__use(),
+        last_used: clock.age(k, dst.lastuse()),
+        expires: (dst.expires() != 0).then(|| expiry(k, clock, dst.expires())),
+        address: route.addr(),
+    })
 }
 
 /// The rules in the order in which they are tried.

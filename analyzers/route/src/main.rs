@@ -1,15 +1,19 @@
 //! `route`: routing tables, rules, next hops, what was learned, and neighbours.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use kstruct::Memory;
-use linux::app::Common;
+use linux::app::{Common, unknown};
 use linux::{Faults, Report};
-use routes::model::{Family, Neighbour, Nexthop, Proxy, Route, Rule, Trie};
+use routes::model::{
+    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Proxy, Route, Rule,
+    Trie,
+};
 use routes::{names, text};
 use serde::Serialize;
 
@@ -67,12 +71,14 @@ enum What {
     Rule,
     /// Next hop objects
     Nexthop,
-    /// Exceptions: path MTUs and redirects that were learned
+    /// Exceptions: path MTUs and redirects that were learned; in kernels that have one the cache of routes
     Cache,
     /// Neighbours
     Neigh,
     /// Addresses that the kernel answers for
     Proxy,
+    /// Routes and interfaces of multicast routers, as `ip -s -d mroute` and /proc/net/ip_mr_vif show them
+    Mroute,
     /// The shape of IPv4 tables, as /proc/net/fib_trie and fib_triestat show it; only if it is asked for
     Trie,
 }
@@ -91,10 +97,13 @@ struct Routing {
     namespaces: Vec<u64>,
     routes: Vec<Route>,
     exceptions: Vec<Route>,
+    cached: Vec<Cached>,
     rules: Vec<Rule>,
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
     proxies: Vec<Proxy>,
+    multicast_routes: Vec<MulticastRoute>,
+    multicast_interfaces: Vec<MulticastInterface>,
     tries: Vec<Trie>,
 }
 
@@ -140,10 +149,46 @@ impl Args {
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
-    let mut found = read(k, args, faults)?;
     let families = args.families();
+    if let Some(to) = args.to {
+        let family = if to.is_ipv4() {
+            Family::Inet
+        } else {
+            Family::Inet6
+        };
+        if !families.contains(&family) {
+            anyhow::bail!("--to {to} is no address of the version of IP that was asked for");
+        }
+    }
+    if let Some(wanted) = args.netns {
+        let inodes = linux::net::inodes(k, faults);
+        if !inodes.contains(&wanted) {
+            return Err(unknown("network namespace", wanted, inodes));
+        }
+    }
+    if let Some(dev) = &args.dev {
+        linux::net::check_device(k, dev, faults)?;
+    }
+    let mut found = read(k, args, faults)?;
+    if let Some(table) = args.table {
+        let numbers: BTreeSet<u32> = found.routes.iter().map(|route| route.table).collect();
+        if args.shows(What::Route) && !numbers.contains(&table) {
+            let tables = numbers.into_iter().map(names::table);
+            return Err(unknown("route of table", names::table(table), tables));
+        }
+    }
     found.routes.retain(|route| args.wants(route));
     found.exceptions.retain(|route| args.wants(route));
+    let wants = |dev: Option<&String>, number: u32| {
+        args.table.is_none_or(|table| table == number)
+            && (args.dev.is_none() || dev == args.dev.as_ref())
+    };
+    found.multicast_routes.retain(|route| {
+        wants(route.iif.as_ref(), route.table) && args.to.is_none_or(|to| to == route.dst)
+    });
+    found
+        .multicast_interfaces
+        .retain(|vif| wants(Some(&vif.name), vif.table) && args.to.is_none());
     args.keep_best(&mut found.routes);
     let namespaces = &found.namespaces;
     found.neighbours.retain(|entry| {
@@ -151,6 +196,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             && families.contains(&entry.family)
             && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
             && args.to.is_none_or(|to| to == entry.address)
+    });
+    found.cached.retain(|route| {
+        let is_over = |dev: &String| {
+            let names = [&route.dev, &route.iif];
+            names.into_iter().any(|name| name.as_ref() == Some(dev))
+        };
+        // It is of no table.
+        args.table.is_none()
+            && args.dev.as_ref().is_none_or(is_over)
+            && args.to.is_none_or(|to| to == route.dst)
     });
     found.proxies.retain(|entry| {
         namespaces.contains(&entry.netns)
@@ -169,9 +224,6 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
 
     let clock =
         Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
-    if let Some(inode) = args.netns.filter(|inode| *inode != 0) {
-        anyhow::bail!("there is no network namespace {inode}: this kernel has no namespaces");
-    }
     let families = args.families();
     let mut found = Routing {
         namespaces: vec![0],
@@ -184,6 +236,9 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         if families.contains(&Family::Inet6) {
             found.routes.extend(fib_hash::routes6(k, clock, faults));
         }
+    }
+    if args.shows(What::Cache) && families.contains(&Family::Inet) {
+        found.cached = fib_hash::cached(k, clock, faults);
     }
     // Rules are for IPv4 only.
     if args.shows(What::Rule) && families.contains(&Family::Inet) {
@@ -268,15 +323,20 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
                 found.rules.extend(rules::rules(context, *family));
             }
         }
+        #[cfg(kernel_has = "mr_mfc.mfc_un")]
+        if args.shows(What::Mroute) {
+            for family in &families {
+                let (routes, interfaces) = routes::walk::multicast::of_family(context, *family);
+                found.multicast_routes.extend(routes);
+                found.multicast_interfaces.extend(interfaces);
+            }
+        }
         if args.shows(What::Nexthop) {
             found.nexthops.extend(nexthops::nexthops(context));
         }
     }
     if found.namespaces.is_empty() {
-        match args.netns {
-            Some(inode) => anyhow::bail!("there is no network namespace {inode}"),
-            None => anyhow::bail!("there is no network namespace"),
-        }
+        anyhow::bail!("there is no network namespace");
     }
     if args.shows(What::Neigh) {
         found.neighbours = neighbours::neighbours(k, clock, faults);
@@ -302,12 +362,30 @@ impl Report for Routing {
                 section(&mut out, &format!("{} routes", of(family)), routes);
                 let learned = self.exceptions.iter().filter(is_here).map(text::route);
                 section(&mut out, &format!("{} exceptions", of(family)), learned);
+                if family == Family::Inet {
+                    let cached = self.cached.iter().filter(|route| route.netns == *netns);
+                    section(&mut out, "IPv4 route cache", cached.map(text::cached));
+                }
                 let rules = self.rules.iter();
                 let rules = rules.filter(|rule| rule.netns == *netns && rule.family == family);
                 section(
                     &mut out,
                     &format!("{} rules", of(family)),
                     rules.map(text::rule),
+                );
+                let routes = self.multicast_routes.iter();
+                let routes = routes.filter(|it| it.netns == *netns && it.family == family);
+                section(
+                    &mut out,
+                    &format!("{} multicast routes", of(family)),
+                    routes.map(text::multicast_route),
+                );
+                let vifs = self.multicast_interfaces.iter();
+                let vifs = vifs.filter(|it| it.netns == *netns && it.family == family);
+                section(
+                    &mut out,
+                    &format!("{} multicast interfaces", of(family)),
+                    vifs.map(text::multicast_interface),
                 );
             }
             let nexthops = self.nexthops.iter().filter(|it| it.netns == *netns);
@@ -320,7 +398,14 @@ impl Report for Routing {
             let shapes = tries().filter(|trie| !trie.nodes.is_empty());
             for (heading, text) in [
                 ("fib_trie", shapes.map(text::trie).collect::<String>()),
-                ("fib_triestat", tries().map(text::trie_stats).collect()),
+                (
+                    "fib_triestat",
+                    tries()
+                        .take(1)
+                        .map(text::trie_sizes)
+                        .chain(tries().map(text::trie_stats))
+                        .collect(),
+                ),
             ] {
                 section(&mut out, heading, text.lines().map(str::to_owned));
             }

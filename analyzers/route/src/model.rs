@@ -117,6 +117,49 @@ pub struct Route {
     pub address: u64,
 }
 
+/// A route that was looked up and kept: kernels before 3.6 have a cache of them (`rt_hash_table`).
+#[derive(Debug, Serialize)]
+pub struct Cached {
+    /// The inode number of its network namespace; 0 in kernels without.
+    pub netns: u64,
+    /// `unicast`, `local` ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where to.
+    pub dst: IpAddr,
+    /// Where from.
+    pub src: IpAddr,
+    /// The type of service that it is for.
+    pub tos: u8,
+    /// The router; the destination itself if there is none.
+    pub gateway: IpAddr,
+    /// The interface that packets leave by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
+    /// The interface that they came from; none for what is sent from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iif: Option<String>,
+    /// `RTCF_*` (include/linux/in_route.h), as `ip` names them.
+    pub flags: Vec<&'static str>,
+    /// `rt_flags`, all of them.
+    #[serde(serialize_with = "linux::app::hex_u32")]
+    pub flags_value: u32,
+    /// MTU and so on.
+    pub metrics: Vec<Metric>,
+    /// References to it.
+    pub refcnt: i32,
+    /// How often it was found in the cache.
+    #[serde(rename = "use")]
+    pub uses: i32,
+    /// How long ago it was used last.
+    pub last_used: Age,
+    /// When it ends; `null` if it doesn't by itself.
+    pub expires: Option<Expiry>,
+    /// The `rtable`.
+    #[serde(serialize_with = "linux::app::hex")]
+    pub address: u64,
+}
+
 /// When something expires.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Expiry {
@@ -396,6 +439,86 @@ pub struct Proxy {
     pub at: u64,
 }
 
+/// A route of a multicast router: packets of an origin to a group.
+#[derive(Debug, Serialize)]
+pub struct MulticastRoute {
+    /// The inode number of its network namespace.
+    pub netns: u64,
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The table.
+    pub table: u32,
+    /// Its name.
+    pub table_name: String,
+    /// Where they come from; the unspecified address is any.
+    pub src: IpAddr,
+    /// The group; the unspecified address is any.
+    pub dst: IpAddr,
+    /// Where they must come in.
+    pub iif: Option<String>,
+    /// Where they are sent to.
+    pub oifs: Vec<MulticastOutput>,
+    /// Whether the router's daemon has answered where they go.
+    pub resolved: bool,
+    /// What was forwarded.
+    pub packets: u64,
+    /// The same in bytes.
+    pub bytes: u64,
+    /// Packets that came in elsewhere.
+    pub wrong_if: u64,
+    /// Since a packet last came, or the route was made.
+    pub age: Option<Age>,
+    /// The `mfc_cache` or `mfc6_cache`.
+    #[serde(serialize_with = "linux::app::hex", rename = "mfc_cache")]
+    pub at: u64,
+}
+
+/// One way out of a multicast route.
+#[derive(Debug, Serialize)]
+pub struct MulticastOutput {
+    /// The interface's number in the router's table.
+    pub vif: i32,
+    /// Its name.
+    pub oif: String,
+    /// What a packet's TTL must be above.
+    pub ttl: u8,
+}
+
+/// An interface of a multicast router, as in /proc/net/ip_mr_vif.
+#[derive(Debug, Serialize)]
+pub struct MulticastInterface {
+    /// The inode number of its network namespace.
+    pub netns: u64,
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The table.
+    pub table: u32,
+    /// Its name.
+    pub table_name: String,
+    /// The number in it.
+    pub vif: u32,
+    /// The interface.
+    pub name: String,
+    /// What came in.
+    pub bytes_in: u64,
+    /// The same in packets.
+    pub pkts_in: u64,
+    /// What was sent.
+    pub bytes_out: u64,
+    /// The same in packets.
+    pub pkts_out: u64,
+    /// `VIFF_*` (include/uapi/linux/mroute.h): 1 tunnel, 4 register, 8 chosen by its number.
+    pub flags: u16,
+    /// What a packet's TTL must be above.
+    pub threshold: u8,
+    /// What the daemon asked for; the kernel makes no use of it.
+    pub rate_limit: u64,
+    /// A tunnel's address as the kernel keeps it; of one chosen by its number, that.
+    pub local: u32,
+    /// The tunnel's other end.
+    pub remote: u32,
+}
+
 /// The shape of an IPv4 table.
 #[derive(Debug, Serialize)]
 pub struct Trie {
@@ -461,6 +584,10 @@ pub struct TrieStats {
     pub null_pointers: u64,
     /// Bytes that all of it takes.
     pub bytes: u64,
+    /// Bytes of a leaf.
+    pub leaf_bytes: u64,
+    /// Bytes of a node with children, without the places for them.
+    pub node_bytes: u64,
     /// What lookups did.
     pub counts: Vec<(&'static str, u64)>,
 }

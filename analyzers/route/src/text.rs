@@ -4,11 +4,54 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::model::{Family, Hop, Metric, Neighbour, Nexthop, Prefix, Proxy, Route, Rule, Trie};
+use crate::model::{
+    Cached, Family, Hop, Metric, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Prefix,
+    Proxy, Route, Rule, Trie,
+};
 use crate::names;
 
 /// `RT_TABLE_MAIN`, which `ip` doesn't name.
 const MAIN: u32 = 254;
+
+/// A route of the cache, as of `ip -s route show cache`.
+pub fn cached(route: &Cached) -> String {
+    let mut out = String::new();
+    if route.kind != "unicast" {
+        let _ = write!(out, "{} ", route.kind);
+    }
+    let _ = write!(out, "{} from {} ", route.dst, route.src);
+    if route.tos != 0 {
+        let _ = write!(out, "tos {} ", names::tos(route.tos));
+    }
+    if route.gateway != route.dst {
+        let _ = write!(out, "via {} ", route.gateway);
+    }
+    if let Some(dev) = &route.dev {
+        let _ = write!(out, "dev {dev} ");
+    }
+    out.push_str("\n    cache ");
+    if !route.flags.is_empty() {
+        let _ = write!(out, "<{}> ", route.flags.join(","));
+    }
+    if let Some(seconds) = route.expires.and_then(|expires| expires.seconds)
+        && seconds > 0
+    {
+        let _ = write!(out, "expires {seconds}sec ");
+    }
+    let _ = write!(out, "users {} used {} ", route.refcnt, route.uses);
+    let age = route.last_used;
+    let _ = match age.seconds {
+        Some(seconds) => write!(out, "age {}sec ", seconds as u64),
+        None => write!(out, "age {} jiffies ", age.jiffies),
+    };
+    for value in &route.metrics {
+        metric(value, &mut out);
+    }
+    if let Some(dev) = &route.iif {
+        let _ = write!(out, "iif {dev} ");
+    }
+    out
+}
 
 /// A route, as of `ip route show table all`; several lines if it has several next hops, or is an exception.
 pub fn route(route: &Route) -> String {
@@ -331,6 +374,14 @@ pub fn trie(trie: &Trie) -> String {
     out
 }
 
+/// The first line of /proc/net/fib_triestat (`fib_triestat_seq_show`), which is the same for all tables.
+pub fn trie_sizes(trie: &Trie) -> String {
+    format!(
+        "Basic info: size of leaf: {} bytes, size of tnode: {} bytes.\n",
+        trie.stats.leaf_bytes, trie.stats.node_bytes
+    )
+}
+
 /// What a table's trie has of everything, as of /proc/net/fib_triestat.
 pub fn trie_stats(trie: &Trie) -> String {
     let stats = &trie.stats;
@@ -462,6 +513,61 @@ fn features(value: u32) -> String {
         let _ = write!(out, "{rest:#x} ");
     }
     out
+}
+
+/// Two lines as of `ip -s -d mroute` (iproute2's ip/ipmroute.c).
+pub fn multicast_route(route: &MulticastRoute) -> String {
+    let ends = format!("({},{})", route.src, route.dst);
+    let iif = match (&route.iif, route.resolved) {
+        (_, false) => "unresolved",
+        (Some(iif), true) => iif,
+        (None, true) => "none",
+    };
+    let mut out = format!("{ends:<32} Iif: {iif:<10} ");
+    if !route.oifs.is_empty() {
+        out.push_str("Oifs: ");
+    }
+    for output in &route.oifs {
+        let _ = match output.ttl {
+            ttl @ 2.. => write!(out, "{}(ttl {ttl}) ", output.oif),
+            _ => write!(out, "{} ", output.oif),
+        };
+    }
+    let state = if route.resolved {
+        "resolved"
+    } else {
+        "unresolved"
+    };
+    let _ = write!(
+        out,
+        " State: {state}\n  {} packets, {} bytes",
+        route.packets, route.bytes
+    );
+    if route.wrong_if != 0 {
+        let _ = write!(out, ", {} arrived on wrong iif.", route.wrong_if);
+    }
+    if let Some(seconds) = route.age.as_ref().and_then(|age| age.seconds) {
+        let _ = write!(out, ", Age {seconds:.2}");
+    }
+    let _ = write!(out, " Table: {}", route.table_name);
+    out
+}
+
+/// A line as in /proc/net/ip_mr_vif, with the table behind it.
+pub fn multicast_interface(vif: &MulticastInterface) -> String {
+    format!(
+        "{:>2} {:<10} {:>8} {:>7}  {:>8} {:>7} {:05X} {:08X} {:08X} table {}",
+        vif.vif,
+        vif.name,
+        vif.bytes_in,
+        vif.pkts_in,
+        vif.bytes_out,
+        vif.pkts_out,
+        vif.flags,
+        vif.local,
+        vif.remote,
+        vif.table_name
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use kstruct::Memory;
+use linux::Faults;
+use linux::app::unknown;
+
 use crate::inet::Ends;
 use crate::sock::Base;
 
@@ -64,6 +68,38 @@ fn hexadecimal(text: &str) -> Result<u64, String> {
 }
 
 impl Filter {
+    /// That there are the namespaces and processes that it names.
+    ///
+    /// # Errors
+    ///
+    /// There are not, which the error says.
+    pub fn check(&self, k: &Memory, faults: &mut Faults) -> anyhow::Result<()> {
+        if !self.netns.is_empty() {
+            let inodes = linux::net::inodes(k, faults);
+            if let Some(wanted) = self.netns.iter().find(|wanted| !inodes.contains(wanted)) {
+                return Err(unknown("network namespace", wanted, inodes));
+            }
+        }
+        if self.pid.is_empty() && self.process.is_empty() {
+            return Ok(());
+        }
+        // What can't be read of the list is a fault where holders are looked for.
+        let processes: Vec<(i32, String)> = linux::task::leaders(k)
+            .map_while(Result::ok)
+            .map(|task| (task.pid(), task.comm().to_string()))
+            .collect();
+        let mut pids = self.pid.iter();
+        if let Some(wanted) = pids.find(|wanted| processes.iter().all(|(pid, _)| pid != *wanted)) {
+            anyhow::bail!("there is no process {wanted}");
+        }
+        let mut names = self.process.iter();
+        if let Some(wanted) = names.find(|wanted| processes.iter().all(|(_, name)| name != *wanted))
+        {
+            anyhow::bail!("there is no process of the name {wanted}");
+        }
+        Ok(())
+    }
+
     /// Whether a socket is wanted. `ends` are those of IPv4 and IPv6; a question about addresses, ports or the version of IP keeps all
     /// others out.
     pub fn wants(&self, base: &Base, ends: Option<&Ends>) -> bool {

@@ -72,6 +72,7 @@ pub fn main() -> ExitCode {
 struct Found(Sockets);
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found> {
+    args.filter.check(k, faults)?;
     let reader = Reader::new(k, faults)?;
     let mut found = Sockets::read(&reader, faults);
     let filter = &args.filter;
@@ -104,7 +105,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
     found
         .packet
         .retain(|socket| wants(args.packet, &socket.base, None));
-    found.others.retain(|base| wants(args.others, base, None));
+    // Those of netlink that are not bound are in no table.
+    found.others.retain(|base| {
+        let is_netlink = args.netlink && base.family == "netlink";
+        wants(args.others || is_netlink, base, None)
+    });
     found.sort();
     Ok(Found(found))
 }

@@ -31,6 +31,9 @@ pub struct Tcp {
     /// The congestion control's name.
     #[serde(skip_serializing_if = "Name::is_empty")]
     pub congestion: Name,
+    /// What the congestion control tells of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub congestion_info: Option<Congestion>,
     /// The upper layer's name (`TCP_ULP`): `tls`, `mptcp`.
     #[serde(skip_serializing_if = "Name::is_empty")]
     pub ulp: Name,
@@ -53,6 +56,48 @@ pub(crate) fn hex_or_null<S: serde::Serializer>(
         Some(address) => linux::app::hex(address, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+/// `union tcp_cc_info`, include/uapi/linux/inet_diag.h: what these controls keep. Kernels know them by their modules.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Congestion {
+    /// net/ipv4/tcp_bbr.c
+    Bbr {
+        /// The bandwidth that it believes in, in bytes a second.
+        bw: u64,
+        /// In microseconds.
+        min_rtt: u32,
+        /// Times 256.
+        pacing_gain: u32,
+        /// Times 256.
+        cwnd_gain: u32,
+    },
+    /// net/ipv4/tcp_dctcp.c
+    Dctcp {
+        /// The last packet's mark.
+        ce_state: u16,
+        /// The share of marked packets, times 1024.
+        alpha: u32,
+        /// Bytes that were marked, and all, since `alpha` was last counted.
+        ab_ecn: u32,
+        /// Of all packets.
+        ab_tot: u32,
+    },
+    /// DCTCP whose peer knows nothing of ECN.
+    #[serde(rename = "dctcp_fallback")]
+    DctcpFallback,
+    /// net/ipv4/tcp_vegas.c
+    Vegas {
+        /// Whether it does its work just now.
+        enabled: bool,
+        /// How many round trips were measured in this one.
+        rttcnt: u32,
+        /// The shortest of all, in microseconds.
+        rtt: u32,
+        /// The shortest within the last, in microseconds.
+        minrtt: u32,
+    },
 }
 
 /// What the kernel keeps of a socket.

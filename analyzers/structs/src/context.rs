@@ -122,8 +122,11 @@ impl<'m> Context<'m> {
 
     /// Whether an address leads nowhere by itself, but on each CPU.
     fn is_per_cpu(&self, address: u64) -> bool {
+        /// Small numbers in the place of pointers are flags and errors, and no variables: the first page has stacks or a canary.
+        const LOWEST: u64 = 4096;
         let cpus = self.cpus();
         self.k.kernel().per_cpu_offset.is_some()
+            && address >= LOWEST
             && !cpus.is_empty()
             && self.k.physical_address(address).is_err()
             && cpus.iter().take(2).all(|cpu| {

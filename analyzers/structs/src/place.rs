@@ -225,6 +225,9 @@ type Starts = Vec<(Option<u32>, Result<u64, Failed>)>;
 fn starts(context: &Context<'_>, variable: Variable, cpu: Option<u32>) -> anyhow::Result<Starts> {
     let place = variable.locate(context.k);
     if !variable.per_cpu {
+        if cpu.is_some() {
+            bail!("{} is no per-CPU variable (--cpu)", variable.name);
+        }
         return Ok(vec![(None, place.map_err(Failed::from))]);
     }
     let cpus = match cpu {
@@ -247,8 +250,8 @@ fn starts(context: &Context<'_>, variable: Variable, cpu: Option<u32>) -> anyhow
         .collect())
 }
 
-/// The addresses that a text means: `ffff88800331a000`, `init_task`, `init_task+0x10`, or a path. What a path leads to is a pointer's
-/// value, and the place of anything else.
+/// The addresses that a text means: `ffff88800331a000`, `init_task`, `init_task+0x10`, or a path. Of a pointer it is what that points to,
+/// and of anything else its place.
 ///
 /// # Errors
 ///
@@ -277,14 +280,12 @@ pub fn address_of(context: &Context<'_>, text: &str, cpu: Option<u32>) -> anyhow
             .collect());
     }
     let found = find(context, text, cpu)?;
-    // A variable's own place is meant; what a path leads to may be a pointer.
-    let is_path = text.contains(['.', '-', '[', '*']);
     Ok(found
         .places
         .into_iter()
         .map(|(cpu, place)| {
             let address = place.and_then(|place| match place.ty.map(Type::stripped) {
-                Some(Shape::Pointer(_)) if is_path => Ok(pointer(context, &place)?),
+                Some(Shape::Pointer(_)) => Ok(pointer(context, &place)?),
                 _ => Ok(place.address),
             });
             (cpu, address)

@@ -487,5 +487,15 @@ pub fn container_of(
             }
         }
     };
+    // An array without a length may lie at the end.
+    if offset > item.size
+        || (offset == item.size && member.starts_with(|c: char| c.is_ascii_digit()))
+    {
+        bail!(
+            "{member} lies beyond {}, which has {} bytes",
+            item.c_name(),
+            item.size
+        );
+    }
     Ok(context.k.wrap(address.wrapping_sub(offset)))
 }

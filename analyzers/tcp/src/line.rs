@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use sockets::sock::Base;
-use sockets::tcp::{Form, Info, Tcp, Which};
+use sockets::tcp::{Congestion, Form, Info, Tcp, Which};
 use sockets::text::{push_milliseconds, push_number, write_holders, write_rate, write_timer};
 
 /// What is shown of a socket.
@@ -279,7 +279,19 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
             ("data_segs_in", info.data_segs_in.into()),
         ],
     );
-    write_rates(out, info, is_numeric)?;
+    if let Some(congestion) = &socket.congestion_info {
+        write_congestion(out, congestion, is_numeric)?;
+    }
+    // ss takes Vegas' round trip where it has one.
+    let rtt = match socket.congestion_info {
+        Some(Congestion::Vegas {
+            enabled: true,
+            rtt: rtt @ 1..0x7fff_ffff,
+            ..
+        }) => rtt,
+        _ => info.rtt,
+    };
+    write_rates(out, info, rtt, is_numeric)?;
     // Of a listener, what waits to be accepted.
     push_numbers(out, [("unacked", info.unacked.into())]);
     if is_listener {
@@ -325,11 +337,55 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
     Ok(())
 }
 
-fn write_rates(out: &mut String, info: &Info, is_numeric: bool) -> fmt::Result {
-    if info.rtt != 0 && info.snd_mss != 0 && info.snd_cwnd != 0 {
+fn write_congestion(out: &mut String, info: &Congestion, is_numeric: bool) -> fmt::Result {
+    match info {
+        Congestion::Bbr {
+            bw,
+            min_rtt,
+            pacing_gain,
+            cwnd_gain,
+        } => {
+            out.push_str(" bbr:(bw:");
+            write_rate(out, *bw as f64 * 8.0, is_numeric)?;
+            out.push_str("bps,mrtt:");
+            push_milliseconds(out, (*min_rtt).into());
+            for (name, gain) in [("pacing_gain", *pacing_gain), ("cwnd_gain", *cwnd_gain)] {
+                if gain != 0 {
+                    write!(out, ",{name}:{}", six_digits(f64::from(gain) / 256.0))?;
+                }
+            }
+            out.push(')');
+        }
+        Congestion::Dctcp {
+            ce_state,
+            alpha,
+            ab_ecn,
+            ab_tot,
+        } => write!(
+            out,
+            " dctcp:(ce_state:{ce_state},alpha:{alpha},ab_ecn:{ab_ecn},ab_tot:{ab_tot})"
+        )?,
+        Congestion::DctcpFallback => out.push_str(" dctcp:fallback_mode"),
+        Congestion::Vegas { .. } => {}
+    }
+    Ok(())
+}
+
+/// `%g` of a number that needs no exponent.
+fn six_digits(number: f64) -> String {
+    let decimals = (5.0 - number.log10().floor()).clamp(0.0, 9.0) as usize;
+    let text = format!("{number:.decimals$}");
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn write_rates(out: &mut String, info: &Info, rtt: u32, is_numeric: bool) -> fmt::Result {
+    if rtt != 0 && info.snd_mss != 0 && info.snd_cwnd != 0 {
         out.push_str(" send ");
         let bits = f64::from(info.snd_cwnd) * f64::from(info.snd_mss) * 8_000_000.0;
-        write_rate(out, bits / f64::from(info.rtt), is_numeric)?;
+        write_rate(out, bits / f64::from(rtt), is_numeric)?;
         out.push_str("bps");
     }
     push_numbers(

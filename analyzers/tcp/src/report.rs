@@ -94,6 +94,7 @@ struct Count {
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Sockets> {
+    args.filter.check(k, faults)?;
     let reader = Reader::new(k, faults)?;
     let filter = &args.filter;
     // With their keys beside them: comparing must not read from all over memory.

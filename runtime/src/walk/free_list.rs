@@ -56,6 +56,7 @@ impl FreeObjects {
     }
 
     /// None of so many objects is free. There are at most 65,536, and more are never free.
+    #[inline]
     pub fn reset(&mut self, objects: u64) {
         self.count = 0;
         self.words.clear();
@@ -88,7 +89,7 @@ const MOST_OBJECTS: u64 = 1 << 16;
 /// so that nothing can be said of the slab's objects.
 pub fn add_free_objects(
     memory: &Memory,
-    objects: Objects,
+    objects: &Objects,
     head: u64,
     known: &mut FreeObjects,
 ) -> Result<(), Fault> {

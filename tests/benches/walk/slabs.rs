@@ -46,7 +46,7 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
     Ok(vec![
         Way {
             name: GENERATED,
-            run: Box::new(move || generated(black_box(memory), cache, &cpus)),
+            run: Box::new(move || generated(black_box(cache), &cpus)),
         },
         Way {
             name: BY_HAND,
@@ -56,10 +56,10 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
 }
 
 #[inline(never)]
-fn generated(memory: &Memory, cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
+fn generated(cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
     let mut sum = Sum::default();
     for object in linux::slab::allocated(cache, cpus)? {
-        sum.add(dentry::at(memory, object?)?.d_flags().into());
+        sum.add(object?.view::<dentry>()?.d_flags().into());
     }
     Ok(sum)
 }

@@ -14,7 +14,7 @@ use kernel::{
 };
 use kstruct::{Fault, Kallsyms, Memory, Ptr, View as _};
 use linux::page::Pages;
-use linux::slab::Slabs;
+use linux::slab::{Object, Slabs};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -165,7 +165,10 @@ fn objects<'m>(slabs: &Slabs<'m>, cache: kmem_cache<'m>) -> Result<(BTreeSet<u64
     let cpus = linux::cpu::possible(cache.memory())?;
     let all: Vec<_> = slabs.allocated(cache, &cpus)?.collect();
     let faults = all.iter().filter(|object| object.is_err()).count();
-    Ok((all.into_iter().flatten().collect(), faults))
+    Ok((
+        all.into_iter().flatten().map(Object::addr).collect(),
+        faults,
+    ))
 }
 
 /// The dentries in the hash table, on all cores.

@@ -549,7 +549,7 @@ fn free_objects_of_slabs() {
             free.reset(objects.count);
             let found = memory
                 .word(HEAP)
-                .and_then(|first| add_free_objects(memory, objects, first, &mut free));
+                .and_then(|first| add_free_objects(memory, &objects, first, &mut free));
             let numbers = (0..objects.count).filter(|number| {
                 let others = free.others(number / 64 * 64, objects.count);
                 others >> (number % 64) & 1 == 0

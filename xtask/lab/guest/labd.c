@@ -40,6 +40,16 @@ int main(int count, char **argument)
 		name("lab-socks");
 		more_sockets();
 	}
+	if (!strcmp(role, "rare-sockets")) {
+		name("lab-rare");
+		rare_sockets();
+	}
+	if (!strcmp(role, "mroute")) {
+		name("lab-mroute");
+		multicast_router();
+	}
+	if (!strcmp(role, "pin-xdp") && count == 3)
+		return pin_xdp(argument[2]);
 	if (!strcmp(role, "send") && count == 6)
 		return send_datagrams(argument[2], atoi(argument[3]), atoi(argument[4]), atoi(argument[5]));
 	if (!strcmp(role, "frame") && count == 4)

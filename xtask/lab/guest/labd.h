@@ -33,6 +33,10 @@ int send_frames(const char *device, int count);
 
 // sockets2.c
 void more_sockets(void);
+// rare.c
+int pin_xdp(const char *path);
+void multicast_router(void);
+void rare_sockets(void);
 // wireguard.c
 int set_wireguard(const char *device);
 

@@ -18,13 +18,23 @@ const APPLETS: &[&str] = &[
 ];
 
 /// Programs that come from the host, with the libraries that they name.
-const HOST_PROGRAMS: &[&str] = &["bridge", "ip", "nft", "ss", "tc", "xtables-legacy-multi"];
+const HOST_PROGRAMS: &[&str] = &[
+    "bridge",
+    "ip",
+    "lsns",
+    "nft",
+    "nstat",
+    "ss",
+    "tc",
+    "xtables-legacy-multi",
+];
 
 /// Sources of labd, which is compiled and not copied.
 const C_SOURCES: &[&str] = &[
     "labd.c",
     "sockets.c",
     "sockets2.c",
+    "rare.c",
     "processes.c",
     "wireguard.c",
     "crash.c",
@@ -36,12 +46,15 @@ const SCRIPTS: &[&str] = &[
     "network",
     "routes2",
     "devices2",
+    "rare",
+    "rare.nft",
     "processes",
     "traffic",
     "sockets2",
     "tools",
     "tools-sockets",
     "tools-routes",
+    "tools-rare",
     "tools2",
     "live",
     "rules.nft",
@@ -124,7 +137,11 @@ pub fn write(
 
     for name in HOST_PROGRAMS {
         let source = program(name)?;
-        let folder = if *name == "ss" { "usr/bin" } else { "usr/sbin" };
+        let folder = if ["lsns", "nstat", "ss"].contains(name) {
+            "usr/bin"
+        } else {
+            "usr/sbin"
+        };
         root.copy(&source, &format!("{folder}/{name}"))?;
         if let Some(sysroot) = sysroot {
             for library in sysroot::libraries(sysroot, target.triplet, &source)? {

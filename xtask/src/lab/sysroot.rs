@@ -11,7 +11,13 @@ use super::target::Target;
 use crate::kernels::packages::Apt;
 
 /// What the guest runs beside its own program.
-const PACKAGES: [&str; 4] = ["busybox-static", "iproute2", "iptables", "nftables"];
+const PACKAGES: [&str; 5] = [
+    "busybox-static",
+    "iproute2",
+    "iptables",
+    "nftables",
+    "util-linux",
+];
 
 /// The root of the guest's programs, unpacked if it isn't there yet.
 pub fn ensure(target: &Target, lab: &Path) -> Result<PathBuf> {

@@ -29,6 +29,8 @@ pub struct Target {
     pub trigger: &'static [&'static str],
     /// QEMU's device with the recorder's disk.
     pub disk: &'static str,
+    /// QEMU's network card. Its wire leads to a hub with nobody at the other port: without that port, the hub takes no packets.
+    network: &'static str,
     /// The compiler of the guest's own program, and the packages that bring it.
     pub compiler: (&'static str, &'static str),
     /// The folder of the architecture's libraries.
@@ -67,6 +69,8 @@ const AMD64_4: Target = Target {
     console: "ttyS0",
     trigger: &["-serial", "chardev:trigger"],
     disk: "virtio-blk-pci",
+    // Without a ROM to boot from, which is not installed everywhere.
+    network: "virtio-net-pci,romfile=",
     compiler: ("gcc", "gcc libc6-dev"),
     triplet: "x86_64-linux-gnu",
     modules: &[],
@@ -157,6 +161,7 @@ pub static TARGETS: [Target; 9] = [
             "virtconsole,chardev=trigger",
         ],
         disk: "virtio-blk-ccw",
+        network: "virtio-net-ccw",
         compiler: (
             "s390x-linux-gnu-gcc",
             "gcc-s390x-linux-gnu libc6-dev-s390x-cross",
@@ -239,8 +244,8 @@ impl Target {
             ""
         };
         let mut parameters: Vec<String> = format!(
-            "{} -display none -nic none -no-reboot{vmcoreinfo}",
-            self.machine
+            "{} -display none -nic none -netdev hubport,id=wire,hubid=0 -netdev hubport,id=end,hubid=0 -device {},netdev=wire,mac=02:00:00:00:96:01 -no-reboot{vmcoreinfo}",
+            self.machine, self.network
         )
         .split(' ')
         .map(str::to_owned)

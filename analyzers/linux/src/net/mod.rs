@@ -44,6 +44,31 @@ pub fn namespaces<'m>(k: &'m Memory, _: &mut Faults) -> Vec<Namespace<'m>> {
     vec![Namespace { memory: k }]
 }
 
+/// The inode number of each network namespace; in kernels without, of which there is one, 0.
+pub fn inodes(k: &Memory, faults: &mut Faults) -> Vec<u64> {
+    let all = namespaces(k, faults).into_iter();
+    all.map(|namespace| namespace.inode().unwrap_or(0))
+        .collect()
+}
+
+/// That an interface of this name is in some namespace.
+///
+/// # Errors
+///
+/// There is none, which the error says with all that there are.
+pub fn check_device(k: &Memory, name: &str, faults: &mut Faults) -> anyhow::Result<()> {
+    let mut names = Vec::new();
+    for namespace in namespaces(k, faults) {
+        // Who lists interfaces counts what can't be read of them.
+        let devices = namespace.devices().map_while(Result::ok);
+        names.extend(devices.map(|device| device.name().to_string()));
+    }
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(crate::app::unknown("interface", name, names))
+}
+
 impl<'m> Namespace<'m> {
     /// The kernel's struct.
     #[cfg(kernel_has = "net.dev_base_head")]

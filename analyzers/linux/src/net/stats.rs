@@ -230,11 +230,55 @@ mod imp {
                 out.rx_frame_errors += tun.rx_frame_errors().counter().count();
                 Ok(out)
             }
+            #[cfg(kernel_has = "virtnet_info.max_queue_pairs")]
+            (_, "") if is_virtio(device)? => Ok(virtio(device)?),
             _ => {
                 let _ = (depth, MAX_DEPTH);
                 Err(unknown(function))
             }
         }
+    }
+
+    /// Cards have no kind: what tells them apart is the driver's name.
+    #[cfg(kernel_has = "virtnet_info.max_queue_pairs")]
+    fn is_virtio(device: net_device<'_>) -> Result<bool, Fault> {
+        let Some(parent) = device.dev().parent().deref_or_null()? else {
+            return Ok(false);
+        };
+        let Some(driver) = parent.driver().deref_or_null()? else {
+            return Ok(false);
+        };
+        Ok(driver.name().read()?.to_string() == "virtio_net")
+    }
+
+    /// `virtnet_stats`, drivers/net/virtio_net.c.
+    #[cfg(kernel_has = "virtnet_info.max_queue_pairs")]
+    fn virtio(device: net_device<'_>) -> Result<Stats, Fault> {
+        let own = private::<kernel::virtnet_info<'_>>(device).deref()?;
+        let stats = device.stats();
+        let mut out = Stats {
+            tx_dropped: Stats::from(stats).tx_dropped,
+            tx_fifo_errors: Stats::from(stats).tx_fifo_errors,
+            rx_length_errors: Stats::from(stats).rx_length_errors,
+            rx_frame_errors: Stats::from(stats).rx_frame_errors,
+            ..Stats::default()
+        };
+        let pairs = usize::from(own.max_queue_pairs());
+        for (rq, sq) in own
+            .rq()
+            .array(pairs)?
+            .iter()
+            .zip(own.sq().array(pairs)?.iter())
+        {
+            let (received, sent) = (rq.stats(), sq.stats());
+            out.rx_packets += received.packets().count();
+            out.rx_bytes += received.bytes().count();
+            out.rx_dropped += received.drops().count();
+            out.tx_packets += sent.packets().count();
+            out.tx_bytes += sent.bytes().count();
+            out.tx_errors += sent.tx_timeouts().count();
+        }
+        Ok(out)
     }
 
     /// `dev_lstats_read`: packets and bytes.

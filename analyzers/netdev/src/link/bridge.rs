@@ -33,6 +33,18 @@ fn clock_ticks(device: net_device<'_>, jiffies: u64) -> Result<u64, Fault> {
     Ok((u128::from(jiffies) * 100 / u128::from(hz.max(1))) as u64)
 }
 
+/// Seconds until a timer fires, in hundredths as user space is told (`br_timer_value`, net/bridge/br_stp_timer.c); 0 if it doesn't run.
+fn timer_value(device: net_device<'_>, timer: kernel::timer_list<'_>) -> Result<f64, Fault> {
+    // `timer_pending`
+    if timer.entry().pprev().is_null() {
+        return Ok(0.0);
+    }
+    let k = device.memory();
+    let now = linux::time::jiffies(k)?;
+    let left = jiffies_since(k, timer.expires(), now);
+    Ok(clock_ticks(device, left)? as f64 / 100.0)
+}
+
 /// `8000.2:0:0:0:0:4`
 fn identifier(id: kernel::bridge_id<'_>) -> String {
     let mut out = String::new();
@@ -46,7 +58,7 @@ fn identifier(id: kernel::bridge_id<'_>) -> String {
     out
 }
 
-/// `br_fill_info`, net/bridge/br_netlink.c. Timers are not shown: they count down.
+/// `br_fill_info`, net/bridge/br_netlink.c.
 pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
     use kernel::net_bridge_opts as opts;
     let br = of(device)?;
@@ -165,6 +177,14 @@ pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
             "nf_call_arptables",
             number(option(br, opts::BROPT_NF_CALL_ARPTABLES)),
         );
+    for (name, timer) in [
+        ("hello_timer", br.hello_timer()),
+        ("tcn_timer", br.tcn_timer()),
+        ("topology_change_timer", br.topology_change_timer()),
+        ("gc_timer", br.gc_work().timer()),
+    ] {
+        out.set(name, timer_value(device, timer)?);
+    }
     let mut ports = Vec::new();
     for port in br.port_list().entries(kernel::net_bridge_port::list) {
         ports.push(port?.dev().deref()?.name().to_string());
@@ -181,7 +201,7 @@ fn hex(value: u64) -> String {
     }
 }
 
-/// `br_port_fill_attrs`. Timers are not shown.
+/// `br_port_fill_attrs`.
 pub fn port(device: net_device<'_>) -> Result<Details, Fault> {
     /// `BR_STATE_*`, include/uapi/linux/if_bridge.h.
     const STATES: [&str; 5] = [
@@ -238,6 +258,13 @@ pub fn port(device: net_device<'_>) -> Result<Details, Fault> {
         out.set(name, flag(bit));
     }
     out.set("group_fwd_mask", hex(port.group_fwd_mask().into()));
+    for (name, timer) in [
+        ("message_age_timer", port.message_age_timer()),
+        ("forward_delay_timer", port.forward_delay_timer()),
+        ("hold_timer", port.hold_timer()),
+    ] {
+        out.set(name, timer_value(device, timer)?);
+    }
     #[cfg(kernel_has = "net_bridge_port.backup_port")]
     if let Some(backup) = port.backup_port().deref_or_null()? {
         out.set("backup_port", backup.dev().deref()?.name().to_string());

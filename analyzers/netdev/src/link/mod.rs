@@ -204,6 +204,15 @@ fn generic(
     }
     #[cfg(kernel_has = "bpf_xdp_entity.prog")]
     xdp(device, out)?;
+    if let Some(parent) = device.dev().parent().deref_or_null()? {
+        let name = parent.kobj().name();
+        if !name.is_null() {
+            out.set("parentdev", name.read()?.to_string());
+        }
+        if let Some(bus) = parent.bus().deref_or_null()? {
+            out.set("parentbus", bus.name().read()?.to_string());
+        }
+    }
     out.set("if_port", device.if_port())
         .set("dev_id", device.dev_id())
         .set("dev_port", device.dev_port());
@@ -262,36 +271,58 @@ fn lower(
     Ok(())
 }
 
-/// XDP programs (`rtnl_xdp_fill`).
+/// XDP programs: the mode, the program where there is one only, and all (`rtnl_xdp_fill`; `xdp_dump_json` of iproute2's ip/iplink_xdp.c).
 #[cfg(kernel_has = "bpf_xdp_entity.prog")]
 fn xdp(device: net_device<'_>, out: &mut Details) -> Result<(), Fault> {
+    // enum XDP_ATTACHED_*, include/uapi/linux/if_link.h.
+    const SKB: u64 = 2;
+    const DRIVER: u64 = 1;
+    const HARDWARE: u64 = 3;
+    const MULTIPLE: u64 = 4;
     let mut programs = Vec::new();
     // XDP_MODE_SKB, XDP_MODE_DRV, XDP_MODE_HW.
-    for (mode, entity) in ["skb", "drv", "hw"]
+    for (mode, entity) in [SKB, DRIVER, HARDWARE]
         .into_iter()
         .zip(device.xdp_state().iter())
     {
-        let program = match entity.prog().deref_or_null()? {
-            Some(program) => program,
-            None => continue,
-        };
-        programs.push(program_details(mode, program)?);
+        if let Some(program) = entity.prog().deref_or_null()? {
+            programs.push((mode, program_details(program)?));
+        }
     }
-    if !programs.is_empty() {
-        out.set("xdp", programs);
-    }
+    let mut shown = Details::new();
+    match programs.as_slice() {
+        [] => return Ok(()),
+        [(mode, program)] => shown.set("mode", *mode).set("prog", program.clone()),
+        _ => shown.set("mode", MULTIPLE),
+    };
+    let attached = programs.into_iter().map(|(mode, program)| {
+        let mut one = Details::new();
+        one.set("mode", mode).set("prog", program);
+        one
+    });
+    shown.set("attached", attached.collect::<Vec<Details>>());
+    out.set("xdp", shown);
     Ok(())
 }
 
+/// `bpf_dump_prog_info` of iproute2's lib/bpf_glue.c; nanoseconds since the machine's start.
 #[cfg(kernel_has = "bpf_xdp_entity.prog")]
-fn program_details(mode: &str, program: kernel::bpf_prog<'_>) -> Result<Details, Fault> {
+fn program_details(program: kernel::bpf_prog<'_>) -> Result<Details, Fault> {
     let auxiliary = program.aux().deref()?;
     let mut details = Details::new();
     details
-        .set("mode", mode)
         .set("id", auxiliary.id())
         .set("name", auxiliary.name().to_string())
-        .set("tag", crate::details::hexadecimal(program.tag().bytes()));
+        .set("tag", crate::details::hexadecimal(program.tag().bytes()))
+        .set("jited", u64::from(program.jited()))
+        .set("load_time", auxiliary.load_time());
+    if let Some(user) = auxiliary.user().deref_or_null()? {
+        details.set("created_by_uid", user.uid().val());
+    }
+    #[cfg(kernel_has = "bpf_prog_aux.btf")]
+    if let Some(btf) = auxiliary.btf().deref_or_null()? {
+        details.set("btf_id", btf.id());
+    }
     Ok(details)
 }
 
@@ -389,6 +420,7 @@ fn hardware_type(number: u16) -> Value {
         772 => "loopback",
         776 => "sit",
         778 => "gre",
+        779 => "pimreg",
         801 => "ieee802.11",
         823 => "gre6",
         824 => "netlink",

@@ -4,8 +4,8 @@ use kernel::nft_expr;
 use kstruct::{Fault, FaultKind, Ptr, View};
 
 use crate::bytes::{Bytes, hex};
-use crate::functions::Functions;
 use crate::names;
+use linux::symbols::Names;
 
 /// An expression. Registers are numbers of 32-bit words, of which the first four are the verdict's.
 #[derive(Debug, Clone, PartialEq)]
@@ -253,7 +253,7 @@ pub fn all(
     k: &kstruct::Memory,
     start: u64,
     length: u64,
-    functions: &mut Functions<'_>,
+    functions: &Names<'_>,
 ) -> (Vec<Expr>, Option<Fault>) {
     let mut out = Vec::new();
     let mut at = 0;
@@ -332,11 +332,13 @@ pub fn counter(counter: Ptr<'_, kernel::nft_counter<'_>>) -> Result<(u64, u64), 
 }
 
 /// What is known of one expression.
-pub fn one(expr: nft_expr<'_>, functions: &mut Functions<'_>) -> Result<Expr, Fault> {
+pub fn one(expr: nft_expr<'_>, functions: &Names<'_>) -> Result<Expr, Fault> {
     let ops = expr.ops().deref()?;
     let kind = ops.type_().deref()?.name().read()?.to_string();
     // Several kinds share a name; which one it is says the function that shows it.
-    let function = functions.name(ops.dump().addr());
+    let function = functions
+        .beginning(ops.dump().addr())
+        .map_or_else(String::new, |function| function.name);
     let found = core(expr, &kind, &function, functions)?;
     if let Some(found) = found {
         return Ok(found);
@@ -359,7 +361,7 @@ fn core(
     expr: nft_expr<'_>,
     kind: &str,
     function: &str,
-    functions: &mut Functions<'_>,
+    functions: &Names<'_>,
 ) -> Result<Option<Expr>, Fault> {
     Ok(Some(match (kind, function) {
         ("payload", "nft_payload_set_dump") => {

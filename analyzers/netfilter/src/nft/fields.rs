@@ -21,6 +21,18 @@ pub static ETHER: Header = Header {
         ("type", 96, 16, Type::ETHERTYPE),
     ],
 };
+/// Where what is behind [`ETHER`] begins.
+pub const ETHER_BITS: u32 = 112;
+/// Of 802.1Q and 802.1ad, with the bits of a header of the link layer.
+pub static VLAN: Header = Header {
+    name: "vlan",
+    fields: &[
+        ("pcp", ETHER_BITS, 3, N),
+        ("dei", ETHER_BITS + 3, 1, N),
+        ("id", ETHER_BITS + 4, 12, N),
+        ("type", ETHER_BITS + 16, 16, Type::ETHERTYPE),
+    ],
+};
 pub static IP: Header = Header {
     name: "ip",
     fields: &[

@@ -15,10 +15,10 @@ use kstruct::{Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
 use serde::Serialize;
 
-use crate::functions::Functions;
 use crate::names;
 use crate::net::{self, Namespace};
 use expr::Expr;
+use linux::symbols::Names;
 pub use sets::Set;
 
 /// A table.
@@ -115,8 +115,7 @@ pub fn milliseconds(k: &Memory, jiffies: u64) -> Result<u64, Fault> {
 pub fn tables<'m>(
     k: &'m Memory,
     namespaces: &[Namespace<'m>],
-    functions: &mut Functions<'m>,
-    only: Option<&str>,
+    functions: &Names<'m>,
     faults: &mut Faults,
 ) -> Option<Vec<Table>> {
     let id = match k.get(sym::nf_tables_net_id) {
@@ -143,11 +142,11 @@ pub fn tables<'m>(
                 k,
                 namespace: *namespace,
                 interfaces: &interfaces,
-                functions: &mut *functions,
+                functions,
                 faults: &mut *faults,
                 what: format!("nf_tables of namespace {}", namespace.inode),
             };
-            out.extend(reader.table(table, only));
+            out.extend(reader.table(table));
         }
     }
     Some(out)
@@ -170,7 +169,7 @@ struct Reader<'a, 'm> {
     k: &'m Memory,
     namespace: Namespace<'m>,
     interfaces: &'a BTreeMap<u32, String>,
-    functions: &'a mut Functions<'m>,
+    functions: &'a Names<'m>,
     faults: &'a mut Faults,
     what: String,
 }
@@ -202,15 +201,12 @@ impl<'m> Reader<'_, 'm> {
         user_data(self.faults.check(&self.what, bytes)?, kind)
     }
 
-    fn table(&mut self, table: nft_table<'m>, only: Option<&str>) -> Option<Table> {
+    fn table(&mut self, table: nft_table<'m>) -> Option<Table> {
         if !self.is_active(table.genmask() as u64) {
             return None;
         }
         let name = table.name().read();
         let name = self.faults.check(&self.what, name)?.to_string();
-        if only.is_some_and(|only| only != name) {
-            return None;
-        }
         let family = table.family() as u8;
         self.what = format!(
             "{} table {name} of namespace {}",

@@ -27,8 +27,9 @@ pub fn text(
         interfaces,
         registers: BTreeMap::new(),
         statements: Vec::new(),
-        dependencies: [None; 3],
+        dependencies: [None; 4],
         link: matches!(family, names::BRIDGE | names::NETDEV),
+        vlan: false,
         network: match family {
             names::IPV4 => Some(&fields::IP),
             names::IPV6 => Some(&fields::IP6),
@@ -103,9 +104,11 @@ struct Reader<'a> {
     registers: BTreeMap<u32, Value>,
     /// Those that turned out to be implied are `None`.
     statements: Vec<Option<String>>,
-    /// Matches that a header of link, network or transport layer implies.
-    dependencies: [Option<usize>; 3],
+    /// Matches that a header of link, network or transport layer implies, or one of a VLAN.
+    dependencies: [Option<usize>; 4],
     link: bool,
+    /// Whether a VLAN's header stands behind the link's.
+    vlan: bool,
     network: Option<&'static Header>,
     transport: Option<u8>,
     /// The last comparison with an order: `>=` and `<=` are a range.
@@ -117,6 +120,9 @@ const PROTOCOL: u32 = 1;
 const NFPROTO: u32 = 15;
 const L4PROTO: u32 = 16;
 
+/// Not one of the kernel's bases: the header of a VLAN, which lies in that of the link.
+const VLAN: u32 = 100;
+
 impl Reader<'_> {
     fn statement(&mut self, text: String) {
         self.statements.push(Some(text));
@@ -125,7 +131,7 @@ impl Reader<'_> {
     /// A statement with an effect: what stands before it can't be left out any more.
     fn effect(&mut self, text: String) {
         self.statement(text);
-        self.dependencies = [None; 3];
+        self.dependencies = [None; 4];
         self.last = None;
     }
 
@@ -308,8 +314,14 @@ impl Reader<'_> {
                 ..
             } => {
                 let value = self.registers.get(sreg)?.clone();
-                if value.mask.is_some() {
-                    return None;
+                if let Some((mask, xor)) = &value.mask {
+                    // Bits of what was loaded there, the others as they are.
+                    if value.source != Source::Payload(*base, offset * 8, len * 8) {
+                        return None;
+                    }
+                    let text = self.set_bits(*base, offset * 8, mask, xor)?;
+                    self.effect(text);
+                    return Some(());
                 }
                 let (name, kind) = self.payload(*base, offset * 8, len * 8)?;
                 let right = self.right(*sreg, kind)?;
@@ -587,9 +599,10 @@ impl Reader<'_> {
         }
     }
 
-    /// The header that a payload of a base lies in.
-    fn header(&self, base: u32) -> Option<&'static Header> {
+    /// The header that a payload of a base lies in. `offset` is its first bit.
+    fn header(&self, base: u32, offset: u32) -> Option<&'static Header> {
         match base {
+            0 if self.vlan && offset >= fields::ETHER_BITS => Some(&fields::VLAN),
             0 => self.link.then_some(&fields::ETHER),
             1 => self.network,
             2 => self
@@ -599,7 +612,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Leaves out what a header implies.
+    /// Leaves out what a header implies: one of a base, or [`VLAN`].
     fn implied(&mut self, base: u32) {
         let is_icmp = base == 2 && matches!(self.transport, Some(1 | 58));
         let layers: &[usize] = match base {
@@ -607,6 +620,7 @@ impl Reader<'_> {
             1 => &[1],
             2 if is_icmp => &[1, 2],
             2 => &[2],
+            VLAN => &[3],
             _ => &[],
         };
         for layer in layers {
@@ -634,7 +648,7 @@ impl Reader<'_> {
     }
 
     fn payload(&mut self, base: u32, offset: u32, size: u32) -> Option<(String, Type)> {
-        let header = self.header(base);
+        let header = self.header(base, offset);
         if let Some(header) = header
             && let Some((name, _, _, kind)) = header
                 .fields
@@ -650,7 +664,11 @@ impl Reader<'_> {
             {
                 return None;
             }
-            self.implied(base);
+            self.implied(if header.name == fields::VLAN.name {
+                VLAN
+            } else {
+                base
+            });
             return Some((text, *kind));
         }
         // A header that is known, and no field of it that is: other names than these are used then.
@@ -661,9 +679,30 @@ impl Reader<'_> {
         Some((format!("@{base},{offset},{size}"), Type::HEX))
     }
 
+    /// A field that is written together with its neighbours, which `mask` keeps.
+    fn set_bits(&mut self, base: u32, offset: u32, mask: &[u8], xor: &[u8]) -> Option<String> {
+        let whole = 8 * mask.len() as u32;
+        let all = 1_u128.checked_shl(whole).map_or(u128::MAX, |bit| bit - 1);
+        let written = all & !Type::HEX.number(mask);
+        let (shift, ones) = one_run(written)?;
+        let first = offset + whole.checked_sub(shift + ones)?;
+        let (name, kind) = self.payload(base, first, ones)?;
+        let value = Type::HEX.number(xor);
+        if value & !written != 0 || kind == Type::HEX {
+            return None;
+        }
+        let bytes = kind.bytes(value >> shift, mask.len());
+        Some(format!("{name} set {}", kind.show(&bytes, self.interfaces)))
+    }
+
     fn compare(&mut self, sreg: u32, op: u32, data: &[u8]) -> Option<()> {
         const OPERATORS: [&str; 6] = ["", "!= ", "< ", "<= ", "> ", ">= "];
         let value = self.registers.get(&sreg)?.clone();
+        let (value, data) = match self.masked_field(&value, data) {
+            Some((field, own)) => (field, own),
+            None => (value, data.to_vec()),
+        };
+        let data = data.as_slice();
         if op == 0 && value.mask.is_none() && self.dependency(&value, data) {
             return Some(());
         }
@@ -703,7 +742,7 @@ impl Reader<'_> {
         let Source::Payload(base, offset, size) = value.source else {
             return Some(false);
         };
-        let Some(header) = self.header(base) else {
+        let Some(header) = self.header(base, offset) else {
             return Some(false);
         };
         let whole = |offset: u32, size: u32| {
@@ -781,7 +820,16 @@ impl Reader<'_> {
                     ),
                 )
             }
-            Source::Payload(0, 96, 16) if self.family == names::BRIDGE => {
+            Source::Payload(0, 96, 16)
+                if self.family == names::BRIDGE && matches!(data, [0x81, 0x00] | [0x88, 0xa8]) =>
+            {
+                self.vlan = true;
+                let kind = Type::ETHERTYPE.show(data, self.interfaces);
+                (3, format!("ether type {kind}"))
+            }
+            Source::Payload(0, offset @ (96 | 128), 16)
+                if self.family == names::BRIDGE && (*offset == 96 || self.vlan) =>
+            {
                 self.network = match data {
                     [0x08, 0x00, ..] => Some(&fields::IP),
                     [0x86, 0xdd, ..] => Some(&fields::IP6),
@@ -790,7 +838,11 @@ impl Reader<'_> {
                 };
                 (
                     1,
-                    format!("ether type {}", Type::ETHERTYPE.show(data, self.interfaces)),
+                    format!(
+                        "{} type {}",
+                        if *offset == 96 { "ether" } else { "vlan" },
+                        Type::ETHERTYPE.show(data, self.interfaces)
+                    ),
                 )
             }
             Source::Protocol(L4PROTO) => {
@@ -846,11 +898,11 @@ impl Reader<'_> {
     fn plain(&mut self, value: &Value, op: u32, operator: &str, data: &[u8]) -> Option<String> {
         // The first bytes of an address are compared for a prefix of whole bytes.
         if let Source::Payload(base, offset, size) = &value.source
-            && let Some(header) = self.header(*base)
+            && let Some(header) = self.header(*base, *offset)
             && let Some((name, _, bits, kind)) =
                 header.fields.iter().find(|(_, at, _, _)| at == offset)
             && size < bits
-            && matches!(*kind, Type::IPV4 | Type::IPV6)
+            && matches!(*kind, Type::IPV4 | Type::IPV6 | Type::ETHER)
         {
             let mut address = data.to_vec();
             address.resize(*bits as usize / 8, 0);
@@ -879,6 +931,33 @@ impl Reader<'_> {
         Some(format!("{name} {operator}{right}"))
     }
 
+    /// A field of some bits within the bytes that were loaded, and what it is compared with.
+    fn masked_field(&self, value: &Value, data: &[u8]) -> Option<(Value, Vec<u8>)> {
+        let (Source::Payload(base, offset, _), Some((mask, xor))) = (&value.source, &value.mask)
+        else {
+            return None;
+        };
+        let mask = &mask[..mask.len().min(data.len())];
+        let whole = 8 * data.len() as u32;
+        let (shift, ones) = one_run(Type::HEX.number(mask))?;
+        if ones >= whole || xor.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        let first = (offset + whole).checked_sub(shift + ones)?;
+        let header = self.header(*base, first)?;
+        let (_, _, _, kind) = header
+            .fields
+            .iter()
+            .find(|(_, at, bits, _)| *at == first && *bits == ones)?;
+        let field = Value {
+            source: Source::Payload(*base, first, ones),
+            mask: None,
+            swapped: value.swapped,
+        };
+        let own = kind.bytes(Type::HEX.number(data) >> shift, data.len());
+        Some((field, own))
+    }
+
     fn masked(
         &mut self,
         value: &Value,
@@ -893,30 +972,7 @@ impl Reader<'_> {
         let mask = &mask[..mask.len().min(data.len())];
         let not = if op == 1 { "!= " } else { "" };
         if let Source::Payload(base, offset, size) = &value.source {
-            let whole = 8 * data.len() as u32;
-            let number = Type::HEX.number(mask);
-            let header = self.header(*base)?;
-            // A field of some bits within the bytes that were loaded.
-            let (shift, ones) = (number.trailing_zeros(), number.count_ones());
-            let is_run = number != 0 && number >> shift == (1_u128 << ones) - 1;
-            let first = offset + whole.checked_sub(shift + ones)?;
-            let field = header
-                .fields
-                .iter()
-                .find(|(_, at, bits, _)| *at == first && *bits == ones);
-            if let Some((name, _, _, kind)) = field
-                && is_run
-                && ones < whole
-            {
-                let bytes = kind.bytes(Type::HEX.number(data) >> shift, data.len());
-                let text = format!(
-                    "{} {name} {not}{}",
-                    header.name,
-                    kind.show(&bytes, self.interfaces)
-                );
-                self.implied(*base);
-                return Some(text);
-            }
+            let header = self.header(*base, *offset)?;
             let (name, _, _, kind) = header
                 .fields
                 .iter()
@@ -1075,7 +1131,8 @@ impl Reader<'_> {
                     "ip6" => ("icmpv6", 4, Type::ICMP6_CODE),
                     _ => return None,
                 };
-                if self.family == names::INET && code != default {
+                let is_told = matches!(self.family, names::INET | names::BRIDGE | names::NETDEV);
+                if is_told && code != default {
                     self.implied(1);
                 }
                 Some(if code == default {
@@ -1090,6 +1147,15 @@ impl Reader<'_> {
             _ => None,
         }
     }
+}
+
+/// The lowest bit and the number of bits of a number whose bits that are set are neighbours.
+fn one_run(number: u128) -> Option<(u32, u32)> {
+    let (shift, ones) = (number.trailing_zeros(), number.count_ones());
+    let is_run = number != 0
+        && (number >> shift).count_zeros() + ones == u128::BITS
+        && (number >> shift).trailing_ones() == ones;
+    is_run.then_some((shift, ones))
 }
 
 /// What is compared, in the order that its type has: numbers of the machine's order are turned around to be compared by size.
@@ -1236,7 +1302,10 @@ fn meta(key: u32) -> Option<(&'static str, Type)> {
         23 => ("meta cgroup", Type::HOST),
         26 => ("meta iifkind", Type::IFNAME),
         27 => ("meta oifkind", Type::IFNAME),
+        28 => ("meta ibrpvid", Type::HOST),
+        29 => ("meta ibrvproto", Type::ETHERTYPE),
         31 => ("meta day", Type::TIME_DAY),
+        32 => ("meta hour", Type::TIME_HOUR),
         33 => ("meta sdif", Type::IFINDEX),
         34 => ("meta sdifname", Type::IFNAME),
         _ => return None,

@@ -160,7 +160,10 @@ pub(super) fn set<'m>(set: nft_set<'m>, reader: &mut Reader<'_, 'm>) -> Result<S
     let timeout = set.timeout();
     let comment = reader.comment(set.udata().cast(), set.udlen().into(), 7);
     let ops = set.ops().deref()?;
-    let walk = reader.functions.name(ops.walk().addr());
+    let walk = reader
+        .functions
+        .beginning(ops.walk().addr())
+        .map_or_else(String::new, |function| function.name);
     let backend = walk.trim_end_matches("_walk").to_owned();
     let data_names =
         data_types

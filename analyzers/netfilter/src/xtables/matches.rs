@@ -19,6 +19,19 @@ pub fn options(name: &str, revision: u8, data: Bytes<'_>, context: &Context<'_>)
         }
         "icmp" | "icmp6" => icmp(name, data, &mut out)?,
         "multiport" => multiport(revision, data, &mut out)?,
+        // Until 2.6.37: two words and a byte.
+        "mark" | "connmark" if revision == 0 => {
+            let width = usize::from(kernel::KERNEL.pointer_size);
+            let word = |at: usize| match width {
+                4 => data.u32(at).map(u64::from),
+                _ => data.u64(at),
+            };
+            let (mark, mask) = (word(0)?, word(width)?);
+            let _ = write!(out, "{} --mark 0x{mark:x}", not(data.u8(2 * width)? != 0));
+            if mask.count_ones() as usize != width * 8 {
+                let _ = write!(out, "/0x{mask:x}");
+            }
+        }
         "mark" | "connmark" => {
             let (mark, mask) = (data.u32(0)?, data.u32(4)?);
             out.push_str(not(data.u8(8)? != 0));

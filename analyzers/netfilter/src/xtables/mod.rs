@@ -2,22 +2,65 @@
 //!
 //! A table's rules are one piece of memory (net/ipv4/netfilter/ip_tables.c): entries, each with its matches and a target, chains one
 //! behind the other. A chain of a hook begins and ends where the table says; others begin with an entry whose target has their name.
+//! That is so since 2.4; how a table's memory is found, and where its entries are counted, is what kernels differ in.
 
 mod matches;
+#[cfg(kernel_has = "sym:xt_pernet_id")]
+mod now;
+#[cfg(all(
+    kernel_has = "sym:ipt_tables",
+    kernel_has = "ipt_table_info.hook_entry"
+))]
+mod old;
 mod targets;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
-use kernel::{sym, xt_table, xt_table_info};
-use kstruct::{Fault, FaultKind, Memory, Ptr, View};
+use kstruct::{Fault, FaultKind, Memory};
 use linux::Faults;
 use serde::Serialize;
 
 use crate::bytes::{Bytes, hex, text};
 use crate::names;
-use crate::net::{self, Namespace};
+
+#[cfg(kernel_has = "sym:xt_pernet_id")]
+use now as source;
+#[cfg(all(
+    kernel_has = "sym:ipt_tables",
+    kernel_has = "ipt_table_info.hook_entry"
+))]
+use old as source;
+
+pub use source::tables;
+
+/// Kernels between 2.6.15 and those with `xt_pernet_id`, and those whose module's types are not known.
+#[cfg(not(any(
+    kernel_has = "sym:xt_pernet_id",
+    all(
+        kernel_has = "sym:ipt_tables",
+        kernel_has = "ipt_table_info.hook_entry"
+    )
+)))]
+mod source {
+    use kstruct::{Fault, FaultKind, Memory};
+    use linux::Faults;
+
+    use super::{Kind, Table};
+    use crate::net::Namespace;
+
+    pub fn tables(_: &Memory, _: &[Namespace<'_>], _: &mut Faults) -> Option<Vec<Table>> {
+        None
+    }
+
+    pub fn kind_of(_: &Memory, address: u64, _: Kind) -> Result<(String, u8), Fault> {
+        Err(Fault {
+            address,
+            kind: FaultKind::NotInDump,
+        })
+    }
+}
 
 /// A table of a namespace.
 #[derive(Debug, Serialize)]
@@ -31,8 +74,8 @@ pub struct Table {
     /// The `xt_table`.
     #[serde(serialize_with = "linux::app::hex")]
     pub address: u64,
-    /// The priority of its hooks.
-    pub priority: i32,
+    /// The priority of its hooks; `null` where a table doesn't know it.
+    pub priority: Option<i32>,
     /// Bytes of its rules.
     pub size: u32,
     pub chains: Vec<Chain>,
@@ -82,94 +125,6 @@ pub struct Context<'m> {
     k: &'m Memory,
 }
 
-/// The families whose tables are read.
-const FAMILIES: [u8; 3] = [names::IPV4, names::IPV6, names::ARP];
-
-/// The tables of all namespaces given. `None` if the module isn't loaded.
-pub fn tables(
-    k: &Memory,
-    namespaces: &[Namespace<'_>],
-    only: Option<&str>,
-    faults: &mut Faults,
-) -> Option<Vec<Table>> {
-    let id = match k.get(sym::xt_pernet_id) {
-        Err(Fault {
-            kind: FaultKind::NotLoaded(_),
-            ..
-        }) => return None,
-        id => faults.check("xt_pernet_id", id)?,
-    };
-    let mut out = Vec::new();
-    for namespace in namespaces {
-        let what = format_args!("tables of namespace {}", namespace.inode);
-        let own = net::generic::<kernel::xt_pernet<'_>>(namespace.net, id);
-        let own = own.and_then(|own| own.map(Ptr::deref).transpose());
-        let Some(Some(own)) = faults.check(what, own) else {
-            continue;
-        };
-        let sets = set_names(*namespace, faults);
-        for family in FAMILIES {
-            let Some(head) = own.tables().get(family.into()) else {
-                continue;
-            };
-            let context = Context {
-                family,
-                sets: sets.clone(),
-                k,
-            };
-            for entry in head.entries(xt_table::list) {
-                let Some(entry) = faults.check(what, entry) else {
-                    continue;
-                };
-                let name = entry.name().to_string();
-                if only.is_some_and(|only| only != name) {
-                    continue;
-                }
-                let what = format!("table {name} of namespace {}", namespace.inode);
-                let found = table(entry, namespace.inode, &context, faults, &what);
-                out.extend(faults.check(&what, found));
-            }
-        }
-    }
-    Some(out)
-}
-
-/// Names of ipset's sets, by the numbers that rules have.
-fn set_names(namespace: Namespace<'_>, faults: &mut Faults) -> BTreeMap<u16, String> {
-    let mut out = BTreeMap::new();
-    #[cfg(all(
-        kernel_has = "sym:ip_set_net_id",
-        kernel_has = "ip_set_net.ip_set_list"
-    ))]
-    {
-        let k = namespace.net.memory();
-        let Ok(id) = k.get(sym::ip_set_net_id) else {
-            // Without the module there are no sets.
-            return out;
-        };
-        let what = format_args!("sets of namespace {}", namespace.inode);
-        let own = net::generic::<kernel::ip_set_net<'_>>(namespace.net, id);
-        let list = own.and_then(|own| {
-            let Some(own) = own else { return Ok(None) };
-            let own = own.deref()?;
-            own.ip_set_list().array(own.ip_set_max().into()).map(Some)
-        });
-        for (index, set) in (0..).zip(
-            faults
-                .check(what, list)
-                .flatten()
-                .iter()
-                .flat_map(|list| list.iter()),
-        ) {
-            if let Some(Some(set)) = faults.check(what, set.deref_or_null()) {
-                out.insert(index, set.name().to_string());
-            }
-        }
-    }
-    let _ = (namespace, faults, &mut out);
-    out
-}
-
 /// Where an entry has what: the kinds differ by the addresses that they begin with.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -177,33 +132,6 @@ struct Layout {
     target_offset: usize,
     next_offset: usize,
     counters: usize,
-}
-
-fn layout(family: u8) -> Option<Layout> {
-    match family {
-        #[cfg(kernel_has = "ipt_entry.target_offset")]
-        names::IPV4 => Some(Layout {
-            size: kernel::ipt_entry::SIZE,
-            target_offset: kstruct::offset_of!(kernel::ipt_entry, target_offset),
-            next_offset: kstruct::offset_of!(kernel::ipt_entry, next_offset),
-            counters: kstruct::offset_of!(kernel::ipt_entry, counters),
-        }),
-        #[cfg(kernel_has = "ip6t_entry.target_offset")]
-        names::IPV6 => Some(Layout {
-            size: kernel::ip6t_entry::SIZE,
-            target_offset: kstruct::offset_of!(kernel::ip6t_entry, target_offset),
-            next_offset: kstruct::offset_of!(kernel::ip6t_entry, next_offset),
-            counters: kstruct::offset_of!(kernel::ip6t_entry, counters),
-        }),
-        #[cfg(kernel_has = "arpt_entry.target_offset")]
-        names::ARP => Some(Layout {
-            size: kernel::arpt_entry::SIZE,
-            target_offset: kstruct::offset_of!(kernel::arpt_entry, target_offset),
-            next_offset: kstruct::offset_of!(kernel::arpt_entry, next_offset),
-            counters: kstruct::offset_of!(kernel::arpt_entry, counters),
-        }),
-        _ => None,
-    }
 }
 
 /// An entry of a table's memory.
@@ -225,21 +153,40 @@ fn chain_names(family: u8) -> &'static [&'static str] {
     }
 }
 
-fn table(
-    table: xt_table<'_>,
+/// What is known of a table before its rules are read.
+struct Head<'a> {
     netns: u64,
+    name: String,
+    address: u64,
+    priority: Option<i32>,
+    size: u32,
+    /// Where the chains of hooks begin, where the last entries of these are, and what they are called.
+    hooks: Vec<(u32, u32, &'a str)>,
+}
+
+/// The chains of hooks: `valid` has a bit for each hook that the table has.
+fn hooks(
+    family: u8,
+    valid: u32,
+    hook_entry: kstruct::Array<'_, u32>,
+    underflow: kstruct::Array<'_, u32>,
+) -> Vec<(u32, u32, &'static str)> {
+    chain_names(family)
+        .iter()
+        .enumerate()
+        .filter(|(hook, _)| valid >> hook & 1 != 0)
+        .filter_map(|(hook, name)| Some((hook_entry.get(hook)?, underflow.get(hook)?, *name)))
+        .collect()
+}
+
+fn table(
+    head: Head<'_>,
+    entries: &[Entry<'_>],
+    layout: Layout,
     context: &Context<'_>,
     faults: &mut Faults,
     what: &str,
-) -> Result<Table, Fault> {
-    let info = table.private().cast::<xt_table_info<'_>>().deref()?;
-    let Some(layout) = layout(context.family) else {
-        return Err(Fault {
-            address: table.addr(),
-            kind: FaultKind::NotInDump,
-        });
-    };
-    let entries = entries(info, layout, faults, what)?;
+) -> Table {
     let by_offset: BTreeMap<u32, usize> = entries
         .iter()
         .zip(0..)
@@ -254,15 +201,7 @@ fn table(
             starts.insert(next.offset, name);
         }
     }
-    let hooks: Vec<(u32, u32, &str)> = chain_names(context.family)
-        .iter()
-        .enumerate()
-        .filter(|(hook, _)| table.valid_hooks() >> hook & 1 != 0)
-        .filter_map(|(hook, name)| {
-            let start = info.hook_entry().get(hook)?;
-            Some((start, info.underflow().get(hook)?, *name))
-        })
-        .collect();
+    let hooks = &head.hooks;
     let mut chains: Vec<Chain> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         if let Some((_, _, name)) = hooks.iter().find(|(start, _, _)| *start == entry.offset) {
@@ -293,15 +232,15 @@ fn table(
             chain.rules.extend(faults.check(what, rule));
         }
     }
-    Ok(Table {
-        netns,
+    Table {
+        netns: head.netns,
         family: names::family(context.family),
-        name: table.name().to_string(),
-        address: table.addr(),
-        priority: table.priority(),
-        size: info.size(),
+        name: head.name,
+        address: head.address,
+        priority: head.priority,
+        size: head.size,
         chains,
-    })
+    }
 }
 
 impl Chain {
@@ -316,17 +255,16 @@ impl Chain {
     }
 }
 
-/// All entries of a table, in order. What lies behind one that contradicts itself is lost.
+/// All entries of a table, in order, from its memory at an address; their counters are added by `count`. What lies behind an entry that
+/// contradicts itself is lost.
 fn entries<'m>(
-    info: xt_table_info<'m>,
+    start: u64,
+    blob: &'m [u8],
     layout: Layout,
     faults: &mut Faults,
     what: &str,
-) -> Result<Vec<Entry<'m>>, Fault> {
-    let k = info.memory();
-    let start = info.entries().addr();
-    let blob = k.bytes(start, info.size() as usize)?;
-    let cpus = linux::cpu::possible(k)?;
+    mut count: impl FnMut(usize, (u64, u64)) -> Result<(u64, u64), Fault>,
+) -> Vec<Entry<'m>> {
     let mut out = Vec::new();
     let mut offset = 0_usize;
     while offset < blob.len() {
@@ -352,7 +290,7 @@ fn entries<'m>(
         let first = rest.u64(layout.counters).unwrap_or(0);
         let second = rest.u64(layout.counters + 8).unwrap_or(0);
         let (packets, bytes_counted) = faults
-            .check(what, counters(k, &cpus, first, second))
+            .check(what, count(offset, (first, second)))
             .unwrap_or_default();
         out.push(Entry {
             address,
@@ -364,22 +302,7 @@ fn entries<'m>(
         });
         offset += next;
     }
-    Ok(out)
-}
-
-/// An entry's counters. With several CPUs, where packets were counted stands a pointer to what each CPU counts
-/// (`xt_get_this_cpu_counter`, include/linux/netfilter/x_tables.h).
-fn counters(k: &Memory, cpus: &[u32], first: u64, second: u64) -> Result<(u64, u64), Fault> {
-    if cpus.len() <= 1 {
-        return Ok((first, second));
-    }
-    let mut sum = (0_u64, 0_u64);
-    for cpu in cpus {
-        let bytes = Bytes(k.bytes(k.per_cpu_address(k.wrap(first), *cpu)?, 16)?);
-        sum.0 = sum.0.wrapping_add(bytes.u64(0).unwrap_or(0));
-        sum.1 = sum.1.wrapping_add(bytes.u64(8).unwrap_or(0));
-    }
-    Ok(sum)
+    out
 }
 
 /// `struct xt_entry_match` and `xt_entry_target` (include/uapi/linux/netfilter/x_tables.h): size, a pointer where userspace has the
@@ -402,20 +325,24 @@ fn description(bytes: &[u8]) -> Option<u64> {
     }
 }
 
-fn target_of<'m>(entry: &Entry<'m>, k: &'m Memory) -> Result<kernel::xt_target<'m>, Fault> {
-    let address = entry
-        .bytes
-        .get(entry.target..)
-        .and_then(description)
-        .unwrap_or(0);
-    Ptr::<kernel::xt_target<'_>>::new(k, address).deref()
+/// What a rule's part is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Match,
+    Target,
+}
+
+/// The name and revision of an entry's target.
+fn target_of(entry: &Entry<'_>, k: &Memory) -> Result<(String, u8), Fault> {
+    let bytes = entry.bytes.get(entry.target..);
+    source::kind_of(k, bytes.and_then(description).unwrap_or(0), Kind::Target)
 }
 
 /// The name that an entry gives to the chain that begins behind it.
 fn error_name(entry: &Entry<'_>, context: &Context<'_>) -> Option<String> {
-    let target = target_of(entry, context.k).ok()?;
+    let (name, _) = target_of(entry, context.k).ok()?;
     // XT_ERROR_TARGET
-    (target.name() == "ERROR").then(|| target_data(entry).map(text))?
+    (name == "ERROR").then(|| target_data(entry).map(text))?
 }
 
 /// The verdict of a standard target.
@@ -469,9 +396,7 @@ fn rule(
             .checked_sub(HEAD)
             .and_then(|size| Bytes(rest).part(HEAD, size))
             .ok_or(bad)?;
-        let description =
-            Ptr::<kernel::xt_match<'_>>::new(k, description(rest).ok_or(bad)?).deref()?;
-        let (name, revision) = (description.name().to_string(), description.revision());
+        let (name, revision) = source::kind_of(k, description(rest).ok_or(bad)?, Kind::Match)?;
         let known = matches::options(&name, revision, Bytes(data), context);
         let name = matches::alias(&name, revision, Bytes(data));
         let extension = Extension {
@@ -484,9 +409,7 @@ fn rule(
         found.push(extension);
         at += size;
     }
-    let description = target_of(entry, k)?;
-    let name = description.name().to_string();
-    let revision = description.revision();
+    let (name, revision) = target_of(entry, k)?;
     let data = target_data(entry).unwrap_or_default();
     let target = if name.is_empty() {
         // XT_STANDARD_TARGET: a verdict, or a jump.

@@ -4,6 +4,8 @@ pub mod exceptions;
 pub mod fib;
 pub mod fib6;
 pub mod hop;
+#[cfg(kernel_has = "mr_mfc.mfc_un")]
+pub mod multicast;
 pub mod neighbours;
 pub mod nexthops;
 pub mod rules;

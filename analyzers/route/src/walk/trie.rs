@@ -30,6 +30,8 @@ pub fn of_table<'m>(
         .map(|(bits, count)| count.checked_shl(bits as u32).unwrap_or(0))
         .fold(0, u64::wrapping_add);
     stats.pointers = pointers;
+    stats.leaf_bytes = (node + pointer) as u64;
+    stats.node_bytes = node as u64;
     stats.bytes = ((node + pointer) as u64)
         .wrapping_mul(stats.leaves)
         .wrapping_add((fib_alias::SIZE as u64).wrapping_mul(stats.prefixes))

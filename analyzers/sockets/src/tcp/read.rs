@@ -37,13 +37,17 @@ impl Tcp {
         let listener = (state == LISTEN).then(|| Box::new(listener(work, tcp)));
         let operations = connection.icsk_ca_ops().deref_or_null();
         let congestion = work.check(base.address, operations).flatten();
+        let congestion = congestion.map_or_else(Name::default, |ops| Name::from(ops.name()));
+        let details = congestion_info(tcp, state, &congestion.to_string());
+        let congestion_info = work.check(base.address, details).flatten();
         Ok(Tcp {
             form: Form::Full,
             ends: Ends::of(common),
             rx_queue: u32::from(rx_queue),
             tx_queue: u32::from(tx_queue),
             timer: timer(work.reader, tcp),
-            congestion: congestion.map_or_else(Name::default, |ops| Name::from(ops.name())),
+            congestion,
+            congestion_info,
             ulp: ulp(work, tcp),
             info: Some(info(work.reader, tcp)),
             timeouts: None,
@@ -110,6 +114,7 @@ impl Tcp {
             tx_queue: 0,
             timer: timer_in(work.reader, which, expires, retransmits),
             congestion: Name::default(),
+            congestion_info: None,
             ulp: Name::default(),
             info: None,
             timeouts: None,
@@ -191,6 +196,75 @@ fn timer(reader: &Reader<'_>, tcp: tcp_sock<'_>) -> Timer {
     }
     let expires = reader.until(keepalive.expires());
     timer_in(reader, Which::Keepalive, expires, count)
+}
+
+/// What the control's `get_info` tells of connections, in states before TIME_WAIT (`inet_sk_diag_fill`).
+fn congestion_info(
+    tcp: tcp_sock<'_>,
+    state: u8,
+    name: &str,
+) -> Result<Option<super::Congestion>, Fault> {
+    if state >= TIME_WAIT {
+        return Ok(None);
+    }
+    let _ = (tcp, name);
+    match name {
+        #[cfg(kernel_has = "bbr.min_rtt_us")]
+        "bbr" => {
+            /// `BW_SCALE`: packets in a microsecond, times 2^24.
+            const SCALE: u32 = 24;
+            let own = private::<kernel::bbr<'_>>(tcp)?;
+            let most = own.bw().s().get(0).map_or(0, |sample| sample.v());
+            let bw = match u64::from(own.lt_use_bw()) {
+                0 => most,
+                _ => own.lt_bw(),
+            };
+            let bytes = u64::from(bw).wrapping_mul(tcp.mss_cache().into());
+            Ok(Some(super::Congestion::Bbr {
+                bw: bytes.wrapping_mul(1_000_000) >> SCALE,
+                min_rtt: own.min_rtt_us(),
+                pacing_gain: u64::from(own.pacing_gain()) as u32,
+                cwnd_gain: u64::from(own.cwnd_gain()) as u32,
+            }))
+        }
+        #[cfg(kernel_has = "dctcp.dctcp_alpha")]
+        "dctcp" => {
+            let own = private::<kernel::dctcp<'_>>(tcp)?;
+            let size = tcp.mss_cache();
+            let bytes = |now: u32, then: u32| size.wrapping_mul(now.wrapping_sub(then));
+            Ok(Some(super::Congestion::Dctcp {
+                ce_state: own.ce_state() as u16,
+                alpha: own.dctcp_alpha(),
+                ab_ecn: bytes(tcp.delivered_ce(), own.old_delivered_ce()),
+                ab_tot: bytes(tcp.delivered(), own.old_delivered()),
+            }))
+        }
+        #[cfg(kernel_has = "dctcp.dctcp_alpha")]
+        "dctcp-reno" => Ok(Some(super::Congestion::DctcpFallback)),
+        #[cfg(kernel_has = "vegas.doing_vegas_now")]
+        "vegas" => {
+            let own = private::<kernel::vegas<'_>>(tcp)?;
+            Ok(Some(super::Congestion::Vegas {
+                enabled: own.doing_vegas_now() != 0,
+                rttcnt: own.cntRTT().into(),
+                rtt: own.baseRTT(),
+                minrtt: own.minRTT(),
+            }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `inet_csk_ca`: what a congestion control keeps with the socket.
+#[cfg(any(
+    kernel_has = "bbr.min_rtt_us",
+    kernel_has = "dctcp.dctcp_alpha",
+    kernel_has = "vegas.doing_vegas_now"
+))]
+fn private<'m, V: kstruct::View<'m>>(tcp: tcp_sock<'m>) -> Result<V, Fault> {
+    let connection = tcp.inet_conn();
+    let offset = kstruct::offset_of!(kernel::inet_connection_sock, icsk_ca_priv);
+    V::at(tcp.memory(), connection.addr().wrapping_add(offset as u64))
 }
 
 fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {

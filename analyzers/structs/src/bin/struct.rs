@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -42,7 +43,7 @@ Lists and trees (--members makes a line of each):
   struct vm_area_struct --maple 'init_mm.mm_mt'
   struct tcp_sock --hlist-table inet_conn.icsk_inet.sk.__sk_common.skc_nulls_node tcp_hashinfo.ehash --buckets 4096  (tcp_hashinfo.ehash_mask + 1)
 
-An address is hexadecimal, NAME, NAME+OFFSET, or a path, of which a pointer at the end is what it points to."
+An address is hexadecimal, NAME+OFFSET, or NAME or a path: where these are pointers, what they point to is meant."
 )]
 struct Args {
     #[command(flatten)]
@@ -187,7 +188,23 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Shown
     let mut wanted: Vec<String> = members.split(',').map(str::to_owned).collect();
     wanted.extend(args.members.iter().cloned());
     wanted.retain(|member| !member.is_empty());
+    let is_container = args.list.is_some()
+        || args.rbtree.is_some()
+        || args.xarray
+        || args.idr
+        || args.maple
+        || args.hlist_table.is_some();
     if args.addresses.is_empty() {
+        let needs_address = args.cpu.is_some()
+            || args.embedded.is_some()
+            || args.count != 1
+            || args.limit.is_some()
+            || is_container;
+        if needs_address {
+            bail!(
+                "where? Without an address {name} is a type, of which the layout is shown: struct {name} VARIABLE|ADDRESS ..."
+            );
+        }
         return show.layout(&items, name, &wanted);
     }
     let item = place::one_type(&context, name)?;
@@ -202,12 +219,6 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Shown
         .map(|member| Ok((member.clone(), place::steps(member)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     show.check_members(item, &wanted)?;
-    let is_container = args.list.is_some()
-        || args.rbtree.is_some()
-        || args.xarray
-        || args.idr
-        || args.maple
-        || args.hlist_table.is_some();
     for text in &args.addresses {
         if is_container {
             let mut elements = show.elements(item, text)?;
@@ -245,6 +256,21 @@ impl<'m> Show<'_, 'm> {
         Shown {
             text: self.text,
             json,
+        }
+    }
+
+    /// Prints what there is of a long text, so that it is there before the last struct was read. False if nobody reads it any more.
+    fn flush(&mut self) -> anyhow::Result<bool> {
+        /// A pipe's buffer.
+        const ENOUGH: usize = 1 << 16;
+        if self.text.len() < ENOUGH {
+            return Ok(true);
+        }
+        let text = std::mem::take(&mut self.text);
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error).context("can't write the report"),
         }
     }
 
@@ -411,6 +437,9 @@ impl<'m> Show<'_, 'm> {
             for index in 0..self.args.count {
                 let address = start.wrapping_add(index.wrapping_mul(item.size));
                 self.one(item, self.context.k.wrap(address), cpu, members);
+                if !self.flush()? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -601,6 +630,11 @@ impl<'m> Show<'_, 'm> {
                     Some(Shape::Array(element, count)) => (Some(element), count),
                     _ => (ty, None),
                 };
+                if let (Some(wanted), Some(count)) = (self.args.buckets, count)
+                    && wanted > count
+                {
+                    bail!("{text} has {count} buckets, and not {wanted}");
+                }
                 let count = self
                     .args
                     .buckets

@@ -1,12 +1,14 @@
 //! `sym`: symbols by name and by address.
 #![forbid(unsafe_code)]
 
+use std::fmt::Write as _;
+use std::io::Read as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 use kstruct::Memory;
 use kstruct::types::Type;
-use linux::app::{Common, plain_table, table_text};
+use linux::app::Common;
 use linux::{Faults, Report};
 use serde::Serialize;
 use structs::Context;
@@ -158,7 +160,10 @@ fn words(what: &[String]) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
     for word in what {
         if word == "-" {
-            let text = std::io::read_to_string(std::io::stdin())?;
+            let mut text = Vec::new();
+            std::io::stdin().read_to_end(&mut text)?;
+            // What isn't UTF-8 is no symbol either, and says so like others.
+            let text = String::from_utf8_lossy(&text);
             words.extend(text.split_whitespace().map(str::to_owned));
         } else {
             words.push(word.clone());
@@ -261,41 +266,68 @@ fn section(letter: char) -> Option<&'static str> {
     })
 }
 
+/// The columns of a symbol.
+fn cells(row: &Row) -> [String; 7] {
+    let name = match row.offset {
+        0 => row.name.clone(),
+        offset => format!("{}+{offset:#x}", row.name),
+    };
+    let module = row
+        .module
+        .as_ref()
+        .map_or_else(String::new, |module| format!("[{module}]"));
+    let mut ty = row.ty.clone().unwrap_or_default();
+    if row.per_cpu {
+        ty.push_str(" (per CPU)");
+    }
+    let place = match (row.file, row.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.to_owned(),
+        _ => String::new(),
+    };
+    let aliases = match row.aliases.is_empty() {
+        true => String::new(),
+        false => format!(" = {}", row.aliases.join(", ")),
+    };
+    [
+        format!("{:x}", row.address),
+        row.letter.to_string(),
+        format!("{name}{aliases}"),
+        module,
+        row.size.map_or_else(String::new, |size| size.to_string()),
+        ty,
+        place,
+    ]
+}
+
 impl Report for Found {
+    /// There may be 200,000 rows: they are gone through twice, and not kept as cells.
     fn table(&self) -> String {
-        let rows = self.symbols.iter().map(|row| {
-            let name = match row.offset {
-                0 => row.name.clone(),
-                offset => format!("{}+{offset:#x}", row.name),
-            };
-            let module = row
-                .module
-                .as_ref()
-                .map_or_else(String::new, |module| format!("[{module}]"));
-            let mut ty = row.ty.clone().unwrap_or_default();
-            if row.per_cpu {
-                ty.push_str(" (per CPU)");
-            }
-            let place = match (row.file, row.line) {
-                (Some(file), Some(line)) => format!("{file}:{line}"),
-                (Some(file), None) => file.to_owned(),
-                _ => String::new(),
-            };
-            let aliases = match row.aliases.is_empty() {
-                true => String::new(),
-                false => format!(" = {}", row.aliases.join(", ")),
-            };
-            vec![
-                format!("{:x}", row.address),
-                row.letter.to_string(),
-                format!("{name}{aliases}"),
-                module,
-                row.size.map_or_else(String::new, |size| size.to_string()),
-                ty,
-                place,
-            ]
-        });
         let header = ["ADDRESS", "", "NAME", "MODULE", "SIZE", "TYPE", "DECLARED"];
-        table_text(&plain_table(&header, rows))
+        let mut widths = header.map(str::len);
+        for row in &self.symbols {
+            for (width, cell) in widths.iter_mut().zip(cells(row)) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let mut out = String::new();
+        let mut line = |cells: [&str; 7]| {
+            let start = out.len();
+            for (cell, width) in cells.iter().zip(widths) {
+                // Writing to a string doesn't fail.
+                let _ = write!(out, " {cell:width$} ");
+            }
+            out.truncate(out.trim_end().len().max(start));
+            out.push('\n');
+        };
+        line(header);
+        for row in &self.symbols {
+            line(cells(row).each_ref().map(String::as_str));
+        }
+        out
+    }
+
+    fn is_complete(&self) -> bool {
+        self.missing.is_empty()
     }
 }

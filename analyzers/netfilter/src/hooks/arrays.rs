@@ -1,39 +1,13 @@
-//! Who looks at packets, where and in which order (net/netfilter/core.c): what `nft list hooks` shows.
+//! Kernels since 4.14, where each hook has an array of functions (net/netfilter/core.c).
 
 use kernel::{nf_hook_entries, nf_hook_entry, nf_hook_ops};
 use kstruct::{Fault, FaultKind, Ptr, View};
 use linux::Faults;
-use serde::Serialize;
+use linux::symbols::Names;
 
-use crate::functions::Functions;
+use super::{Hook, function};
 use crate::names;
 use crate::net::Namespace;
-
-/// A function at a hook.
-#[derive(Debug, Serialize)]
-pub struct Hook {
-    /// The namespace's inode number.
-    pub netns: u64,
-    /// `ip`, `ip6`, `arp`, `bridge`, `netdev`
-    pub family: String,
-    /// `prerouting`
-    pub hook: String,
-    /// Of hooks of one interface.
-    pub device: Option<String>,
-    /// Lower ones come first.
-    pub priority: i32,
-    /// The function; its address where the name isn't known.
-    pub function: String,
-    /// The module that the function is in.
-    pub module: Option<String>,
-    /// `nf_tables`, `bpf`; `other` for functions of modules.
-    pub owner: &'static str,
-    /// Of nf_tables: family, table and name of the chain.
-    pub chain: Option<String>,
-    /// The function's argument.
-    #[serde(rename = "priv", serialize_with = "linux::app::hex")]
-    pub argument: u64,
-}
 
 /// More functions than any hook takes (`MAX_HOOK_COUNT`).
 const MOST: u16 = 1024;
@@ -41,9 +15,9 @@ const MOST: u16 = 1024;
 /// All hooks of some namespaces, in the order in which packets meet them.
 pub fn hooks(
     namespaces: &[Namespace<'_>],
-    functions: &mut Functions<'_>,
+    functions: &Names<'_>,
     faults: &mut Faults,
-) -> Vec<Hook> {
+) -> Option<Vec<Hook>> {
     let mut out = Vec::new();
     for namespace in namespaces {
         let hooks = namespace.net.nf();
@@ -87,7 +61,7 @@ pub fn hooks(
             found(names::NETDEV, 1, Some(&name), device.nf_hooks_egress());
         }
     }
-    out
+    Some(out)
 }
 
 /// Where functions hang.
@@ -102,7 +76,7 @@ impl Place<'_> {
     fn hooks(
         &self,
         list: Ptr<'_, nf_hook_entries<'_>>,
-        functions: &mut Functions<'_>,
+        functions: &Names<'_>,
         faults: &mut Faults,
     ) -> Vec<Hook> {
         let hook = names::hook(self.family, self.number);
@@ -121,19 +95,12 @@ impl Place<'_> {
             let Some(ops) = faults.check(&what, ops.deref()) else {
                 continue;
             };
-            let function = functions.at(entry.hook().addr());
-            let is_chain = is_nf_tables(
-                ops,
-                function.as_ref().map_or("", |found| found.name.as_str()),
-            );
+            let (name, module) = function(functions, entry.hook().addr());
+            let is_chain = is_nf_tables(ops, &name);
             let chain = if is_chain {
                 faults.check(&what, chain(entry.priv_().cast()))
             } else {
                 None
-            };
-            let (name, module) = match function {
-                Some(function) => (function.name, function.module),
-                None => (format!("{:#x}", entry.hook().addr()), None),
             };
             let owner = match name.as_str() {
                 _ if is_chain => "nf_tables",
@@ -211,23 +178,4 @@ fn chain(chain: Ptr<'_, kernel::nft_chain<'_>>) -> Result<String, Fault> {
 #[cfg(not(kernel_has = "nft_chain.table"))]
 fn chain(chain: Ptr<'_, kstruct::view::Void>) -> Result<String, Fault> {
     Ok(format!("{:#x}", chain.addr()))
-}
-
-impl Hook {
-    /// As `nft list hooks` writes it.
-    pub fn line(&self) -> String {
-        let priority = match self.priority {
-            negative @ ..0 => format!("-{:010}", negative.unsigned_abs()),
-            0 => format!(" {:010}", 0),
-            positive => format!("+{positive:010}"),
-        };
-        let what = match &self.chain {
-            Some(chain) => format!("chain {chain}"),
-            None => self.function.clone(),
-        };
-        match &self.module {
-            Some(module) => format!("{priority} {what} [{module}]"),
-            None => format!("{priority} {what}"),
-        }
-    }
 }
