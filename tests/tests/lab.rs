@@ -257,7 +257,9 @@ fn allow_between<K: Ord>(
             ) else {
                 continue;
             };
-            if first < last && (first..=last).contains(&here) {
+            // A queue that lets out a packet has fewer.
+            let between = first.min(last)..=first.max(last);
+            if first != last && between.contains(&here) {
                 *was = here.to_string();
                 moved += 1;
             }

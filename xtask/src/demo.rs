@@ -77,22 +77,24 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    let mut tests = vec!["lab"];
+    let mut tests = vec![
+        "lab",
+        "lab_sockets",
+        "lab_routes",
+        "lab_rare",
+        "lab_netfilter",
+        "lab_netdev",
+    ];
     let machines = match &args.machines {
         Some(names) => lab::ensure_others(names)?,
         None => {
             tests.extend([
                 "lab_modules",
                 "lab_types",
-                "lab_sockets",
-                "lab_routes",
-                "lab_rare",
                 "lab_debuggers",
                 "lab_containers",
                 "lab_damage",
-                "lab_netfilter",
                 "lab_images",
-                "lab_netdev",
                 "formats",
                 "btf",
             ]);

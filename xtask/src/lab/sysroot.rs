@@ -22,9 +22,12 @@ const PACKAGES: [&str; 5] = [
 /// The root of the guest's programs, unpacked if it isn't there yet.
 pub fn ensure(target: &Target, lab: &Path) -> Result<PathBuf> {
     let folder = lab.join("sysroots").join(target.architecture);
-    if folder.is_dir() {
+    let list = folder.join("packages");
+    let wanted = PACKAGES.join("\n");
+    if std::fs::read_to_string(&list).is_ok_and(|had| had == wanted) {
         return Ok(folder);
     }
+    let _ = std::fs::remove_dir_all(&folder);
     let partial = folder.with_file_name(format!(".partial-{}", target.architecture));
     let _ = std::fs::remove_dir_all(&partial);
     let downloads = partial.join("downloads");
@@ -65,6 +68,7 @@ pub fn ensure(target: &Target, lab: &Path) -> Result<PathBuf> {
         }
     }
     std::fs::rename(&root, &folder)?;
+    std::fs::write(list, wanted)?;
     std::fs::remove_dir_all(&partial)?;
     Ok(folder)
 }

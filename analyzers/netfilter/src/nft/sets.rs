@@ -326,21 +326,21 @@ fn pipapo<'m>(set: nft_set<'m>, place: u64) -> Result<Vec<Result<nft_set_ext<'m>
     let fields = Ptr::<kernel::nft_pipapo_field<'_>>::new(k, matches.f().addr());
     let last = fields.at(count - 1)?;
     let rules = usize::try_from(last.rules()).unwrap_or(usize::MAX);
-    let width = usize::from(kernel::KERNEL.pointer_size);
+    // A union of two numbers and a pointer, which are 8 bytes, and 4 on machines of 32 bits.
+    let size = kernel::nft_pipapo_map_bucket::SIZE as usize;
     let length = rules
-        .checked_mul(width.max(8))
+        .checked_mul(size)
         .filter(|length| *length < 1 << 27)
         .ok_or(Fault {
             address: last.addr(),
             kind: FaultKind::TooLarge,
         })?;
-    // A union of two numbers and a pointer: 8 bytes on all machines.
     let buckets = k.bytes(last.mt().addr(), length)?;
     let mut elements: Vec<u64> = buckets
-        .chunks_exact(8)
+        .chunks_exact(size)
         .map(|bucket| {
             let bytes = crate::bytes::Bytes(bucket);
-            if width == 4 {
+            if size == 4 {
                 bytes.u32(0).map_or(0, u64::from)
             } else {
                 bytes.u64(0).unwrap_or(0)
