@@ -251,7 +251,7 @@ fn allow_between<K: Ord>(
     for (key, row) in before {
         for (column, was) in row {
             let (Some(first), Some(here), Some(last)) = (
-                was.parse().ok(),
+                was.parse::<u64>().ok(),
                 number(found.get(key), column),
                 number(after.get(key), column),
             ) else {
