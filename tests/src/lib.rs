@@ -243,3 +243,20 @@ pub fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
         (file == name || file.strip_suffix(".xz") == Some(name)).then(|| path.clone())
     })
 }
+
+/// TCP's states by number (include/net/tcp_states.h), as `ss` names them.
+pub const TCP_STATES: [&str; 13] = [
+    "",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
+    "SYN-RECV",
+];

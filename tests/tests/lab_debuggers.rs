@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
-use tests::{analyze, array, lab_machines, read_json, root, text};
+use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, text};
 
 /// That with which these tests were written.
 const DRGN: &str = "0.3.0";
@@ -73,23 +73,6 @@ fn drgn_python() -> Option<PathBuf> {
     made.then_some(python)
 }
 
-/// `TCP_*`, include/net/tcp_states.h, as the analyzer names them.
-const STATES: [&str; 13] = [
-    "",
-    "ESTAB",
-    "SYN-SENT",
-    "SYN-RECV",
-    "FIN-WAIT-1",
-    "FIN-WAIT-2",
-    "TIME-WAIT",
-    "UNCONN",
-    "CLOSE-WAIT",
-    "LAST-ACK",
-    "LISTEN",
-    "CLOSING",
-    "SYN-RECV",
-];
-
 /// The values of an object by the names of the other side's.
 fn row_of(value: &Value) -> Row {
     value
@@ -128,7 +111,7 @@ fn drgn_finds_the_same_network() {
         let mut truth = table(&drgn["tcp"]);
         for row in truth.values_mut() {
             let state: usize = row["state"].parse().expect("a number");
-            row.insert("state", STATES[state].to_owned());
+            row.insert("state", TCP_STATES[state].to_owned());
         }
         let mut found = BTreeMap::new();
         for socket in array(&report["sockets"]) {

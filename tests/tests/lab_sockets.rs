@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
-use tests::{analyze, array, lab_machines, read_json, shown, text, xtask};
+use tests::{TCP_STATES, analyze, array, lab_machines, read_json, shown, text, xtask};
 
 /// Network namespaces of which there is a recording.
 const SPACES: [&str; 3] = ["root", "lab", "idle"];
@@ -281,21 +281,7 @@ fn proc_inet(file: &str, little: bool, is_tcp: bool) -> BTreeMap<String, Row> {
 
 /// The number of a state as /proc has it.
 fn state_number(name: &str) -> usize {
-    const STATES: [&str; 12] = [
-        "",
-        "ESTAB",
-        "SYN-SENT",
-        "SYN-RECV",
-        "FIN-WAIT-1",
-        "FIN-WAIT-2",
-        "TIME-WAIT",
-        "UNCONN",
-        "CLOSE-WAIT",
-        "LAST-ACK",
-        "LISTEN",
-        "CLOSING",
-    ];
-    STATES
+    TCP_STATES
         .iter()
         .position(|state| *state == name)
         .unwrap_or_else(|| panic!("{name}"))

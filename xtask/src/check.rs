@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use comfy_table::{Table, presets};
-use serde::Deserialize;
 
 use crate::kernels::{self, packages};
 use crate::workspace::{self, Analyzer};
-use crate::{build, find, paths, selected};
+use crate::{build, find, messages, paths, selected};
 
 /// How many of the compiler's remarks are printed of each kernel.
 const SHOWN: usize = 20;
@@ -49,8 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         let fixture = paths::fixture_vmlinux();
         let name = find::kernel_name(&fixture)?;
         rows.push(Row::of(name, Some(fixture), &analyzers));
+        let modules = workspace::wanted_modules()?;
         for wanted in kernels::MATRIX {
-            rows.push(match kernel_of(wanted) {
+            rows.push(match packages::ensure(wanted, &modules) {
                 Ok(kernel) => Row::of(kernel.release, Some(kernel.vmlinux), &analyzers),
                 Err(error) => Row::failed(wanted.name(), &error),
             });
@@ -69,13 +69,6 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         eprintln!("{bad} of {} kernels are not as they must be", rows.len());
     }
     Ok(bad == 0)
-}
-
-/// A kernel of the list with the modules that analyzers ask for.
-fn kernel_of(wanted: &packages::Wanted) -> anyhow::Result<packages::Kernel> {
-    let kernel = packages::ensure(wanted)?;
-    packages::ensure_modules(wanted, &kernel, &workspace::wanted_modules()?)?;
-    Ok(kernel)
 }
 
 /// What the compiler says of the analyzers for one kernel.
@@ -168,13 +161,9 @@ fn check(kernel: &str, vmlinux: Option<PathBuf>, analyzers: &[Analyzer]) -> anyh
         compiled: BTreeSet::new(),
     };
     let mut shown = 0;
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let Ok(message) = serde_json::from_str::<Message>(line) else {
-            continue;
-        };
-        if message.reason == "compiler-artifact" && message.is_program() {
-            row.compiled
-                .extend(message.target.map(|target| target.name));
+    for message in messages::of(&output.stdout) {
+        if let Some(program) = message.program() {
+            row.compiled.insert(program.to_owned());
         } else if let Some(remark) = message.remark() {
             *row.remarks.entry(message.package().to_owned()).or_default() += 1;
             shown += 1;
@@ -190,77 +179,9 @@ fn check(kernel: &str, vmlinux: Option<PathBuf>, analyzers: &[Analyzer]) -> anyh
     Ok(row)
 }
 
-/// What cargo says in JSON (<https://doc.rust-lang.org/cargo/reference/external-tools.html>).
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    package_id: String,
-    target: Option<Target>,
-    message: Option<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    rendered: Option<String>,
-    #[serde(default)]
-    spans: Vec<serde_json::Value>,
-}
-
-impl Message {
-    fn is_program(&self) -> bool {
-        let kind = self.target.iter().flat_map(|target| &target.kind);
-        kind.into_iter().any(|kind| kind == "bin")
-    }
-
-    /// An error or a warning, as text; its summary has no place in the source and doesn't count.
-    fn remark(&self) -> Option<String> {
-        let message = self.message.as_ref()?;
-        let counts = message.level == "warning" || message.level.starts_with("error");
-        (self.reason == "compiler-message" && counts && !message.spans.is_empty())
-            .then(|| message.rendered.clone().unwrap_or_default())
-    }
-
-    /// The name of the crate: `path+file:///x/analyzers/ps#0.1.0`, `path+file:///x/analyzers/x#ps@0.1.0`.
-    fn package(&self) -> &str {
-        let (path, rest) = self
-            .package_id
-            .rsplit_once('#')
-            .unwrap_or((&self.package_id, ""));
-        match rest.split_once('@') {
-            Some((name, _)) => name,
-            None => path.rsplit('/').next().unwrap_or(path),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_are_of_a_crate() {
-        for (id, name) in [
-            ("path+file:///x/analyzers/ps#0.1.0", "ps"),
-            ("path+file:///x/analyzers/route#routes@0.1.0", "routes"),
-        ] {
-            let message = serde_json::json!({
-                "reason": "compiler-message",
-                "package_id": id,
-                "message": {"level": "error", "rendered": "no", "spans": [1]},
-            });
-            let message: Message = serde_json::from_value(message).expect("it is one");
-            assert_eq!(message.package(), name);
-            assert_eq!(message.remark().as_deref(), Some("no"));
-        }
-    }
 
     #[test]
     fn what_is_not_reached_is_not_well() {

@@ -15,6 +15,7 @@ mod kallsyms;
 mod kernels;
 mod lab;
 mod loaded;
+mod messages;
 mod new;
 mod paths;
 mod seed;

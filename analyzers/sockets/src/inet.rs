@@ -12,7 +12,7 @@ use crate::sock::Base;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-pub use read::{Bucket, datagram_tables, odd_buckets, tcp_tables};
+pub use read::{Bucket, Layout, datagram_tables, layout, tcp_tables};
 
 /// A socket's two ends.
 #[derive(Debug, Clone, Copy, Serialize)]

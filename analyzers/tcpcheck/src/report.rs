@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use kstruct::Memory;
+use kstruct::{Memory, walk};
 use linux::app::Common;
 use linux::{Faults, Report};
 use serde::Serialize;
@@ -79,6 +79,8 @@ struct RuleRow {
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Checked> {
+    /// Sockets that a thread looks at before it takes others.
+    const PIECE: usize = 256;
     let is_wanted = |name: &str| {
         (args.only.is_empty() || args.only.iter().any(|only| only == name))
             && !args.skip.iter().any(|skip| skip == name)
@@ -106,21 +108,28 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         .filter(|socket| args.filter.wants(&socket.base, Some(&socket.ends)))
         .collect();
     let seen = Seen {
-        k,
-        #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-        spaces: &reader.spaces,
+        reader: &reader,
         sockets: &wanted,
         limits: &args.limits,
+        #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+        layout: std::sync::OnceLock::new(),
     };
     checked.sockets = wanted.len();
     for rule in RULES.iter().filter(|rule| is_wanted(rule.name)) {
         let before = checked.findings.len();
         match rule.check {
-            Check::Socket(check) => checked.findings.extend(
-                wanted
-                    .iter()
-                    .filter_map(|socket| Some(finding(rule.name, check(&seen, socket)?, socket))),
-            ),
+            Check::Socket(check) => {
+                let pieces = walk::par_index(wanted.len().div_ceil(PIECE), |piece| {
+                    let start = piece * PIECE;
+                    wanted[start..wanted.len().min(start + PIECE)]
+                        .iter()
+                        .filter_map(|socket| {
+                            Some(finding(rule.name, check(&seen, socket)?, socket))
+                        })
+                        .collect::<Vec<_>>()
+                });
+                checked.findings.extend(pieces.into_iter().flatten());
+            }
             Check::All(check) => check(&seen, rule.name, &mut checked.findings),
         }
         checked.rules.push(RuleRow {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kstruct::Memory;
+use sockets::sock::Reader;
 use sockets::tcp::{Form, Info, Tcp, Which};
 
 /// From when on something is unusual.
@@ -53,11 +53,21 @@ pub struct Finding {
 
 /// What rules look at.
 pub struct Seen<'a, 'm> {
-    pub k: &'m Memory,
-    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-    pub spaces: &'a sockets::space::Spaces<'m>,
+    pub reader: &'a Reader<'m>,
     pub sockets: &'a [&'a Tcp],
     pub limits: &'a Limits,
+    /// The table of connections, when a rule asked for it.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    pub layout: std::sync::OnceLock<sockets::inet::Layout>,
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+impl Seen<'_, '_> {
+    fn layout(&self) -> &sockets::inet::Layout {
+        self.layout.get_or_init(|| {
+            sockets::inet::layout(self.reader.k, &self.reader.spaces, self.limits.chain)
+        })
+    }
 }
 
 /// How a rule looks.
@@ -213,8 +223,15 @@ fn retransmits(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     let (timer, limit) = (&socket.timer, seen.limits.retransmits);
     (timer.which == Which::On && timer.retransmits >= limit).then(|| {
         format!(
-            "sent again {} times, {} bytes are not acknowledged, next in {} ms",
-            timer.retransmits, socket.tx_queue, timer.expires_ms
+            "{} again {} times, {} bytes are not acknowledged, next in {} ms",
+            if socket.form == Form::Request {
+                "the SYN was answered"
+            } else {
+                "sent"
+            },
+            timer.retransmits,
+            socket.tx_queue,
+            timer.expires_ms
         )
     })
 }
@@ -234,7 +251,9 @@ fn unread(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     let (info, memory) = (connection(socket)?, socket.base.memory?);
     let idle = info.last_data_recv_ms / 1000;
     let used = u64::from(memory.rmem_alloc) * 100;
-    let is_full = used >= u64::from(memory.rcvbuf) * seen.limits.full || info.rcv_wnd == 0;
+    // A FIN counts as a byte that was not read, and has no memory.
+    let is_full = memory.rmem_alloc > 0
+        && (used >= u64::from(memory.rcvbuf) * seen.limits.full || info.rcv_wnd == 0);
     (socket.rx_queue > 0 && is_full && idle >= seen.limits.idle).then(|| {
         format!(
             "{} bytes are not read, {} of {} bytes of memory are used, the last came {idle} s ago",
@@ -254,8 +273,11 @@ fn accept_queue(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn accept_count(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn accept_count(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     let listener = socket.listener.as_ref()?;
+    if is_locked(seen, socket) {
+        return None;
+    }
     let listed = listener.accept_queue.len();
     (listener.backlog as usize != listed).then(|| {
         format!(
@@ -265,9 +287,9 @@ fn accept_count(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn no_timer(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn no_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     let info = connection(socket)?;
-    (info.unacked > 0 && socket.timer.which != Which::On).then(|| {
+    (info.unacked > 0 && !is_locked(seen, socket) && socket.timer.which != Which::On).then(|| {
         format!(
             "{} segments are not acknowledged, and the timer is: {}",
             info.unacked,
@@ -277,20 +299,83 @@ fn no_timer(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
 }
 
 fn late_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-    let (timer, limit) = (&socket.timer, seen.limits.late);
-    (timer.which != Which::Off && timer.expires_ms < -limit).then(|| {
+    let timer = &socket.timer;
+    let late = -timer.expires_ms;
+    // What its owner has locked is dealt with when that is over.
+    let is_late = timer.which != Which::Off
+        && late > seen.limits.late
+        && !is_locked(seen, socket)
+        && late > seen.limits.late.saturating_add(wheel_step(seen, socket));
+    is_late.then(|| {
         format!(
-            "timer {} should have expired {} ms before the dump",
-            timer.which.name(),
-            timer.expires_ms.unsigned_abs()
+            "timer {} should have expired {late} ms before the dump",
+            timer.which.name()
         )
     })
+}
+
+/// By how many milliseconds a timer may be late by right. Since 4.8 the timer wheel is coarser the further away a timer is: a step of its
+/// level N is 8 to the power of N jiffies (kernel/time/timer.c, `LVL_GRAN`), and the level stands in the timer's flags
+/// (`TIMER_ARRAYSHIFT`, 64 slots each).
+#[cfg(all(
+    kernel_has = "timer_base",
+    kernel_has = "timer_list.flags",
+    kernel_has = "inet_connection_sock.icsk_retransmit_timer",
+    kernel_has = "sock.sk_timer",
+    kernel_has = "inet_timewait_sock.tw_timer",
+    kernel_has = "request_sock.rsk_timer"
+))]
+fn wheel_step(seen: &Seen<'_, '_>, socket: &Tcp) -> i64 {
+    use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, sock};
+    use kstruct::View as _;
+
+    let (k, address) = (seen.reader.k, socket.base.address);
+    let flags = match (socket.form, socket.timer.which) {
+        (Form::TimeWait, _) => inet_timewait_sock::at(k, address).map(|tw| tw.tw_timer().flags()),
+        (Form::Request, _) => request_sock::at(k, address).map(|req| req.rsk_timer().flags()),
+        (Form::Full, Which::Keepalive) => sock::at(k, address).map(|sk| sk.sk_timer().flags()),
+        (Form::Full, _) => inet_connection_sock::at(k, address)
+            .map(|connection| connection.icsk_retransmit_timer().flags()),
+    };
+    let level = flags.unwrap_or(0) >> 22 >> 6;
+    let jiffies = 8_u64.saturating_pow(level);
+    i64::try_from(seen.reader.milliseconds(jiffies)).unwrap_or(i64::MAX)
+}
+
+#[cfg(not(all(
+    kernel_has = "timer_base",
+    kernel_has = "timer_list.flags",
+    kernel_has = "inet_connection_sock.icsk_retransmit_timer",
+    kernel_has = "sock.sk_timer",
+    kernel_has = "inet_timewait_sock.tw_timer",
+    kernel_has = "request_sock.rsk_timer"
+)))]
+fn wheel_step(_: &Seen<'_, '_>, _: &Tcp) -> i64 {
+    0
+}
+
+/// Whether somebody was at work on the socket when the dump was made (`lock_sock`): not all of it need fit together.
+#[cfg(kernel_has = "sock.sk_lock.owned")]
+fn is_locked(seen: &Seen<'_, '_>, socket: &Tcp) -> bool {
+    use kstruct::View as _;
+
+    socket.form == Form::Full
+        && kernel::sock::at(seen.reader.k, socket.base.address)
+            .is_ok_and(|sk| sk.sk_lock().owned() != 0)
+}
+
+#[cfg(not(kernel_has = "sock.sk_lock.owned"))]
+fn is_locked(_: &Seen<'_, '_>, _: &Tcp) -> bool {
+    false
 }
 
 fn refcount(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     // `REFCOUNT_SATURATED` is negative.
     let count = socket.base.refcount;
-    (count <= 0).then(|| format!("its count of references is {count}"))
+    // Before 4.4 requests are no sockets, and nobody counts references to them.
+    let is_counted =
+        cfg!(not(kernel_has = "open_request.rmt_port")) || socket.form != Form::Request;
+    (is_counted && count <= 0).then(|| format!("its count of references is {count}"))
 }
 
 /// Groups sockets by namespace and port, and tells of groups that are too large.
@@ -349,7 +434,7 @@ mod memory {
     use kstruct::{Fault, View as _};
     use sockets::tcp::Tcp;
 
-    use super::{Seen, connection};
+    use super::{Seen, connection, is_locked};
 
     /// The memory of the packets of a tree. A damaged one is told of by its fault.
     fn of_tree(root: rb_root<'_>) -> Result<u64, Fault> {
@@ -374,17 +459,26 @@ mod memory {
         Ok(sum)
     }
 
+    /// Whether its memory is all its own: an upper layer (TLS, MPTCP) keeps packets itself.
+    fn is_its_own(seen: &Seen<'_, '_>, socket: &Tcp) -> bool {
+        connection(socket).is_some() && socket.ulp.is_empty() && !is_locked(seen, socket)
+    }
+
     pub fn send(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-        connection(socket)?;
-        let sum = sock::at(seen.k, socket.base.address)
+        if !is_its_own(seen, socket) {
+            return None;
+        }
+        let sum = sock::at(seen.reader.k, socket.base.address)
             .and_then(|sk| Ok(of_tree(sk.tcp_rtx_queue())? + of_queue(sk.sk_write_queue())?));
         differ(socket.base.memory?.wmem_queued, sum, "to be sent")
     }
 
     pub fn receive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-        connection(socket)?;
-        let sum = tcp_sock::at(seen.k, socket.base.address).and_then(|tp| {
-            let sk = sock::at(seen.k, socket.base.address)?;
+        if !is_its_own(seen, socket) {
+            return None;
+        }
+        let sum = tcp_sock::at(seen.reader.k, socket.base.address).and_then(|tp| {
+            let sk = sock::at(seen.reader.k, socket.base.address)?;
             Ok(of_queue(sk.sk_receive_queue())? + of_tree(tp.out_of_order_queue())?)
         });
         differ(socket.base.memory?.rmem_alloc, sum, "that were received")
@@ -406,34 +500,30 @@ use memory::{receive as receive_memory, send as send_memory};
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 fn wrong_bucket(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
+    let odd = &seen.layout().odd;
+    let mut known = BTreeMap::new();
+    if odd.iter().any(|bucket| !bucket.misplaced.is_empty()) {
+        known.extend(
+            seen.sockets
+                .iter()
+                .map(|socket| (socket.base.address, *socket)),
+        );
+    }
     for bucket in odd {
-        for (address, own) in bucket.misplaced {
+        for (address, own) in &bucket.misplaced {
             let why = format!(
                 "it is in bucket {}, and its hash is of bucket {own}",
                 bucket.index
             );
-            findings.push(
-                match seen
-                    .sockets
-                    .iter()
-                    .find(|socket| socket.base.address == address)
-                {
-                    Some(socket) => finding(rule, why, socket),
-                    None => Finding {
-                        address,
-                        ..of_all(rule, None, why)
-                    },
-                },
-            );
+            // The filter may not want it.
+            findings.extend(known.get(address).map(|socket| finding(rule, why, socket)));
         }
     }
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 fn broken_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
-    for bucket in odd {
+    for bucket in &seen.layout().odd {
         if let Some(end) = bucket.foreign_end {
             let why = format!(
                 "the chain of bucket {} ends after {} sockets with the end of bucket {}",
@@ -448,11 +538,11 @@ fn broken_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Find
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 fn long_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let (_, buckets, all) = sockets::inet::odd_buckets(seen.k, seen.spaces, usize::MAX);
-    // A chain of a table that is full is long by right.
-    let most = seen.limits.chain + 8 * (all / buckets.max(1));
-    let (odd, ..) = sockets::inet::odd_buckets(seen.k, seen.spaces, most);
-    for bucket in odd.iter().filter(|bucket| bucket.sockets > most) {
+    let layout = seen.layout();
+    let (all, buckets) = (layout.sockets, layout.buckets);
+    // Chains of a table that is full are long by right.
+    let most = seen.limits.chain.max(8 * (all / buckets.max(1)));
+    for bucket in layout.odd.iter().filter(|bucket| bucket.sockets > most) {
         let why = format!(
             "the chain of bucket {} has {} sockets, with {all} in {buckets} buckets",
             bucket.index, bucket.sockets
@@ -463,7 +553,7 @@ fn long_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Findin
 
 #[cfg(kernel_has = "sym:tcp_memory_pressure")]
 fn memory_pressure(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    if let Ok(since) = seen.k.get(kernel::sym::tcp_memory_pressure)
+    if let Ok(since) = seen.reader.k.get(kernel::sym::tcp_memory_pressure)
         && since != 0
     {
         let why = "TCP's memory is above the second value of tcp_mem".to_owned();

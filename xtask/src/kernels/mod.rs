@@ -6,6 +6,7 @@
 
 pub(crate) mod packages;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,9 +15,8 @@ use anyhow::{Context as _, Result, bail};
 use kstruct_codegen::dwarf;
 use kstruct_codegen::image::Image;
 use kstruct_oracle::{Comparison, btf, compare, model};
-use serde::Deserialize;
 
-use crate::{build, paths};
+use crate::{build, messages, paths};
 use packages::{Kernel, Wanted};
 
 /// The list: four machines that differ in width, byte order and ABI, and on x86_64 old and new, small and large.
@@ -99,7 +99,7 @@ impl Row {
             same_bytes: None,
             remarks: None,
         };
-        let kernel = match packages::ensure(wanted) {
+        let kernel = match packages::ensure(wanted, &BTreeSet::new()) {
             Ok(kernel) => kernel,
             Err(error) => {
                 row.layouts = Err(error);
@@ -267,7 +267,12 @@ fn check(kernel: &Kernel, bindings: &Path) -> Result<usize> {
         .stdin(Stdio::null())
         .output()
         .context("can't run cargo")?;
-    let remarks = remarks(&String::from_utf8_lossy(&output.stdout));
+    let messages = messages::of(&output.stdout);
+    let remarks: Vec<&str> = messages
+        .iter()
+        .filter(|message| message.package() == "kernel")
+        .filter_map(|message| message.remark())
+        .collect();
     for remark in remarks.iter().take(SHOWN) {
         eprintln!("{}: {}", kernel.release, remark.trim_end());
     }
@@ -283,68 +288,13 @@ fn check(kernel: &Kernel, bindings: &Path) -> Result<usize> {
     Ok(remarks.len())
 }
 
-#[derive(Deserialize)]
-struct CargoMessage {
-    reason: String,
-    #[serde(default)]
-    package_id: String,
-    message: Option<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    rendered: Option<String>,
-}
-
-/// The warnings and errors of crate `kernel` among cargo's messages.
-fn remarks(messages: &str) -> Vec<String> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<CargoMessage>(line).ok())
-        .filter(|message| message.reason == "compiler-message")
-        .filter(|message| {
-            message.package_id.contains("/generated#") || message.package_id.contains("#kernel@")
-        })
-        .filter_map(|message| message.message)
-        .filter(|message| message.level == "warning" || message.level.starts_with("error"))
-        .map(|message| message.rendered.unwrap_or(message.level))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn warnings_are_counted() {
-        let message = |level: &str, package: &str| {
-            serde_json::json!({
-                "reason": "compiler-message",
-                "package_id": package,
-                "message": {"level": level, "rendered": level, "spans": []},
-            })
-            .to_string()
-        };
-        let kernel = "path+file:///x/generated#kernel@0.1.0";
-        let messages = [
-            message("warning", kernel),
-            message("error", kernel),
-            message("error: internal compiler error", kernel),
-            message("failure-note", kernel),
-            message("warning", "path+file:///x/runtime#kstruct@0.1.0"),
-            "{\"reason\":\"build-finished\",\"success\":true}".to_owned(),
-            "no JSON".to_owned(),
-        ];
-        assert_eq!(
-            remarks(&messages.join("\n")),
-            ["warning", "error", "error: internal compiler error"]
-        );
-    }
-
-    #[test]
     fn names_on_the_list_are_unique() {
-        let names: std::collections::BTreeSet<String> = KERNELS.iter().map(Wanted::name).collect();
+        let names: BTreeSet<String> = KERNELS.iter().map(Wanted::name).collect();
         assert_eq!(names.len(), KERNELS.len());
     }
 

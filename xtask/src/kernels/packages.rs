@@ -97,8 +97,9 @@ pub struct Kernel {
 }
 
 /// The newest kernel that the archive has of what is wanted, downloaded unless it is there; the newest that is there if the archive
-/// can't be reached.
-pub fn ensure(wanted: &Wanted) -> Result<Kernel> {
+/// can't be reached. Of the modules of these names, those that there are lie where `gen` and `build` find them; a kernel of the lab's has
+/// the lab's modules.
+pub fn ensure(wanted: &Wanted, modules: &BTreeSet<String>) -> Result<Kernel> {
     let apt = Apt::new(wanted.architecture)?;
     let mut updated = Ok(());
     let mut newest = apt.newest(wanted);
@@ -107,15 +108,15 @@ pub fn ensure(wanted: &Wanted) -> Result<Kernel> {
         newest = apt.newest(wanted);
     }
     if let Some(release) = newest {
-        if let Some(kernel) = cached(wanted, &release) {
+        if let Some(kernel) = cached(wanted, &release, modules) {
             return Ok(kernel);
         }
-        let mut fetched = fetch(&apt, wanted, &release);
+        let mut fetched = fetch(&apt, wanted, &release, modules);
         if fetched.is_err() {
             // Apt's lists may be older than the archive.
             updated = apt.update();
             let release = apt.newest(wanted).unwrap_or(release);
-            fetched = fetch(&apt, wanted, &release);
+            fetched = fetch(&apt, wanted, &release, modules);
         }
         match fetched {
             Ok(kernel) => return Ok(kernel),
@@ -124,7 +125,7 @@ pub fn ensure(wanted: &Wanted) -> Result<Kernel> {
     }
     let there = releases_there();
     if let Some(release) = wanted.newest(there.iter().map(String::as_str))
-        && let Some(kernel) = cached(wanted, &release)
+        && let Some(kernel) = cached(wanted, &release, modules)
     {
         eprintln!("{}: {release} is what is there already", wanted.name());
         return Ok(kernel);
@@ -153,10 +154,14 @@ fn releases_there() -> Vec<String> {
 }
 
 /// A kernel that is there with all that is wanted of it.
-fn cached(wanted: &Wanted, release: &str) -> Option<Kernel> {
+fn cached(wanted: &Wanted, release: &str, named: &BTreeSet<String>) -> Option<Kernel> {
     let folder = folder_of(release);
     let own = folder.join(format!("vmlinux-{release}"));
     let vmlinux = if own.is_file() {
+        let list = std::fs::read_to_string(folder.join("modules-debug").join(ASKED_FOR));
+        if !named.is_empty() && list.ok()? != asked_for(named) {
+            return None;
+        }
         own
     } else {
         lab::vmlinux(release)?
@@ -192,24 +197,10 @@ fn modules_in(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Puts the debug files of modules where they are found with a kernel that was downloaded here: those of the names that it has.
-pub fn ensure_modules(wanted: &Wanted, kernel: &Kernel, names: &BTreeSet<String>) -> Result<()> {
-    let into = kernel.folder.join("modules-debug");
-    let list = into.join("asked-for");
-    let asked = names
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join("\n");
-    // The lab has its own modules beside its kernels.
-    let is_here = kernel.vmlinux.starts_with(&kernel.folder);
-    if !is_here || std::fs::read_to_string(&list).is_ok_and(|before| before == asked) {
-        return Ok(());
-    }
-    let apt = Apt::new(wanted.architecture)?;
-    let package = download(&apt, wanted, &kernel.release)?;
-    eprintln!("{}: unpack modules ...", wanted.name());
-    let folder = package.with_file_name("");
+/// Takes the debug files of modules out of a package, those of the names that it has: beside a vmlinux in `folder`, where they are
+/// found.
+fn unpack_modules(package: &Path, release: &str, names: &BTreeSet<String>) -> Result<()> {
+    let download = package.with_file_name("");
     // A module's name has `_` where its file may have `-`.
     let patterns: Vec<String> = names
         .iter()
@@ -218,19 +209,25 @@ pub fn ensure_modules(wanted: &Wanted, kernel: &Kernel, names: &BTreeSet<String>
     let mut what = vec!["--wildcards"];
     what.extend(patterns.iter().map(String::as_str));
     // No kernel has all of them, about which tar complains.
-    let found = unpack(&package, &folder, &what);
-    let modules = folder.join(format!("usr/lib/debug/lib/modules/{}", kernel.release));
+    let unpacked = unpack(package, &download, &what);
+    let modules = download.join(format!("usr/lib/debug/lib/modules/{release}"));
     if !modules.is_dir() {
-        found?;
+        unpacked?;
         bail!("{}: it has none of the modules", package.display());
     }
+    std::fs::write(modules.join(ASKED_FOR), asked_for(names))?;
+    let into = folder_of(release).join("modules-debug");
     if into.exists() {
         std::fs::remove_dir_all(&into)?;
     }
-    std::fs::rename(modules, &into)?;
-    std::fs::write(&list, asked)?;
-    std::fs::remove_dir_all(&folder)?;
-    Ok(())
+    Ok(std::fs::rename(modules, &into)?)
+}
+
+/// The file beside modules that says which were asked for.
+const ASKED_FOR: &str = "asked-for";
+
+fn asked_for(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("{name}\n")).collect()
 }
 
 /// Downloads a kernel's debug package into a folder of its own.
@@ -253,22 +250,13 @@ fn download(apt: &Apt, wanted: &Wanted, release: &str) -> Result<PathBuf> {
 }
 
 /// Downloads a kernel's debug package and takes out what is wanted.
-fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
+fn fetch(apt: &Apt, wanted: &Wanted, release: &str, modules: &BTreeSet<String>) -> Result<Kernel> {
     let package = download(apt, wanted, release)?;
     let folder = folder_of(release);
     let download = folder.join("download");
     eprintln!("{}: unpack ...", wanted.name());
-    if cached(
-        &Wanted {
-            netfilter: false,
-            series: wanted.series.clone(),
-            ..*wanted
-        },
-        release,
-    )
-    .is_none()
-    {
-        let vmlinux = format!("vmlinux-{release}");
+    let vmlinux = format!("vmlinux-{release}");
+    if !folder.join(&vmlinux).is_file() {
         // The debug package is some GB; unpacking may end at the one file.
         let path = format!("./usr/lib/debug/boot/{vmlinux}");
         unpack(&package, &download, &["--occurrence=1", &path])?;
@@ -287,8 +275,11 @@ fn fetch(apt: &Apt, wanted: &Wanted, release: &str) -> Result<Kernel> {
         }
         std::fs::rename(download.join(modules), into)?;
     }
+    if !modules.is_empty() {
+        unpack_modules(&package, release, modules)?;
+    }
     std::fs::remove_dir_all(&download)?;
-    cached(wanted, release).context("the debug package lacks what is wanted of it")
+    cached(wanted, release, modules).context("the debug package lacks what is wanted of it")
 }
 
 fn unpack(package: &Path, into: &Path, what: &[&str]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! How the tables and the sockets in them are read.
 
-use kernel::{inet_hashinfo, sock, sock_common, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
+use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
 
 use super::{Chain, Datagram, Ends, Protocol, TcpTables, gather, ipv4, ipv6, network16};
@@ -26,7 +26,7 @@ impl Ends {
     }
 }
 
-impl<'m> Chain<'m> for kernel::hlist_nulls_head<'m> {
+impl<'m> Chain<'m> for hlist_nulls_head<'m> {
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
         self.entries(sock_common::skc_nulls_node)
     }
@@ -89,15 +89,26 @@ pub struct Bucket {
     pub foreign_end: Option<u64>,
 }
 
-/// Looks at how TCP's tables of connections are built: gives the buckets in which something is wrong or that have more sockets than
-/// `most`, how many buckets there are, and how many sockets. What can't be read is told of by [`tcp_tables`].
+/// How TCP's tables of connections are built.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// Buckets in which something is wrong, or that have many sockets.
+    pub odd: Vec<Bucket>,
+    /// How many buckets there are.
+    pub buckets: usize,
+    /// How many sockets are on their chains.
+    pub sockets: usize,
+}
+
+/// Looks at each bucket; those with more than `many` sockets are told of. What can't be read is told of by [`tcp_tables`].
 ///
 /// A socket's bucket is its hash's lowest bits (`inet_ehash_bucket`); a chain ends with an odd number which says whose
 /// (`INIT_HLIST_NULLS_HEAD`, include/linux/list_nulls.h).
-pub fn odd_buckets(k: &Memory, spaces: &Spaces<'_>, most: usize) -> (Vec<Bucket>, usize, usize) {
+pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize) -> Layout {
+    /// Buckets that a thread looks at before it takes others.
+    const PIECE: usize = 512;
     let mut unsaid = Faults::default();
-    let mut odd = Vec::new();
-    let (mut all_buckets, mut all_sockets) = (0, 0);
+    let mut layout = Layout::default();
     let mut seen = Vec::new();
     for table in hashinfos(k, spaces, &mut unsaid) {
         if seen.contains(&table.ehash().addr()) {
@@ -109,40 +120,59 @@ pub fn odd_buckets(k: &Memory, spaces: &Spaces<'_>, most: usize) -> (Vec<Bucket>
         let Ok(array) = array else {
             continue;
         };
-        all_buckets += array.len();
-        for index in 0..array.len() {
-            let Some(head) = array.get(index).map(|bucket| bucket.chain()) else {
-                continue;
-            };
-            let mut bucket = Bucket {
-                index,
-                sockets: 0,
-                misplaced: Vec::new(),
-                foreign_end: None,
-            };
-            let mut end = Some(head.first().addr());
-            for socket in head.sockets() {
-                let Ok(socket) = socket else {
-                    end = None;
-                    break;
+        layout.buckets += array.len();
+        let pieces = walk::par_index(array.len().div_ceil(PIECE), |piece| {
+            let start = piece * PIECE;
+            let mut sockets = 0;
+            let mut odd = Vec::new();
+            for index in start..array.len().min(start + PIECE) {
+                let Some(head) = array.get(index).map(|bucket| bucket.chain()) else {
+                    continue;
                 };
-                bucket.sockets += 1;
-                end = Some(socket.skc_nulls_node().next().addr());
-                let own = (socket.skc_hash() & table.ehash_mask()) as usize;
-                if own != index {
-                    bucket.misplaced.push((socket.addr(), own));
+                let bucket = Bucket::read(head, index, table.ehash_mask());
+                sockets += bucket.sockets;
+                if bucket.sockets > many
+                    || !bucket.misplaced.is_empty()
+                    || bucket.foreign_end.is_some()
+                {
+                    odd.push(bucket);
                 }
             }
-            all_sockets += bucket.sockets;
-            let right = (index as u64) << 1 | 1;
-            bucket.foreign_end = end.filter(|end| end & 1 != 0 && *end != right);
-            if bucket.sockets > most || !bucket.misplaced.is_empty() || bucket.foreign_end.is_some()
-            {
-                odd.push(bucket);
-            }
+            (sockets, odd)
+        });
+        for (sockets, odd) in pieces {
+            layout.sockets += sockets;
+            layout.odd.extend(odd);
         }
     }
-    (odd, all_buckets, all_sockets)
+    layout
+}
+
+impl Bucket {
+    fn read(head: hlist_nulls_head<'_>, index: usize, mask: u32) -> Self {
+        let mut bucket = Bucket {
+            index,
+            sockets: 0,
+            misplaced: Vec::new(),
+            foreign_end: None,
+        };
+        let mut end = head.first().addr();
+        for socket in head.sockets() {
+            let Ok(socket) = socket else {
+                // Where it ends can't be known.
+                return bucket;
+            };
+            bucket.sockets += 1;
+            end = socket.skc_nulls_node().next().addr();
+            let own = (socket.skc_hash() & mask) as usize;
+            if own != index {
+                bucket.misplaced.push((socket.addr(), own));
+            }
+        }
+        let right = (index as u64) << 1 | 1;
+        bucket.foreign_end = (end != right).then_some(end);
+        bucket
+    }
 }
 
 /// The TCP sockets of all namespaces.
