@@ -32,10 +32,19 @@ impl Counter for kernel::u64_stats_t<'_> {
     }
 }
 
+// powerpc's `local_t` (arch/powerpc/include/asm/local.h).
+#[cfg(kernel_has = "u64_stats_t.v.a.v")]
+impl Counter for kernel::u64_stats_t<'_> {
+    fn count(self) -> u64 {
+        self.v().a().v().count()
+    }
+}
+
 // 32-bit kernels have a sequence counter beside it.
 #[cfg(all(
     kernel_has = "u64_stats_t.v",
-    not(kernel_has = "u64_stats_t.v.a.a.counter")
+    not(kernel_has = "u64_stats_t.v.a.a.counter"),
+    not(kernel_has = "u64_stats_t.v.a.v")
 ))]
 impl Counter for kernel::u64_stats_t<'_> {
     fn count(self) -> u64 {
