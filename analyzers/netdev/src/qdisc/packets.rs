@@ -194,15 +194,15 @@ fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
         if ring.queue().is_null() {
             continue;
         }
-        let slots: Ptr<'_, Ptr<'_, sk_buff<'_>>> = ring.queue().cast();
+        // What `void **` points to is as wide as this kernel's pointers are.
+        let (k, queue) = (ring.queue().memory(), ring.queue().addr());
+        let width = u64::from(kernel::KERNEL.pointer_size);
         let first = usize::try_from(i64::from(ring.consumer_head())).unwrap_or(0);
-        let slots = slots.array(size)?;
         for index in 0..size {
-            let packet = slots.get((first + index) % size.max(1));
-            if let Some(packet) = packet
-                && let Some(packet) = packet.deref_or_null()?
-            {
-                add(packet, out)?;
+            let slot = ((first + index) % size) as u64;
+            let packet = k.word(k.wrap(queue.wrapping_add(slot * width)))?;
+            if packet != 0 {
+                add(sk_buff::at(k, packet)?, out)?;
             }
         }
     }
