@@ -171,13 +171,14 @@ pub fn run_soon(program: &Path, args: &[&str], most: Duration) -> Output {
     }
 }
 
-/// What a program printed, for messages of assertions.
+/// What a program printed, for messages of assertions: of a long report the end, where its faults are.
 pub fn shown(output: &Output) -> String {
+    const MOST: usize = 20_000;
+    let [stdout, stderr] = [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MOST)..]));
     format!(
-        "{}\n--- stdout\n{}\n--- stderr\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        "{}\n--- stdout\n{stdout}\n--- stderr\n{stderr}",
+        output.status
     )
 }
 

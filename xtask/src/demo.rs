@@ -85,8 +85,20 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         "lab_netfilter",
         "lab_netdev",
     ];
+    // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
+    let analyzers = workspace::analyzers()?;
+    let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
+    let compile = |machines: &[lab::Machine]| {
+        machines
+            .iter()
+            .try_for_each(|machine| build::compile(&machine.release, None, &names, false).map(drop))
+    };
     let machines = match &args.machines {
-        Some(names) => lab::ensure_others(names)?,
+        Some(names) => {
+            let machines = lab::ensure_others(names)?;
+            compile(&machines)?;
+            machines
+        }
         None => {
             tests.extend([
                 "lab_modules",
@@ -101,12 +113,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             let both =
                 |how| anyhow::Ok([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
             let stopped = both(lab::How::Stop)?;
-            // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
-            let analyzers = workspace::analyzers()?;
-            let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
-            for machine in &stopped {
-                build::compile(&machine.release, None, &names, false)?;
-            }
+            compile(&stopped)?;
             let mut machines = Vec::from(stopped);
             machines.extend(both(lab::How::Panic)?);
             machines.extend(both(lab::How::Live)?);
@@ -120,7 +127,9 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(paths::root())
+        // Each file says what it found: what one of them shows explains what another does.
         .args(["test", "--package", "tests", "--features", "lab"])
+        .arg("--no-fail-fast")
         .args(tests.iter().flat_map(|test| ["--test", test]))
         // How much was compared is part of the result.
         .args(["--", "--show-output"])

@@ -158,7 +158,7 @@ impl Loaded<'_> {
             let mut symbols: Vec<(u64, String)> = list
                 .into_iter()
                 .flatten()
-                .filter(|symbol| self.has(symbol.address))
+                .filter(|symbol| self.has(symbol.address) && !is_mapping(&symbol.name))
                 .map(|symbol| (symbol.address, symbol.name))
                 .collect();
             // Stable: of one address the first of the list comes first.
@@ -175,6 +175,19 @@ impl Loaded<'_> {
         let _ = self.module;
         self.symbols.get_or_init(Vec::new)
     }
+}
+
+/// Whether a symbol only says what kind of bytes follow, code or data: those of ARM and RISC-V, which lie where functions begin, and local
+/// labels (`is_mapping_symbol`, include/linux/module_symbol.h). /proc/kallsyms lists them, and nothing is named by them.
+#[cfg(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+))]
+fn is_mapping(name: &str) -> bool {
+    let kind = |rest: &str| {
+        rest.starts_with(['a', 'd', 't', 'x']) && (rest.len() == 1 || rest[1..].starts_with('.'))
+    };
+    name.starts_with(".L") || name.starts_with("L0") || name.strip_prefix('$').is_some_and(kind)
 }
 
 /// Whether an address is in the kernel's code. Where the kernel doesn't say where that ends, functions are taken to be no longer than any is.
