@@ -17,6 +17,7 @@ const NAMESPACES: [(&str, &str); 3] = [
 
 struct Machine {
     release: String,
+    is_big_endian: bool,
     vmcore: PathBuf,
     truth: PathBuf,
     /// The same some seconds after the dump.
@@ -34,6 +35,8 @@ fn machines() -> Vec<Machine> {
                 .iter()
                 .map(|row| {
                     let command = text(&row["command"]);
+                    // Where another program starts the guest, its script lies elsewhere.
+                    let command = command.replace("/etc/lab/init", "/init");
                     let known = NAMESPACES.iter().find(|(_, known)| *known == command);
                     (
                         row["ns"].as_u64().expect("a number"),
@@ -41,8 +44,10 @@ fn machines() -> Vec<Machine> {
                     )
                 })
                 .collect();
+            let lab = read_json(&folder.join("lab.json"));
             Machine {
-                release: text(&read_json(&folder.join("lab.json"))["release"]),
+                release: text(&lab["release"]),
+                is_big_endian: lab["machine"] == "s390x",
                 vmcore: folder.join("vmcore"),
                 after: folder.join("truth-after"),
                 names,
@@ -443,7 +448,7 @@ fn every_multicast_route_is_there() {
                 let found = routes
                     .iter()
                     .filter(in_main)
-                    .map(|route| proc_cache(route, &vifs));
+                    .map(|route| proc_cache(route, &vifs, machine.is_big_endian));
                 let found = column(found.collect());
                 comparison.tables(
                     &format!("{name} {prefix}_mr_cache"),
@@ -588,12 +593,18 @@ fn proc_vif(vif: &Value, family: &str) -> String {
 }
 
 /// `ipmr_mfc_seq_show`, `ip6mr_mfc_seq_show`
-fn proc_cache(route: &Value, vifs: &[Value]) -> String {
+fn proc_cache(route: &Value, vifs: &[Value], is_big_endian: bool) -> String {
+    // The kernel prints the bytes of an address as a number.
+    let number = if is_big_endian {
+        u32::from_be_bytes
+    } else {
+        u32::from_le_bytes
+    };
     let address = |name: &str| {
         let address: std::net::IpAddr = text(&route[name]).parse().expect("an address");
         match address {
             std::net::IpAddr::V4(address) => {
-                format!("{:08X}", u32::from_ne_bytes(address.octets()))
+                format!("{:08X}", number(address.octets()))
             }
             std::net::IpAddr::V6(address) => {
                 let groups = address.segments().map(|group| format!("{group:04x}"));

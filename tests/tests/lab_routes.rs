@@ -16,6 +16,7 @@ const NAMESPACES: [&str; 3] = ["root", "lab", "idle"];
 
 struct Machine {
     release: String,
+    is_big_endian: bool,
     vmcore: PathBuf,
     truth: PathBuf,
     /// The same some seconds after the dump.
@@ -29,8 +30,10 @@ fn machines() -> Vec<Machine> {
         .iter()
         .map(|folder| {
             let truth = folder.join("truth");
+            let lab = read_json(&folder.join("lab.json"));
             Machine {
-                release: text(&read_json(&folder.join("lab.json"))["release"]),
+                release: text(&lab["release"]),
+                is_big_endian: lab["machine"] == "s390x",
                 vmcore: folder.join("vmcore"),
                 inodes: inodes(&truth),
                 truth,
@@ -763,7 +766,7 @@ fn every_line_of_proc_net_route_is_right() {
                 {
                     continue;
                 }
-                found.insert(found.len(), proc_route(route, &kind));
+                found.insert(found.len(), proc_route(route, &kind, machine.is_big_endian));
             }
             let truth = read(&machine.truth.join("net").join(namespace).join("route"));
             let truth = truth.lines().skip(1).map(|line| {
@@ -794,10 +797,15 @@ fn every_line_of_proc_net_route_is_right() {
 }
 
 /// `fib_route_seq_show`, net/ipv4/fib_trie.c. Addresses are words of the machine's order.
-fn proc_route(route: &Value, kind: &str) -> Row {
+fn proc_route(route: &Value, kind: &str, is_big_endian: bool) -> Row {
+    let word_of = if is_big_endian {
+        u32::from_be_bytes
+    } else {
+        u32::from_le_bytes
+    };
     let word = |address: &str| -> String {
         let address: std::net::Ipv4Addr = address.parse().expect("an IPv4 address");
-        format!("{:08X}", u32::from_ne_bytes(address.octets()))
+        format!("{:08X}", word_of(address.octets()))
     };
     let dst = text(&route["dst"]);
     let (address, length) = dst.split_once('/').expect("a prefix");

@@ -9,10 +9,12 @@ use crate::{NAMESPACES, finish, machines};
 #[test]
 fn classes_are_those_of_tc_class() {
     for machine in machines() {
-        let (mut rows, mut words, mut differences) = (0, 0, Vec::new());
+        let (mut rows, mut words, mut moved, mut differences) = (0, 0, 0, Vec::new());
         for namespace in NAMESPACES {
             let truth = machine.tool(namespace, "tc_class_all.txt");
             let mut truth = split(&truth).into_iter();
+            let after = machine.tool_after(namespace, "tc_class_all.txt");
+            let mut after = split(&after).into_iter();
             let interfaces = machine.interfaces();
             for (_, name, interface) in interfaces.filter(|one| one.0 == namespace) {
                 let qdiscs = array(&interface["qdiscs"]).iter();
@@ -24,7 +26,11 @@ fn classes_are_those_of_tc_class() {
                     let was = truth.next().unwrap_or_default();
                     rows += 1;
                     words += was.split_whitespace().count();
-                    if found != was {
+                    // A packet that a class let out between the recordings was let out before the dump or after it.
+                    let then = after.next().unwrap_or_default();
+                    if found != was && found == then {
+                        moved += 1;
+                    } else if found != was {
                         differences
                             .push(format!("{namespace} {name}: is\n{found}\nand was\n{was}"));
                     }
@@ -32,7 +38,10 @@ fn classes_are_those_of_tc_class() {
             }
             differences.extend(truth.map(|was| format!("{namespace}: missing {was}")));
         }
-        let what = format!("{}: netdev and tc -s -d class", machine.release);
+        let what = format!(
+            "{}: netdev and tc -s -d class ({moved} moved on)",
+            machine.release
+        );
         finish(&what, rows, words, &differences);
     }
 }

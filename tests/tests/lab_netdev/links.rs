@@ -43,7 +43,10 @@ fn links_are_those_of_ip_link() {
                     if let Some(truth) = info.get(part) {
                         let mut found = interface.get(part).cloned().unwrap_or(json!({}));
                         timers(&what, &mut found, truth, &mut values, &mut differences);
-                        let truth = without_ips_own(truth);
+                        let mut truth = without_ips_own(truth);
+                        if machine.is_big_endian {
+                            without_half_a_number(&mut truth);
+                        }
                         compare(
                             &format!("{what} {part}"),
                             &found,
@@ -70,6 +73,23 @@ fn links_are_those_of_ip_link() {
         let what = format!("{}: netdev and ip -d link", machine.release);
         finish(&what, rows, values, &differences);
     }
+}
+
+/// The kernel says a bond's partner's state with 16 bits (`bond_fill_slave_info`, drivers/net/bonding/bond_netlink.c), and ip reads the first
+/// 8 of them (ip/iplink_bond_slave.c): on a big-endian machine it prints 0 whatever the state is.
+fn without_half_a_number(truth: &mut Value) {
+    const STATE: &str = "ad_partner_oper_port_state";
+    let Some(truth) = truth
+        .as_object_mut()
+        .filter(|truth| truth.contains_key(STATE))
+    else {
+        return;
+    };
+    assert_eq!(truth.remove(STATE), Some(json!(0)));
+    assert_eq!(
+        truth.remove("ad_partner_oper_port_state_str"),
+        Some(json!([]))
+    );
 }
 
 /// Names and values as `ip` has them.

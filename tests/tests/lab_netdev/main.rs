@@ -21,6 +21,8 @@ use tests::{analyze, array, lab_machines, read_json, text};
 pub struct Machine {
     /// Its kernel.
     pub release: String,
+    /// Whether its CPU is.
+    pub is_big_endian: bool,
     /// The folder of what it said of itself.
     pub truth: PathBuf,
     /// What the analyzer says.
@@ -69,6 +71,7 @@ impl Machine {
         assert_eq!(names.len(), NAMESPACES.len());
         Machine {
             release: text(&lab["release"]),
+            is_big_endian: lab["machine"] == "s390x",
             truth,
             report,
             names,
@@ -86,6 +89,12 @@ impl Machine {
     /// What a tool said in a namespace.
     pub fn tool(&self, namespace: &str, file: &str) -> String {
         read(&self.truth.join("tools").join(namespace).join(file))
+    }
+
+    /// What it said some seconds after the dump.
+    pub fn tool_after(&self, namespace: &str, file: &str) -> String {
+        let after = self.truth.with_file_name("truth-after");
+        read(&after.join("tools").join(namespace).join(file))
     }
 
     /// The same of JSON.

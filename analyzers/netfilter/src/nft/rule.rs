@@ -878,7 +878,8 @@ impl Reader<'_> {
                 )
             }
             Source::Named(name, Type::ARPHRD) if name == "meta iiftype" => {
-                if data.first() != Some(&1) {
+                // ARPHRD_ETHER, in the machine's order.
+                if Type::ARPHRD.number(data) != 1 {
                     return false;
                 }
                 self.link = true;
