@@ -23,6 +23,11 @@ pub fn lab_guest() -> PathBuf {
     root().join("xtask/lab/guest")
 }
 
+/// The sources of the crowd's guest, which has 20,000 connections.
+pub fn lab_crowd() -> PathBuf {
+    root().join("xtask/lab/crowd")
+}
+
 /// A kernel's generated bindings.
 pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)

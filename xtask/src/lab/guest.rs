@@ -21,6 +21,8 @@ use super::target::{Quiet, Target};
 
 /// From QEMU's start to READY.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
+/// From a crowd's network to its truth: 20,000 connections take an emulated CPU long where others use the host's.
+const CROWD_TIMEOUT: Duration = Duration::from_secs(900);
 /// From the second recording's trigger to its end.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the guest runs on after the dump before it records again: what still moves then moved at the dump as well.
@@ -63,9 +65,11 @@ pub fn run(
 ) -> Result<()> {
     let mut guest = Guest::start(package, initramfs, target, how, folder)?;
     steps.run("boot", || guest.wait_for("LAB STAGE network", BOOT_TIMEOUT))?;
-    steps.run("state", || {
-        guest.wait_for("LAB STAGE recorded", BOOT_TIMEOUT)
-    })?;
+    let timeout = match how {
+        How::Crowd => CROWD_TIMEOUT,
+        How::Stop | How::Panic | How::Live => BOOT_TIMEOUT,
+    };
+    steps.run("state", || guest.wait_for("LAB STAGE recorded", timeout))?;
     steps.run("record", || guest.wait_for("LAB READY", BOOT_TIMEOUT))?;
     match how {
         How::Stop => {
@@ -79,6 +83,7 @@ pub fn run(
             steps.run("QEMU's dumps", || guest.dump_in_every_format())?;
         }
         How::Live => steps.run("analyze itself, record again", || guest.record_again(b"l"))?,
+        How::Crowd => steps.run("stop and dump", || guest.stop_and_dump(package, target))?,
     }
     guest.quit()
 }

@@ -13,6 +13,8 @@ pub enum How {
     Panic,
     /// It runs the analyzers on its own /proc/kcore and records once more: `target/lab/live`.
     Live,
+    /// It is another guest: servers with 20,000 TCP connections, some of them sick; stopped and dumped: `target/lab/crowds`.
+    Crowd,
 }
 
 impl How {
@@ -22,6 +24,7 @@ impl How {
             How::Stop => "machines",
             How::Panic => "crashes",
             How::Live => "live",
+            How::Crowd => "crowds",
         }
     }
 
@@ -29,13 +32,15 @@ impl How {
     pub fn kernel_parameters(self) -> &'static str {
         match self {
             How::Panic => " crashkernel=128M",
+            // As many buckets as the kernel makes of 16 GB of memory.
+            How::Crowd => " thash_entries=131072",
             How::Stop | How::Live => "",
         }
     }
 
     /// Whether what was recorded after the dump is there to be compared with what was before.
     pub fn records_again(self) -> bool {
-        self != How::Panic
+        matches!(self, How::Stop | How::Live)
     }
 }
 

@@ -236,7 +236,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// 6.12 ships modules as `.ko.xz`, 6.1 as `.ko`; busybox's insmod wants them plain.
-fn plain_module(file: &Path) -> Result<Vec<u8>> {
+pub fn plain_module(file: &Path) -> Result<Vec<u8>> {
     if file.extension().is_some_and(|extension| extension == "xz") {
         let output = programs::command("xz").arg("-dc").arg(file).output()?;
         if !output.status.success() {
@@ -249,10 +249,10 @@ fn plain_module(file: &Path) -> Result<Vec<u8>> {
 
 /// A tree of files by path without the first slash; the map's order puts a folder before what is in it.
 #[derive(Default)]
-struct Root(BTreeMap<String, (u32, Vec<u8>)>);
+pub struct Root(BTreeMap<String, (u32, Vec<u8>)>);
 
 impl Root {
-    fn file(&mut self, path: &str, permissions: u32, bytes: Vec<u8>) {
+    pub fn file(&mut self, path: &str, permissions: u32, bytes: Vec<u8>) {
         self.folders(path);
         self.0.insert(path.into(), (0o100_000 | permissions, bytes));
     }
@@ -271,7 +271,7 @@ impl Root {
     }
 
     /// Everything is executable: a program's libraries, too, must be.
-    fn copy(&mut self, source: &Path, path: &str) -> Result<()> {
+    pub fn copy(&mut self, source: &Path, path: &str) -> Result<()> {
         let bytes =
             std::fs::read(source).with_context(|| format!("can't read {}", source.display()))?;
         self.file(path, 0o755, bytes);
@@ -310,7 +310,7 @@ impl Root {
 
     /// The tree in cpio's `newc` format (Documentation/driver-api/early-userspace/buffer-format.rst), not compressed:
     /// the emulated CPU would take longer to unpack it than to read it.
-    fn archive(&self) -> Vec<u8> {
+    pub fn archive(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for (number, (path, (mode, bytes))) in self.0.iter().enumerate() {
             entry(&mut out, number + 1, path, *mode, bytes);

@@ -5,10 +5,12 @@
 //! - `packages/RELEASE`: a Debian kernel, its modules, `vmlinux` and the debug files of the modules that the guest loads;
 //! - `machines/RELEASE-Nlevel-HASH`: one boot of it, `lab.json` and what that names. The hash is the recipe's;
 //! - `programs`: what Debian's packages don't have: a makedumpfile with all compressions;
-//! - `crashes/...`: the same of a kernel that panicked, with its /proc/vmcore; `live/...`: of one that analyzed itself.
+//! - `crashes/...`: the same of a kernel that panicked, with its /proc/vmcore; `live/...`: of one that analyzed itself;
+//! - `crowds/...`: a kernel with 20,000 TCP connections, of which some are sick.
 //!
 //! What is there is whole: it is made in a folder whose name begins with a dot, which is renamed at the end.
 
+mod crowd;
 mod guest;
 mod how;
 mod initramfs;
@@ -57,6 +59,9 @@ pub struct Args {
     /// The kernel runs the analyzers on its own /proc/kcore
     #[arg(long, conflicts_with_all = ["machine", "panic"])]
     live: bool,
+    /// The guest has 20,000 TCP connections, some of them sick
+    #[arg(long, conflicts_with_all = ["machine", "panic", "live"])]
+    crowd: bool,
     /// List the machines that are there; make none
     #[arg(long)]
     list: bool,
@@ -154,9 +159,10 @@ pub fn run(args: &Args) -> Result<()> {
             })
             .collect()
     };
-    let how = match (args.panic, args.live) {
-        (true, _) => How::Panic,
-        (_, true) => How::Live,
+    let how = match (args.panic, args.live, args.crowd) {
+        (true, ..) => How::Panic,
+        (_, true, _) => How::Live,
+        (.., true) => How::Crowd,
         _ => How::Stop,
     };
     for (kernel, levels) in wanted {
@@ -229,6 +235,7 @@ fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Mach
     }
     programs::check(target)?;
     let mut steps = Steps::new(&format!("{release} ({})", target.title()));
+    // A crowd needs some of the same: one unpacked package serves all.
     let mut modules: Vec<_> = target
         .modules
         .iter()
@@ -301,7 +308,7 @@ fn make(
         Some(steps.run("programs", || sysroot::ensure(target, lab))?)
     };
     let aboard = match how {
-        How::Stop => Aboard::Nothing,
+        How::Stop | How::Crowd => Aboard::Nothing,
         How::Panic => Aboard::CrashKernel,
         How::Live => Aboard::Analyzers(steps.run("analyzers", || {
             let analyzers = ["ps", "netdev"].map(str::to_owned);
@@ -323,6 +330,9 @@ fn make(
         let image = partial.join("initramfs");
         let result = steps
             .run("initramfs", || {
+                if how == How::Crowd {
+                    return crowd::write_initramfs(package, target, &partial, &image);
+                }
                 let sysroot = sysroot.as_deref();
                 initramfs::write(package, modules, target, sysroot, &aboard, &partial, &image)
             })
@@ -358,7 +368,7 @@ fn make(
         );
     }
 
-    let warnings = warnings(&partial)?;
+    let warnings = warnings(&partial, how)?;
     let machine = Machine {
         release: release.clone(),
         machine: target.name.to_owned(),
@@ -397,7 +407,11 @@ fn boot(
     guest::run(package, image, target, how, folder, steps)?;
     let begin = Instant::now();
     let disk = folder.join("disk");
-    truth::unpack(&disk, folder, how)?;
+    if how == How::Crowd {
+        crowd::unpack(&disk, &folder.join("truth"))?;
+    } else {
+        truth::unpack(&disk, folder, how)?;
+    }
     if target.is_own() {
         check_paging(&folder.join("truth"), target.levels)?;
     }
@@ -431,12 +445,15 @@ fn check_paging(truth: &Path, levels: u8) -> Result<()> {
 }
 
 /// What init and labd complained of.
-fn warnings(folder: &Path) -> Result<Vec<String>> {
+fn warnings(folder: &Path, how: How) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for (file, sign) in [
+    let signs = [
         ("console.log", "LAB WARN"),
         ("truth/labd.manifest", "LAB ERR"),
-    ] {
+    ];
+    // A crowd has no labd.
+    let count = if how == How::Crowd { 1 } else { signs.len() };
+    for (file, sign) in signs.into_iter().take(count) {
         let bytes = std::fs::read(folder.join(file))
             .with_context(|| format!("the guest left no {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -482,8 +499,12 @@ fn show(machine: &Machine) {
 }
 
 fn key(target: &Target, how: How) -> Result<String> {
+    let folder = match how {
+        How::Crowd => paths::lab_crowd(),
+        How::Stop | How::Panic | How::Live => paths::lab_guest(),
+    };
     Ok(recipe::key(
-        &recipe::guest_sources()?,
+        &recipe::guest_sources(&folder)?,
         &target.key_parameters(how),
     ))
 }
@@ -491,7 +512,7 @@ fn key(target: &Target, how: How) -> Result<String> {
 /// `target/lab` as an absolute path without detours.
 fn lab_folder() -> Result<PathBuf> {
     let folder = paths::lab();
-    let kept = [How::Stop, How::Panic, How::Live].map(How::folder);
+    let kept = [How::Stop, How::Panic, How::Live, How::Crowd].map(How::folder);
     for name in ["packages"].iter().chain(&kept) {
         std::fs::create_dir_all(folder.join(name))
             .with_context(|| format!("can't create {}", folder.display()))?;
