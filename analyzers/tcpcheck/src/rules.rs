@@ -11,7 +11,10 @@ pub struct Limits {
     /// Retransmissions of the same data before it is said
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub retransmits: u32,
-    /// Seconds that data may lie unread in a receive buffer, or wait for a closed window
+    /// Keepalive probes without an answer before it is said
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    pub probes: u8,
+    /// Seconds that data may lie unread in a receive buffer, or wait for a closed window or for what is missing before it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub idle: u64,
     /// How full a receive buffer is that counts as full, in percent
@@ -102,6 +105,17 @@ pub const RULES: &[Rule] = &[
         name: "unread",
         sentence: "The receive buffer is full (--full), and its owner has not read for longer than --idle.",
         check: Check::Socket(unread),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "out-of-order",
+        sentence: "Data waits in the out-of-order queue for longer than --idle: what is missing before it doesn't come.",
+        check: Check::Socket(out_of_order),
+    },
+    Rule {
+        name: "keepalive",
+        sentence: "The peer of an idle connection does not answer keepalive probes (--probes).",
+        check: Check::Socket(keepalive),
     },
     Rule {
         name: "accept-queue",
@@ -258,6 +272,17 @@ fn unread(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
         format!(
             "{} bytes are not read, {} of {} bytes of memory are used, the last came {idle} s ago",
             socket.rx_queue, memory.rmem_alloc, memory.rcvbuf
+        )
+    })
+}
+
+fn keepalive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let info = connection(socket)?;
+    (socket.timer.which == Which::Keepalive && info.probes >= seen.limits.probes).then(|| {
+        format!(
+            "{} probes were not answered, the peer was last heard {} s ago",
+            info.probes,
+            info.last_ack_recv_ms / 1000
         )
     })
 }
@@ -473,6 +498,14 @@ mod memory {
         differ(socket.base.memory?.wmem_queued, sum, "to be sent")
     }
 
+    /// How many packets the out-of-order queue has.
+    pub fn out_of_order(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<usize> {
+        let tp = tcp_sock::at(seen.reader.k, socket.base.address).ok()?;
+        let packets = tp.out_of_order_queue().entries(sk_buff::rbnode);
+        // Damage of the tree is another rule's.
+        Some(packets.take_while(Result::is_ok).count())
+    }
+
     pub fn receive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
         if !is_its_own(seen, socket) {
             return None;
@@ -493,6 +526,18 @@ mod memory {
             Err(fault) => Some(format!("the packets {what} can't be followed: {fault}")),
         }
     }
+}
+
+#[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+fn out_of_order(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+    let waits = connection(socket)?.last_data_recv_ms / 1000;
+    if waits < seen.limits.idle {
+        return None;
+    }
+    let packets = memory::out_of_order(seen, socket).filter(|packets| *packets > 0)?;
+    Some(format!(
+        "{packets} packets came out of order, the last in order came {waits} s ago"
+    ))
 }
 
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]

@@ -36,7 +36,7 @@ enum { EACH = 5000, BYES = 100, PILE = 40, FEW = 3 };
 enum { HEALTHY = 1, ZERO, LOST, FULL, WAITING, HALF, LEAK, ORPHAN, HOLE, SILENT, BYE, FEW_LEAK, ABSENT = 77 };
 enum { WEB = 8000, WEB6 = 9000, IDLE = 8010, LAZY = 8100, HALVES = 8200, LEAKS = 8300, DROPS = 8400, KEEPS = 8500, NOBODY = 7777 };
 // What a client offers, and where its numbering begins.
-enum { WINDOW = 30000, FIRST = 10000, SEGMENT = 1400 };
+enum { WINDOW = 30000, FIRST = 10000, SEGMENT = 1400, ENOUGH = 500 };
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 
 static void fail(const char *what)
@@ -79,7 +79,7 @@ static void ready(void)
 
 static void keep_alive(int s, int idle)
 {
-	int one = 1, between = 2, count = 127;
+	int one = 1, between = 5, count = 127;
 	setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 	if (!idle)
 		return;
@@ -287,7 +287,8 @@ static void send_segment(const struct flow *f, int flags, uint32_t seq, uint32_t
 		fail("write to the TUN device");
 }
 
-static int answered; // SYN-ACKs.
+static int connecting, answered; // What clients connect now, and their SYN-ACKs.
+static int filled; // Segments of the client that fills a buffer: a server that drops one asks for it again and again.
 static uint32_t unacknowledged[2]; // Of the clients without a window, by family.
 
 // A client's answer to a segment of its server.
@@ -301,7 +302,7 @@ static void answer(const struct flow *f, int flags, uint32_t seq, uint32_t ack, 
 		uint32_t next = seq + 1;
 		if (!(flags & ACK) || kind == ABSENT)
 			return;
-		answered++;
+		answered += kind == connecting;
 		if (kind == HALF)
 			return;
 		send_segment(f, ACK, FIRST + 1, next, kind == ZERO ? 0 : WINDOW, 0, 0);
@@ -326,7 +327,7 @@ static void answer(const struct flow *f, int flags, uint32_t seq, uint32_t ack, 
 	}
 	if (kind == FULL) {
 		size_t room = window < SEGMENT ? window : SEGMENT;
-		if (room)
+		if (room && filled++ < ENOUGH)
 			send_segment(f, ACK, ack, seq, WINDOW, data, room);
 		return;
 	}
@@ -375,9 +376,11 @@ static int pump(int milliseconds)
 // Connects clients, some at a time.
 static void connect_clients(int family, int kind, int count, int server_port)
 {
-	enum { BATCH = 50 };
-	for (int done = 0; done < count; done += BATCH) {
-		int here = count - done < BATCH ? count - done : BATCH;
+	// Those that wait come one by one: none of them is left half connected when the queue is full.
+	int batch = kind == WAITING ? 1 : 50;
+	connecting = kind;
+	for (int done = 0; done < count; done += batch) {
+		int here = count - done < batch ? count - done : batch;
 		answered = 0;
 		for (int i = 0; i < here; i++) {
 			struct flow f = client(family, kind, done + i + (server_port - WEB) * (kind == HEALTHY && family == AF_INET) * EACH, server_port);
@@ -409,6 +412,7 @@ static void sick(const char *rule, int family, int kind, int port)
 {
 	struct flow f = client(family, kind, 1, port);
 	char from[64], to[64];
+	connecting = kind;
 	answered = 0;
 	send_segment(&f, SYN, FIRST, 0, WINDOW, 0, 0);
 	for (int i = 0; answered < 1 && i < 500; i++)
@@ -427,17 +431,17 @@ static void clients(int done)
 	sick("zero-window", AF_INET6, ZERO, WEB6);
 	sick("retransmits", AF_INET, LOST, WEB + 1);
 	sick("retransmits", AF_INET6, LOST, WEB6);
-	sick("receive-full", AF_INET, FULL, IDLE);
-	sick("hole", AF_INET, HOLE, WEB + 2);
+	sick("unread", AF_INET, FULL, IDLE);
+	sick("out-of-order", AF_INET, HOLE, WEB + 2);
 	sick("keepalive", AF_INET, SILENT, KEEPS);
-	sick("syn-recv", AF_INET, HALF, HALVES);
+	sick("retransmits", AF_INET, HALF, HALVES);
 	connect_clients(AF_INET, WAITING, 5, LAZY);
 	note("accept-queue 0.0.0.0 %d - 0\n", LAZY);
 	connect_clients(AF_INET, LEAK, PILE, LEAKS);
 	note("close-wait - %d - %d\n", LEAKS, PILE);
 	connect_clients(AF_INET, ORPHAN, PILE, DROPS);
 	note("orphans - %d - %d\n", DROPS, PILE);
-	note("syn-sent 10.0.0.1 0 10.77.0.1 %d\n", NOBODY);
+	note("retransmits 10.0.0.1 0 10.77.0.1 %d\n", NOBODY);
 	connect_clients(AF_INET6, HEALTHY, EACH, WEB6);
 	// What is not worth a word.
 	connect_clients(AF_INET, FEW_LEAK, FEW, WEB + 1);
@@ -551,8 +555,8 @@ int main(void)
 	put("/proc/sys/net/core/somaxconn", "4096");
 	// What is sick stays so until the dump, however slow this machine is.
 	put("/proc/sys/net/ipv4/tcp_fin_timeout", "900");
-	put("/proc/sys/net/ipv4/tcp_synack_retries", "10");
-	put("/proc/sys/net/ipv4/tcp_syn_retries", "10");
+	put("/proc/sys/net/ipv4/tcp_synack_retries", "20");
+	put("/proc/sys/net/ipv4/tcp_syn_retries", "20");
 	if (setrlimit(RLIMIT_NOFILE, &files) || pipe(started) || pipe(done))
 		fail("limits");
 	on_cpu(0);
