@@ -557,12 +557,16 @@ int main(void)
 	put("/proc/sys/net/ipv4/tcp_fin_timeout", "900");
 	put("/proc/sys/net/ipv4/tcp_synack_retries", "20");
 	put("/proc/sys/net/ipv4/tcp_syn_retries", "20");
-	if (setrlimit(RLIMIT_NOFILE, &files) || pipe(started) || pipe(done))
+	if (setrlimit(RLIMIT_NOFILE, &files) || pipe(started))
 		fail("limits");
 	on_cpu(0);
 	network();
 	printf("LAB STAGE network\n");
 	servers();
+	// After the servers: each would keep the end open that the peer closes.
+	if (pipe(done))
+		fail("pipe");
+	printf("LAB STAGE servers\n");
 	if (begin("crowd-peer")) {
 		close(done[0]);
 		clients(done[1]);
