@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod generated;
 pub mod images;
 pub mod machine;
+pub mod procfs;
 mod random;
 mod synthetic;
 pub mod types;
@@ -195,7 +196,7 @@ pub fn analyze(analyzer: &str, core: &Path, options: &[&str]) -> serde_json::Val
     report
 }
 
-/// The folders of the lab's machines that became one of these: `stop`, `panic`, `live`.
+/// The folders of the lab's machines that became one of these: `stop`, `panic`, `live`, `crowd`.
 pub fn lab_machines(how: &[&str]) -> Vec<PathBuf> {
     let list =
         std::env::var("KSTRUCT_LAB_MACHINES").expect("run these tests by `cargo xtask test --lab`");

@@ -4,12 +4,12 @@
 //! the same in the dump; a number that isn't must lie between the two. A timer that ran out between the two began anew: what it counts is
 //! then between as well, but when it expires next can't be known, and is left out. Nothing else is.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
+use tests::procfs::ends_of;
 use tests::{TCP_STATES, analyze, array, lab_machines, read_json, shown, text, xtask};
 
 /// Network namespaces of which there is a recording.
@@ -211,31 +211,6 @@ fn leave_out_timers_that_ran_out(
     left_out
 }
 
-fn address_of(hex: &str, little: bool) -> IpAddr {
-    let word = |at: usize| {
-        let word = u32::from_str_radix(&hex[at..at + 8], 16).expect("hexadecimal");
-        if little {
-            word.to_le_bytes()
-        } else {
-            word.to_be_bytes()
-        }
-    };
-    if hex.len() == 8 {
-        return Ipv4Addr::from(word(0)).into();
-    }
-    let mut bytes = [0; 16];
-    for part in 0..4 {
-        bytes[part * 4..part * 4 + 4].copy_from_slice(&word(part * 8));
-    }
-    Ipv6Addr::from(bytes).into()
-}
-
-fn end_of(text: &str, little: bool) -> String {
-    let (address, port) = text.split_once(':').expect("address and port");
-    let port = u16::from_str_radix(port, 16).expect("a port");
-    format!("{} {port}", address_of(address, little))
-}
-
 fn hex(text: &str) -> String {
     u64::from_str_radix(text, 16)
         .unwrap_or_else(|_| panic!("{text}"))
@@ -247,7 +222,8 @@ fn proc_inet(file: &str, little: bool, is_tcp: bool) -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::new();
     for line in file.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (local, remote) = (end_of(words[1], little), end_of(words[2], little));
+        let [local, remote] =
+            ends_of(line, little).map(|end| format!("{} {}", end.ip(), end.port()));
         let (tx, rx) = words[4].split_once(':').expect("queues");
         let (timer, when) = words[5].split_once(':').expect("a timer");
         let mut row: Row = [
@@ -769,17 +745,18 @@ fn tcp_is_what_ss_says() {
                 .truth(&format!("tools/{space}/ss_tcp.txt"))
                 .map(|file| lines_of_ss(file.lines()));
             // What /proc was asked for after ss, and before the dump: a slow machine's TIME_WAIT is over by then.
-            let proc: BTreeMap<String, Row> = ["tcp", "tcp6"]
-                .into_iter()
-                .flat_map(|file| {
-                    let [file, _] = machine.truth(&format!("net/{space}/{file}"));
-                    proc_inet(&file, machine.is_little_endian(), true)
-                })
-                .collect();
+            let mut proc = BTreeSet::new();
+            for file in ["tcp", "tcp6"] {
+                let [file, _] = machine.truth(&format!("net/{space}/{file}"));
+                for line in file.lines().skip(1) {
+                    let ends = ends_of(line, machine.is_little_endian());
+                    proc.insert(ends.map(|end| end.to_string()).join(" "));
+                }
+            }
             let before = truth.len();
             truth.retain(|key, row| {
                 let waits = row.get("timer").is_some_and(|timer| timer == "timewait");
-                !waits || found.contains_key(key) || proc.contains_key(&format!("{key} "))
+                !waits || found.contains_key(key) || proc.contains(key)
             });
             ended += before - truth.len();
             add_zeros(&mut found, &mut truth, &mut after);

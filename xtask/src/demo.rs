@@ -117,6 +117,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             let mut machines = Vec::from(stopped);
             machines.extend(both(lab::How::Panic)?);
             machines.extend(both(lab::How::Live)?);
+            machines.push(lab::ensure("6.12", 5, lab::How::Crowd)?);
             machines
         }
     };

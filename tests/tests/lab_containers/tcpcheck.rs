@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tests::{analyze, array, lab_machines, read_json, root, shown, text, xtask};
+use tests::procfs::ends_of;
+use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, shown, text, xtask};
 
 /// What is found: the rule, the socket, its state and remote port.
 type Found = BTreeSet<(String, String)>;
@@ -68,53 +69,167 @@ fn what_is_sick_is_found_and_nothing_else() {
             assert!(count > 0, "{release}: {rule}");
         }
 
-        let address = |wanted: &dyn Fn(&Value) -> bool| {
-            let socket = sockets
-                .iter()
-                .find(|socket| wanted(socket))
-                .expect("there is one");
-            text(&socket["address"])
-        };
-        let well = address(&|socket| {
-            socket["state"] == "ESTAB"
-                && socket["timer"]["which"] == "off"
-                && socket["form"] == "full"
-        });
-        let waiting =
-            address(&|socket| socket["state"] == "SYN-SENT" && socket["timer"]["which"] == "on");
-        let program = super::build("damages", &release);
-        for (damage, socket) in [
-            ("refcount", &well),
-            ("send-memory", &well),
-            ("receive-memory", &well),
-            ("wrong-bucket", &well),
-            ("broken-chain", &well),
-            ("no-timer", &waiting),
-            ("late-timer", &waiting),
-        ] {
-            let copy =
-                tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
-            std::fs::copy(&vmcore, copy.path()).expect("there is room for a copy");
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            std::fs::set_permissions(copy.path(), mode).expect("it is ours");
-            let output = Command::new(&program)
-                .arg(copy.path())
-                .args([damage, socket])
-                .output()
-                .expect("it was built");
-            assert!(output.status.success(), "{release}: {}", shown(&output));
-            let new: Vec<_> = check(&tcpcheck, copy.path())
-                .difference(&sound)
-                .cloned()
-                .collect();
-            // A chain is no socket.
-            let at = if damage == "broken-chain" {
-                "0x0"
-            } else {
-                socket
-            };
-            assert_eq!(new, [(damage.to_owned(), at.to_owned())], "{release}");
-            println!("{release}: {damage}: found, and nothing else");
-        }
+        plant(&release, &tcpcheck, &vmcore, &sound, sockets);
     }
+}
+
+/// Of copies that are damaged, each in one way, the damage is found, besides what was found before.
+fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: &[Value]) {
+    let address = |wanted: &dyn Fn(&Value) -> bool| {
+        let socket = sockets
+            .iter()
+            .find(|socket| wanted(socket))
+            .expect("there is one");
+        text(&socket["address"])
+    };
+    let well = address(&|socket| {
+        socket["state"] == "ESTAB" && socket["timer"]["which"] == "off" && socket["form"] == "full"
+    });
+    let waiting =
+        address(&|socket| socket["state"] == "SYN-SENT" && socket["timer"]["which"] == "on");
+    let program = super::build("damages", release);
+    for (damage, socket) in [
+        ("refcount", &well),
+        ("send-memory", &well),
+        ("receive-memory", &well),
+        ("wrong-bucket", &well),
+        ("broken-chain", &well),
+        ("no-timer", &waiting),
+        ("late-timer", &waiting),
+    ] {
+        let copy =
+            tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
+        std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(copy.path(), mode).expect("it is ours");
+        let output = Command::new(&program)
+            .arg(copy.path())
+            .args([damage, socket])
+            .output()
+            .expect("it was built");
+        assert!(output.status.success(), "{release}: {}", shown(&output));
+        let found = check(tcpcheck, copy.path());
+        let new: Vec<_> = found.difference(sound).cloned().collect();
+        // A chain is no socket.
+        let at = if damage == "broken-chain" {
+            "0x0"
+        } else {
+            socket
+        };
+        assert_eq!(new, [(damage.to_owned(), at.to_owned())], "{release}");
+        println!("{release}: {damage}: found, and nothing else");
+    }
+}
+
+/// The guest with 20,000 connections wrote down what it made sick, and which rule is to find it.
+#[test]
+fn in_a_crowd_the_sick_are_found_and_nobody_else() {
+    let crowds = lab_machines(&["crowd"]);
+    assert!(!crowds.is_empty(), "no machine has a crowd");
+    for folder in crowds {
+        let release = text(&read_json(&folder.join("lab.json"))["release"]);
+        let vmcore = folder.join("vmcore");
+        let truth = |name: &str| {
+            let path = folder.join("truth").join(name);
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        let sockets = analyze("tcp", &vmcore, &[]);
+        let sockets = array(&sockets["sockets"]);
+
+        // All are there: both ends and the state.
+        let mut listed: Vec<(String, usize)> = Vec::new();
+        for line in [truth("tcp"), truth("tcp6")]
+            .iter()
+            .flat_map(|file| file.lines().skip(1))
+        {
+            let ends = ends_of(line, true).map(|end| end.to_string()).join(" ");
+            let state = line.split_whitespace().nth(3).expect("a state");
+            let state = usize::from_str_radix(state, 16).expect("a number");
+            listed.push((ends, state));
+        }
+        let mut found: Vec<(String, usize)> = sockets
+            .iter()
+            .map(|socket| {
+                let [local, remote] =
+                    [("local", "local_port"), ("remote", "remote_port")].map(|(address, port)| {
+                        let address = text(&socket[address]).parse().expect("an address");
+                        let port = socket[port].as_u64().and_then(|port| port.try_into().ok());
+                        std::net::SocketAddr::new(address, port.expect("a port")).to_string()
+                    });
+                let state = TCP_STATES
+                    .iter()
+                    .position(|state| socket["state"] == *state);
+                (format!("{local} {remote}"), state.expect("a state"))
+            })
+            .collect();
+        listed.sort();
+        found.sort();
+        assert!(listed.len() > 20_000, "{}", listed.len());
+        assert_eq!(found, listed, "{release}");
+        println!("{release}: {} connections are those of /proc", found.len());
+
+        let built = xtask(&["build", "--kernel", &release, "tcpcheck"]);
+        assert!(built.status.success(), "{}", shown(&built));
+        let tcpcheck = root()
+            .join("target/analyzers")
+            .join(&release)
+            .join("tcpcheck");
+        let output = Command::new(&tcpcheck)
+            .args(["--format", "json", "--core"])
+            .arg(&vmcore)
+            .output()
+            .expect("it was built");
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["fault_count"], 0);
+        let mut found: Vec<(String, String)> = array(&report["findings"])
+            .iter()
+            .map(|finding| (text(&finding["rule"]), subject(finding)))
+            .collect();
+        // RULE LOCAL PORT REMOTE PORT; of a pile the port and how many there are.
+        let mut sick: Vec<(String, String)> = truth("sick")
+            .lines()
+            .map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                let [rule, local, port, remote, number] = words[..] else {
+                    panic!("{line}");
+                };
+                let end = |address: &str, port: &str| {
+                    let port = port.parse().expect("a port");
+                    std::net::SocketAddr::new(address.parse().expect("an address"), port)
+                        .to_string()
+                };
+                let subject = match (local, remote) {
+                    ("-", _) => format!("{number} connections of port {port}"),
+                    (_, "-") => end(local, port),
+                    _ => end(remote, number),
+                };
+                (rule.to_owned(), subject)
+            })
+            .collect();
+        found.sort();
+        sick.sort();
+        assert_eq!(sick.len(), 12);
+        assert_eq!(found, sick, "{release}");
+        println!("{release}: {} are sick: {found:?}", found.len());
+
+        let sound = check(&tcpcheck, &vmcore);
+        plant(&release, &tcpcheck, &vmcore, &sound, sockets);
+    }
+}
+
+/// Whom a finding is about: the client, the listener, or a pile.
+fn subject(finding: &Value) -> String {
+    let Some(ends) = finding["ends"].as_str() else {
+        let why = text(&finding["why"]);
+        let words: Vec<&str> = why.split(' ').take(5).collect();
+        return words.join(" ");
+    };
+    let (local, remote) = ends.split_once(' ').expect("two ends");
+    let subject = if remote.ends_with(":0") {
+        local
+    } else {
+        remote
+    };
+    subject.to_owned()
 }
