@@ -25,6 +25,8 @@ pub struct Reader<'m> {
     pub now: u64,
     /// Jiffies in a second.
     pub hz: u64,
+    /// Whether `struct tcp_info` is read of TCP sockets: most of what there is to read of one.
+    pub wants_info: bool,
 }
 
 impl<'m> Reader<'m> {
@@ -45,6 +47,7 @@ impl<'m> Reader<'m> {
             owners: Owners::read(k, faults),
             now: clock.now,
             hz,
+            wants_info: true,
         })
     }
 

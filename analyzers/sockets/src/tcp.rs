@@ -1,6 +1,8 @@
 //! TCP sockets, with the numbers that the kernel gives to `ss`: net/ipv4/tcp.c (`tcp_get_info`), net/ipv4/inet_diag.c
 //! (`inet_sk_diag_fill`), net/ipv4/tcp_diag.c. What kernels differ in is in `read`, and in `old::tcp`.
 
+use std::collections::HashMap;
+
 use linux::Faults;
 use serde::Serialize;
 
@@ -33,12 +35,12 @@ pub struct Tcp {
     pub congestion: Name,
     /// What the congestion control tells of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub congestion_info: Option<Congestion>,
+    pub congestion_info: Option<Box<Congestion>>,
     /// The upper layer's name (`TCP_ULP`): `tls`, `mptcp`.
     #[serde(skip_serializing_if = "Name::is_empty")]
     pub ulp: Name,
-    /// Of full sockets.
-    pub info: Option<Info>,
+    /// Of full sockets, if that is wanted ([`Reader::wants_info`]).
+    pub info: Option<Box<Info>>,
     /// Of requests: how often the timer of their answer ran out.
     pub timeouts: Option<u32>,
     /// Of those that listen.
@@ -265,25 +267,46 @@ pub struct Info {
 /// All TCP sockets, as they are in the tables: listeners, then others. Last those that processes hold and that are in no table, as they
 /// are neither bound nor connected.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Box<Tcp>> {
+    each(reader, faults, |socket| Some(Box::new(socket)))
+}
+
+/// What `take` makes of each of the [`sockets`], on the thread that has just read it: what isn't kept of 20,000 sockets never takes memory.
+pub fn each<T: Send>(
+    reader: &Reader<'_>,
+    faults: &mut Faults,
+    take: impl Fn(Tcp) -> Option<T> + Send + Sync,
+) -> Vec<T> {
+    const WHAT: &str = "TCP socket";
     let tables = tcp_tables(reader.k, &reader.spaces, faults);
-    let mut addresses = tables.listeners;
-    addresses.extend(tables.established);
+    // First, as they say which of the others wait to be accepted.
+    let listeners = reader.read_all(&tables.listeners, WHAT, faults, Tcp::read);
+    let waiting = waiting(&listeners);
     let read = |addresses: &[u64], faults: &mut Faults| {
-        reader.read_all(addresses, "TCP socket", faults, |work, address| {
-            Tcp::read(work, address).map(Box::new)
+        reader.read_all(addresses, WHAT, faults, |work, address| {
+            let mut socket = Tcp::read(work, address)?;
+            if !waiting.is_empty() {
+                socket.waits_at = waiting.get(&address).copied();
+            }
+            Ok((socket.base.socket, take(socket)))
         })
     };
-    let mut found = read(&addresses, faults);
-    let known = found.iter().map(|socket| socket.base.socket).collect();
+    let others = read(&tables.established, faults);
+    let known = listeners.iter().map(|socket| socket.base.socket);
+    let known = known
+        .chain(others.iter().map(|(socket, _)| *socket))
+        .collect();
     let closed = closed(reader, known, faults);
-    found.extend(read(&closed, faults));
-    mark_waiting(&mut found);
+    let closed = read(&closed, faults);
     // Before 4.4 they are no sockets, and in no table but their listener's.
     #[cfg(kernel_has = "open_request.rmt_port")]
-    {
-        let requests = crate::old::tcp::requests(reader, &found, faults);
-        found.extend(requests);
-    }
+    let requests = crate::old::tcp::requests(reader, &listeners, faults);
+    #[cfg(not(kernel_has = "open_request.rmt_port"))]
+    let requests = Vec::new();
+    // In place: to copy all of them costs more than to move them.
+    let mut found: Vec<T> = others.into_iter().filter_map(|(_, taken)| taken).collect();
+    found.splice(..0, listeners.into_iter().filter_map(&take));
+    found.extend(closed.into_iter().filter_map(|(_, taken)| taken));
+    found.extend(requests.into_iter().filter_map(&take));
     found
 }
 
@@ -300,20 +323,11 @@ fn closed(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<u64>
     })
 }
 
-/// Says of connections that wait to be accepted where they do.
-fn mark_waiting(sockets: &mut [Box<Tcp>]) {
-    let mut waiting = std::collections::HashMap::new();
-    for socket in &*sockets {
-        if let Some(listener) = &socket.listener {
-            for child in &listener.accept_queue {
-                waiting.insert(*child, socket.base.address);
-            }
-        }
-    }
-    if waiting.is_empty() {
-        return;
-    }
-    for socket in sockets {
-        socket.waits_at = waiting.get(&socket.base.address).copied();
-    }
+/// The connections that wait to be accepted, and the listener at which they do.
+fn waiting(listeners: &[Tcp]) -> HashMap<u64, u64> {
+    let children = listeners.iter().filter_map(|socket| {
+        let queue = &socket.listener.as_ref()?.accept_queue;
+        Some(queue.iter().map(|child| (*child, socket.base.address)))
+    });
+    children.flatten().collect()
 }

@@ -24,20 +24,50 @@ pub struct Shown {
     pub numeric: bool,
 }
 
-/// How wide the columns of addresses are.
-pub fn width(sockets: &[Box<Tcp>]) -> usize {
-    // What IPv4 can need. IPv6 is as wide as it has to be.
-    const IPV4: usize = 21;
-    let mut widest = IPV4;
-    let mut text = String::new();
-    for socket in sockets.iter().filter(|socket| socket.ends.local.is_ipv6()) {
-        for (address, port, device) in ends(socket) {
-            text.clear();
-            let _ = write_end(&mut text, socket, address, port, device);
-            widest = widest.max(text.len());
+/// What IPv4 addresses can need. IPv6 ones are as wide as they have to be.
+pub const IPV4_WIDTH: usize = 21;
+
+/// A socket's text, made when it is read: how wide the columns of addresses are is known when all are.
+pub struct Line {
+    text: Box<str>,
+    /// Where its own end begins in the text, then the peer's, then the rest.
+    places: [u32; 3],
+    /// Columns of addresses must be as wide as this.
+    pub width: usize,
+}
+
+impl Line {
+    /// A socket's line, and where more was asked for a second one. `scratch` is empty, and is so again.
+    pub fn of(scratch: &mut String, socket: &Tcp, shown: Shown) -> Self {
+        let mut places = [0; 3];
+        // Writing to a string doesn't fail.
+        let _ = write_socket(scratch, socket, shown, &mut places);
+        let [local, remote, rest] = places;
+        let width = if socket.ends.local.is_ipv6() {
+            (remote - local).max(rest - remote) as usize
+        } else {
+            IPV4_WIDTH
+        };
+        let text = scratch.as_str().into();
+        scratch.clear();
+        Line {
+            text,
+            places,
+            width,
         }
     }
-    widest
+
+    /// Adds it with columns of this width.
+    pub fn push(&self, out: &mut String, width: usize) {
+        let [local, remote, rest] = self.places.map(|place| place as usize);
+        out.push_str(&self.text[..local]);
+        for end in [&self.text[local..remote], &self.text[remote..rest]] {
+            let blanks = (width + 1).saturating_sub(end.len());
+            out.push_str(&BLANKS[..blanks.clamp(1, BLANKS.len())]);
+            out.push_str(end);
+        }
+        out.push_str(&self.text[rest..]);
+    }
 }
 
 /// Whether the kernel has network namespaces: since 2.6.24.
@@ -90,20 +120,22 @@ fn write_end(
     Ok(())
 }
 
-/// Adds a socket's line, and where more was asked for a second one.
-pub fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, width: usize) -> fmt::Result {
+/// Writes a socket, with nothing before its ends, whose places in the text it says.
+fn write_socket(
+    out: &mut String,
+    socket: &Tcp,
+    shown: Shown,
+    places: &mut [u32; 3],
+) -> fmt::Result {
     let base = &socket.base;
     push_column(out, base.state, 10);
     push_queue(out, socket.rx_queue);
     push_queue(out, socket.tx_queue);
-    for (address, port, device) in ends(socket) {
-        // The text is as long as it is: what comes before it follows from that.
-        let start = out.len();
+    for (number, (address, port, device)) in ends(socket).into_iter().enumerate() {
+        places[number] = out.len() as u32;
         write_end(out, socket, address, port, device)?;
-        let length = out.len() - start;
-        let blanks = (width + 1).saturating_sub(length).clamp(1, BLANKS.len());
-        out.insert_str(start, &BLANKS[..blanks]);
     }
+    places[2] = out.len() as u32;
     if shown.processes {
         write_holders(out, &base.holders)?;
         if let Some(listener) = socket.waits_at {
@@ -283,12 +315,12 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
         write_congestion(out, congestion, is_numeric)?;
     }
     // ss takes Vegas' round trip where it has one.
-    let rtt = match socket.congestion_info {
+    let rtt = match socket.congestion_info.as_deref() {
         Some(Congestion::Vegas {
             enabled: true,
             rtt: rtt @ 1..0x7fff_ffff,
             ..
-        }) => rtt,
+        }) => *rtt,
         _ => info.rtt,
     };
     write_rates(out, info, rtt, is_numeric)?;

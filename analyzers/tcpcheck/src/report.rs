@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use kstruct::{Memory, walk};
+use kstruct::Memory;
 use linux::app::Common;
 use linux::{Faults, Report};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use sockets::filter::Filter;
 use sockets::sock::Reader;
 use sockets::tcp::Tcp;
 
-use crate::rules::{Check, Finding, Limits, RULES, Seen, finding};
+use crate::rules::{Check, Finding, Limits, Look, Member, RULES, Rule, Tables, finding, piled_up};
 
 /// Reports TCP sockets that are not as they should be, in all network namespaces, each with the reason.
 ///
@@ -79,8 +79,6 @@ struct RuleRow {
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Checked> {
-    /// Sockets that a thread looks at before it takes others.
-    const PIECE: usize = 256;
     let is_wanted = |name: &str| {
         (args.only.is_empty() || args.only.iter().any(|only| only == name))
             && !args.skip.iter().any(|skip| skip == name)
@@ -100,45 +98,69 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         return Ok(checked);
     }
     args.filter.check(k, faults)?;
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
     let reader = Reader::new(k, faults)?;
-    let all = sockets::tcp::sockets(&reader, faults);
-    let wanted: Vec<&Tcp> = all
-        .iter()
-        .map(Box::as_ref)
-        .filter(|socket| args.filter.wants(&socket.base, Some(&socket.ends)))
-        .collect();
-    let seen = Seen {
+    let look = Look {
         reader: &reader,
-        sockets: &wanted,
         limits: &args.limits,
-        #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-        layout: std::sync::OnceLock::new(),
     };
-    checked.sockets = wanted.len();
-    for rule in RULES.iter().filter(|rule| is_wanted(rule.name)) {
-        let before = checked.findings.len();
-        match rule.check {
-            Check::Socket(check) => {
-                let pieces = walk::par_index(wanted.len().div_ceil(PIECE), |piece| {
-                    let start = piece * PIECE;
-                    wanted[start..wanted.len().min(start + PIECE)]
-                        .iter()
-                        .filter_map(|socket| {
-                            Some(finding(rule.name, check(&seen, socket)?, socket))
-                        })
-                        .collect::<Vec<_>>()
-                });
-                checked.findings.extend(pieces.into_iter().flatten());
+    // Each socket is looked at by the thread that has just read it, and not kept: memory for 20,000 of them takes longer than all rules.
+    let read = sockets::tcp::each(&reader, faults, |socket| {
+        let wants = args.filter.wants(&socket.base, Some(&socket.ends));
+        wants.then(|| notes(&rules, look, &socket))
+    });
+    checked.sockets = read.len();
+    let mut found: Vec<(Vec<Finding>, Vec<Member>)> = Vec::new();
+    found.resize_with(rules.len(), Default::default);
+    for (number, note) in read.into_iter().flatten() {
+        match note {
+            Note::Finding(finding) => found[number].0.push(finding),
+            Note::Member(member) => found[number].1.push(member),
+        }
+    }
+    let tables = Tables::of(look, &args.filter);
+    for (rule, (mut findings, members)) in rules.iter().zip(found) {
+        match &rule.check {
+            Check::Socket(_) => {}
+            Check::Pile(pile) => {
+                let limit = (pile.limit)(&args.limits);
+                piled_up(pile, rule.name, limit, members, &mut findings);
             }
-            Check::All(check) => check(&seen, rule.name, &mut checked.findings),
+            Check::Tables(check) => check(&tables, rule.name, &mut findings),
         }
         checked.rules.push(RuleRow {
             name: rule.name,
             sentence: rule.sentence,
-            findings: checked.findings.len() - before,
+            findings: findings.len(),
         });
+        checked.findings.extend(findings);
     }
     Ok(checked)
+}
+
+/// What a rule keeps of a socket.
+enum Note {
+    Finding(Finding),
+    Member(Member),
+}
+
+/// What the rules, by their numbers, keep of a socket: mostly nothing.
+fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<(usize, Note)> {
+    let mut notes = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        match &rule.check {
+            Check::Socket(check) => {
+                let why = check(look, socket);
+                let finding = why.map(|why| finding(rule.name, why, socket));
+                notes.extend(finding.map(|finding| (number, Note::Finding(finding))));
+            }
+            Check::Pile(pile) if (pile.belongs)(socket) => {
+                notes.push((number, Note::Member(Member::of(socket))));
+            }
+            Check::Pile(_) | Check::Tables(_) => {}
+        }
+    }
+    notes
 }
 
 impl Report for Checked {

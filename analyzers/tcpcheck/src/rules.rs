@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+use linux::Faults;
+use sockets::filter::Filter;
+use sockets::owner::Holder;
 use sockets::sock::Reader;
 use sockets::tcp::{Form, Info, Tcp, Which};
 
@@ -54,31 +58,79 @@ pub struct Finding {
     pub address: u64,
 }
 
-/// What rules look at.
-pub struct Seen<'a, 'm> {
+/// What a rule has when it looks at a socket.
+#[derive(Clone, Copy)]
+pub struct Look<'a, 'm> {
     pub reader: &'a Reader<'m>,
-    pub sockets: &'a [&'a Tcp],
     pub limits: &'a Limits,
-    /// The table of connections, when a rule asked for it.
-    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-    pub layout: std::sync::OnceLock<sockets::inet::Layout>,
 }
 
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
-impl Seen<'_, '_> {
+/// What a rule has when it looks at all together.
+pub struct Tables<'a, 'm> {
+    look: Look<'a, 'm>,
+    /// Which sockets are looked at.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    filter: &'a Filter,
+    /// The table of connections, when a rule asked for it.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    layout: std::sync::OnceLock<sockets::inet::Layout>,
+}
+
+impl<'a, 'm> Tables<'a, 'm> {
+    pub fn of(look: Look<'a, 'm>, filter: &'a Filter) -> Self {
+        let _ = filter;
+        Tables {
+            look,
+            #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+            filter,
+            #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+            layout: std::sync::OnceLock::new(),
+        }
+    }
+
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     fn layout(&self) -> &sockets::inet::Layout {
-        self.layout.get_or_init(|| {
-            sockets::inet::layout(self.reader.k, &self.reader.spaces, self.limits.chain)
-        })
+        let Look { reader, limits } = self.look;
+        self.layout
+            .get_or_init(|| sockets::inet::layout(reader.k, &reader.spaces, limits.chain))
     }
 }
 
 /// How a rule looks.
 pub enum Check {
     /// At each socket: what is unusual about it.
-    Socket(fn(&Seen<'_, '_>, &Tcp) -> Option<String>),
-    /// At all together.
-    All(fn(&Seen<'_, '_>, &'static str, &mut Vec<Finding>)),
+    Socket(fn(Look<'_, '_>, &Tcp) -> Option<String>),
+    /// At how many there are, of each namespace and port, that belong to a pile.
+    Pile(Pile),
+    /// At the kernel's tables.
+    Tables(fn(&Tables<'_, '_>, &'static str, &mut Vec<Finding>)),
+}
+
+/// Sockets that are unusual if there are many.
+pub struct Pile {
+    /// Whether one belongs to it.
+    pub belongs: fn(&Tcp) -> bool,
+    /// How many there may be.
+    pub limit: fn(&Limits) -> usize,
+    /// What is said of them.
+    what: &'static str,
+}
+
+/// A socket that belongs to a [`Pile`].
+pub struct Member {
+    netns: Option<u64>,
+    port: u16,
+    holders: Vec<Holder>,
+}
+
+impl Member {
+    pub fn of(socket: &Tcp) -> Self {
+        Member {
+            netns: socket.base.netns,
+            port: socket.ends.local_port,
+            holders: socket.base.holders.clone(),
+        }
+    }
 }
 
 /// A rule.
@@ -157,36 +209,44 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "close-wait",
         sentence: "Many connections to one port (--close-wait) were closed by the peer and never by their owner.",
-        check: Check::All(close_wait),
+        check: Check::Pile(Pile {
+            belongs: is_left,
+            limit: |limits| limits.close_wait,
+            what: "were closed by the peer and not by their owner",
+        }),
     },
     Rule {
         name: "orphans",
         sentence: "Many connections of one port (--orphaned) have no owner any more and are not gone yet.",
-        check: Check::All(orphans),
+        check: Check::Pile(Pile {
+            belongs: is_orphan,
+            limit: |limits| limits.orphaned,
+            what: "have no owner",
+        }),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-bucket",
         sentence: "A socket is on a chain of the table where no packet will find it.",
-        check: Check::All(wrong_bucket),
+        check: Check::Tables(wrong_bucket),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "broken-chain",
         sentence: "A chain of the table ends with the end of another one: sockets behind that are lost.",
-        check: Check::All(broken_chain),
+        check: Check::Tables(broken_chain),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "long-chain",
         sentence: "A chain of the table has many more sockets (--chain) than the table's load explains.",
-        check: Check::All(long_chain),
+        check: Check::Tables(long_chain),
     },
     #[cfg(kernel_has = "sym:tcp_memory_pressure")]
     Rule {
         name: "memory-pressure",
         sentence: "TCP is short of memory (tcp_mem): it shrinks buffers, and may drop what arrives.",
-        check: Check::All(memory_pressure),
+        check: Check::Tables(memory_pressure),
     },
 ];
 
@@ -229,12 +289,12 @@ fn of_all(rule: &'static str, netns: Option<u64>, why: String) -> Finding {
 /// What is known of a connection; a listener's `tcp_info` means other things.
 fn connection(socket: &Tcp) -> Option<&Info> {
     (socket.form == Form::Full && socket.listener.is_none())
-        .then_some(socket.info.as_ref())
+        .then_some(socket.info.as_deref())
         .flatten()
 }
 
-fn retransmits(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-    let (timer, limit) = (&socket.timer, seen.limits.retransmits);
+fn retransmits(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
+    let (timer, limit) = (&socket.timer, look.limits.retransmits);
     (timer.which == Which::On && timer.retransmits >= limit).then(|| {
         format!(
             "{} again {} times, {} bytes are not acknowledged, next in {} ms",
@@ -250,10 +310,10 @@ fn retransmits(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn zero_window(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn zero_window(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let info = connection(socket)?;
     let waits = info.last_data_sent_ms / 1000;
-    (socket.timer.which == Which::Persist && waits >= seen.limits.idle).then(|| {
+    (socket.timer.which == Which::Persist && waits >= look.limits.idle).then(|| {
         format!(
             "{} bytes wait for the peer's window, {} probes were sent, the last data {waits} s ago",
             socket.tx_queue, info.probes
@@ -261,14 +321,14 @@ fn zero_window(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn unread(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn unread(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let (info, memory) = (connection(socket)?, socket.base.memory?);
     let idle = info.last_data_recv_ms / 1000;
     let used = u64::from(memory.rmem_alloc) * 100;
     // A FIN counts as a byte that was not read, and has no memory.
     let is_full = memory.rmem_alloc > 0
-        && (used >= u64::from(memory.rcvbuf) * seen.limits.full || info.rcv_wnd == 0);
-    (socket.rx_queue > 0 && is_full && idle >= seen.limits.idle).then(|| {
+        && (used >= u64::from(memory.rcvbuf) * look.limits.full || info.rcv_wnd == 0);
+    (socket.rx_queue > 0 && is_full && idle >= look.limits.idle).then(|| {
         format!(
             "{} bytes are not read, {} of {} bytes of memory are used, the last came {idle} s ago",
             socket.rx_queue, memory.rmem_alloc, memory.rcvbuf
@@ -276,9 +336,9 @@ fn unread(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn keepalive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn keepalive(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let info = connection(socket)?;
-    (socket.timer.which == Which::Keepalive && info.probes >= seen.limits.probes).then(|| {
+    (socket.timer.which == Which::Keepalive && info.probes >= look.limits.probes).then(|| {
         format!(
             "{} probes were not answered, the peer was last heard {} s ago",
             info.probes,
@@ -287,7 +347,7 @@ fn keepalive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn accept_queue(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn accept_queue(_: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let listener = socket.listener.as_ref()?;
     // `sk_acceptq_is_full` (include/net/sock.h)
     (listener.backlog > listener.max_backlog).then(|| {
@@ -298,9 +358,9 @@ fn accept_queue(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn accept_count(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn accept_count(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let listener = socket.listener.as_ref()?;
-    if is_locked(seen, socket) {
+    if is_locked(look, socket) {
         return None;
     }
     let listed = listener.accept_queue.len();
@@ -312,9 +372,9 @@ fn accept_count(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn no_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn no_timer(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let info = connection(socket)?;
-    (info.unacked > 0 && !is_locked(seen, socket) && socket.timer.which != Which::On).then(|| {
+    (info.unacked > 0 && !is_locked(look, socket) && socket.timer.which != Which::On).then(|| {
         format!(
             "{} segments are not acknowledged, and the timer is: {}",
             info.unacked,
@@ -323,14 +383,14 @@ fn no_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     })
 }
 
-fn late_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn late_timer(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let timer = &socket.timer;
     let late = -timer.expires_ms;
     // What its owner has locked is dealt with when that is over.
     let is_late = timer.which != Which::Off
-        && late > seen.limits.late
-        && !is_locked(seen, socket)
-        && late > seen.limits.late.saturating_add(wheel_step(seen, socket));
+        && late > look.limits.late
+        && !is_locked(look, socket)
+        && late > look.limits.late.saturating_add(wheel_step(look, socket));
     is_late.then(|| {
         format!(
             "timer {} should have expired {late} ms before the dump",
@@ -350,11 +410,11 @@ fn late_timer(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     kernel_has = "inet_timewait_sock.tw_timer",
     kernel_has = "request_sock.rsk_timer"
 ))]
-fn wheel_step(seen: &Seen<'_, '_>, socket: &Tcp) -> i64 {
+fn wheel_step(look: Look<'_, '_>, socket: &Tcp) -> i64 {
     use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, sock};
     use kstruct::View as _;
 
-    let (k, address) = (seen.reader.k, socket.base.address);
+    let (k, address) = (look.reader.k, socket.base.address);
     let flags = match (socket.form, socket.timer.which) {
         (Form::TimeWait, _) => inet_timewait_sock::at(k, address).map(|tw| tw.tw_timer().flags()),
         (Form::Request, _) => request_sock::at(k, address).map(|req| req.rsk_timer().flags()),
@@ -364,7 +424,7 @@ fn wheel_step(seen: &Seen<'_, '_>, socket: &Tcp) -> i64 {
     };
     let level = flags.unwrap_or(0) >> 22 >> 6;
     let jiffies = 8_u64.saturating_pow(level);
-    i64::try_from(seen.reader.milliseconds(jiffies)).unwrap_or(i64::MAX)
+    i64::try_from(look.reader.milliseconds(jiffies)).unwrap_or(i64::MAX)
 }
 
 #[cfg(not(all(
@@ -375,26 +435,26 @@ fn wheel_step(seen: &Seen<'_, '_>, socket: &Tcp) -> i64 {
     kernel_has = "inet_timewait_sock.tw_timer",
     kernel_has = "request_sock.rsk_timer"
 )))]
-fn wheel_step(_: &Seen<'_, '_>, _: &Tcp) -> i64 {
+fn wheel_step(_: Look<'_, '_>, _: &Tcp) -> i64 {
     0
 }
 
 /// Whether somebody was at work on the socket when the dump was made (`lock_sock`): not all of it need fit together.
 #[cfg(kernel_has = "sock.sk_lock.owned")]
-fn is_locked(seen: &Seen<'_, '_>, socket: &Tcp) -> bool {
+fn is_locked(look: Look<'_, '_>, socket: &Tcp) -> bool {
     use kstruct::View as _;
 
     socket.form == Form::Full
-        && kernel::sock::at(seen.reader.k, socket.base.address)
+        && kernel::sock::at(look.reader.k, socket.base.address)
             .is_ok_and(|sk| sk.sk_lock().owned() != 0)
 }
 
 #[cfg(not(kernel_has = "sock.sk_lock.owned"))]
-fn is_locked(_: &Seen<'_, '_>, _: &Tcp) -> bool {
+fn is_locked(_: Look<'_, '_>, _: &Tcp) -> bool {
     false
 }
 
-fn refcount(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn refcount(_: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     // `REFCOUNT_SATURATED` is negative.
     let count = socket.base.refcount;
     // Before 4.4 requests are no sockets, and nobody counts references to them.
@@ -403,30 +463,26 @@ fn refcount(_: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
     (is_counted && count <= 0).then(|| format!("its count of references is {count}"))
 }
 
-/// Groups sockets by namespace and port, and tells of groups that are too large.
-fn pile_up(
-    seen: &Seen<'_, '_>,
+/// Those of a pile that are too many, by namespace and port.
+pub fn piled_up(
+    pile: &Pile,
     rule: &'static str,
     limit: usize,
-    belongs: impl Fn(&Tcp) -> bool,
-    what: &str,
+    members: Vec<Member>,
     findings: &mut Vec<Finding>,
 ) {
-    let mut piles: BTreeMap<(Option<u64>, u16), Vec<&Tcp>> = BTreeMap::new();
-    for socket in seen.sockets.iter().filter(|socket| belongs(socket)) {
-        let key = (socket.base.netns, socket.ends.local_port);
-        piles.entry(key).or_default().push(socket);
+    let mut piles: BTreeMap<(Option<u64>, u16), Vec<Member>> = BTreeMap::new();
+    for member in members {
+        let key = (member.netns, member.port);
+        piles.entry(key).or_default().push(member);
     }
-    for ((netns, port), pile) in piles {
-        if pile.len() <= limit {
+    for ((netns, port), members) in piles {
+        if members.len() <= limit {
             continue;
         }
-        let mut found = of_all(
-            rule,
-            netns,
-            format!("{} connections of port {port} {what}", pile.len()),
-        );
-        let holders = pile.iter().flat_map(|socket| &socket.base.holders);
+        let why = format!("{} connections of port {port} {}", members.len(), pile.what);
+        let mut found = of_all(rule, netns, why);
+        let holders = members.iter().flat_map(|member| &member.holders);
         found.holders = holders
             .map(|holder| format!("{}/{}", holder.comm, holder.pid))
             .collect();
@@ -436,21 +492,16 @@ fn pile_up(
     }
 }
 
-fn close_wait(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    // What still waits to be accepted is another rule's.
-    let belongs = |socket: &Tcp| socket.base.state == "CLOSE-WAIT" && socket.waits_at.is_none();
-    let what = "were closed by the peer and not by their owner";
-    pile_up(seen, rule, seen.limits.close_wait, belongs, what, findings);
+/// Closed by the peer. What still waits to be accepted is another rule's.
+fn is_left(socket: &Tcp) -> bool {
+    socket.base.state == "CLOSE-WAIT" && socket.waits_at.is_none()
 }
 
-fn orphans(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let belongs = |socket: &Tcp| {
-        let base = &socket.base;
-        let is_over = !matches!(base.state, "LISTEN" | "CLOSE");
-        socket.form == Form::Full && base.socket == 0 && socket.waits_at.is_none() && is_over
-    };
-    let what = "have no owner";
-    pile_up(seen, rule, seen.limits.orphaned, belongs, what, findings);
+/// No process can have it any more, and it is not gone.
+fn is_orphan(socket: &Tcp) -> bool {
+    let base = &socket.base;
+    let is_over = !matches!(base.state, "LISTEN" | "CLOSE");
+    socket.form == Form::Full && base.socket == 0 && socket.waits_at.is_none() && is_over
 }
 
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
@@ -459,7 +510,7 @@ mod memory {
     use kstruct::{Fault, View as _};
     use sockets::tcp::Tcp;
 
-    use super::{Seen, connection, is_locked};
+    use super::{Look, connection, is_locked};
 
     /// The memory of the packets of a tree. A damaged one is told of by its fault.
     fn of_tree(root: rb_root<'_>) -> Result<u64, Fault> {
@@ -485,33 +536,33 @@ mod memory {
     }
 
     /// Whether its memory is all its own: an upper layer (TLS, MPTCP) keeps packets itself.
-    fn is_its_own(seen: &Seen<'_, '_>, socket: &Tcp) -> bool {
-        connection(socket).is_some() && socket.ulp.is_empty() && !is_locked(seen, socket)
+    fn is_its_own(look: Look<'_, '_>, socket: &Tcp) -> bool {
+        connection(socket).is_some() && socket.ulp.is_empty() && !is_locked(look, socket)
     }
 
-    pub fn send(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-        if !is_its_own(seen, socket) {
+    pub fn send(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
+        if !is_its_own(look, socket) {
             return None;
         }
-        let sum = sock::at(seen.reader.k, socket.base.address)
+        let sum = sock::at(look.reader.k, socket.base.address)
             .and_then(|sk| Ok(of_tree(sk.tcp_rtx_queue())? + of_queue(sk.sk_write_queue())?));
         differ(socket.base.memory?.wmem_queued, sum, "to be sent")
     }
 
     /// How many packets the out-of-order queue has.
-    pub fn out_of_order(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<usize> {
-        let tp = tcp_sock::at(seen.reader.k, socket.base.address).ok()?;
+    pub fn out_of_order(look: Look<'_, '_>, socket: &Tcp) -> Option<usize> {
+        let tp = tcp_sock::at(look.reader.k, socket.base.address).ok()?;
         let packets = tp.out_of_order_queue().entries(sk_buff::rbnode);
         // Damage of the tree is another rule's.
         Some(packets.take_while(Result::is_ok).count())
     }
 
-    pub fn receive(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
-        if !is_its_own(seen, socket) {
+    pub fn receive(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
+        if !is_its_own(look, socket) {
             return None;
         }
-        let sum = tcp_sock::at(seen.reader.k, socket.base.address).and_then(|tp| {
-            let sk = sock::at(seen.reader.k, socket.base.address)?;
+        let sum = tcp_sock::at(look.reader.k, socket.base.address).and_then(|tp| {
+            let sk = sock::at(look.reader.k, socket.base.address)?;
             Ok(of_queue(sk.sk_receive_queue())? + of_tree(tp.out_of_order_queue())?)
         });
         differ(socket.base.memory?.rmem_alloc, sum, "that were received")
@@ -529,12 +580,12 @@ mod memory {
 }
 
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
-fn out_of_order(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
+fn out_of_order(look: Look<'_, '_>, socket: &Tcp) -> Option<String> {
     let waits = connection(socket)?.last_data_recv_ms / 1000;
-    if waits < seen.limits.idle {
+    if waits < look.limits.idle {
         return None;
     }
-    let packets = memory::out_of_order(seen, socket).filter(|packets| *packets > 0)?;
+    let packets = memory::out_of_order(look, socket).filter(|packets| *packets > 0)?;
     Some(format!(
         "{packets} packets came out of order, the last in order came {waits} s ago"
     ))
@@ -544,30 +595,26 @@ fn out_of_order(seen: &Seen<'_, '_>, socket: &Tcp) -> Option<String> {
 use memory::{receive as receive_memory, send as send_memory};
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-fn wrong_bucket(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let odd = &seen.layout().odd;
-    let mut known = BTreeMap::new();
-    if odd.iter().any(|bucket| !bucket.misplaced.is_empty()) {
-        known.extend(
-            seen.sockets
-                .iter()
-                .map(|socket| (socket.base.address, *socket)),
-        );
-    }
-    for bucket in odd {
+fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let reader = seen.look.reader;
+    for bucket in &seen.layout().odd {
         for (address, own) in &bucket.misplaced {
             let why = format!(
                 "it is in bucket {}, and its hash is of bucket {own}",
                 bucket.index
             );
-            // The filter may not want it.
-            findings.extend(known.get(address).map(|socket| finding(rule, why, socket)));
+            // That one can't be read was said when all were.
+            let mut said = Faults::default();
+            let socket = reader.read_all(&[*address], "", &mut said, Tcp::read).pop();
+            let wanted =
+                socket.filter(|socket| seen.filter.wants(&socket.base, Some(&socket.ends)));
+            findings.extend(wanted.map(|socket| finding(rule, why, &socket)));
         }
     }
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-fn broken_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
     for bucket in &seen.layout().odd {
         if let Some(end) = bucket.foreign_end {
             let why = format!(
@@ -582,11 +629,11 @@ fn broken_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Find
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-fn long_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+fn long_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
     let layout = seen.layout();
     let (all, buckets) = (layout.sockets, layout.buckets);
     // Chains of a table that is full are long by right.
-    let most = seen.limits.chain.max(8 * (all / buckets.max(1)));
+    let most = seen.look.limits.chain.max(8 * (all / buckets.max(1)));
     for bucket in layout.odd.iter().filter(|bucket| bucket.sockets > most) {
         let why = format!(
             "the chain of bucket {} has {} sockets, with {all} in {buckets} buckets",
@@ -597,8 +644,8 @@ fn long_chain(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Findin
 }
 
 #[cfg(kernel_has = "sym:tcp_memory_pressure")]
-fn memory_pressure(seen: &Seen<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    if let Ok(since) = seen.reader.k.get(kernel::sym::tcp_memory_pressure)
+fn memory_pressure(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    if let Ok(since) = seen.look.reader.k.get(kernel::sym::tcp_memory_pressure)
         && since != 0
     {
         let why = "TCP's memory is above the second value of tcp_mem".to_owned();

@@ -272,8 +272,52 @@ impl<'l> Bench<'l> {
                 })
             })
         });
+        let drgn = self.drgn(script, things);
+        self.race(job, vec![ours, crash, drgn])
+    }
+
+    /// 20,000 TCP connections: each shown, and each looked at by all rules. crash has no command for either.
+    pub fn tcp(&self) -> anyhow::Result<Vec<JobReport>> {
+        build::compile(
+            self.kernel,
+            Some(&self.machine.vmlinux),
+            &["tcp".to_owned(), "tcpcheck".to_owned()],
+            false,
+        )?;
+        let ours = |name: &'static str, count: fn(&str) -> String, findings: i32| {
+            let binary = paths::binaries(self.kernel).join(name);
+            Contestant::ours(name, move || {
+                let mut command = Command::new(&binary);
+                command.arg("--core").arg(&self.machine.vmcore);
+                let run = measure::run(&mut command, Output::Keep)?;
+                if run.status.code() != Some(findings) {
+                    bail!("{name}: {}: {}", run.status, run.stderr);
+                }
+                Ok(Outcome::of(&run, count(&run.stdout)))
+            })
+        };
+        let sockets = |stdout: &str| {
+            let lines = stdout.lines();
+            // Each network namespace has two lines of headings.
+            let others = lines.clone().filter(|line| line.starts_with("== "));
+            format!("{} sockets", lines.count() - 2 * others.count())
+        };
+        let findings = |stdout: &str| stdout.lines().last().unwrap_or_default().to_owned();
+        let shown = vec![ours("tcp", sockets, 0), self.drgn("tcp.py", "sockets")];
+        let checked = vec![ours("tcpcheck", findings, 1)];
+        Ok(vec![
+            self.race("tcp, 20,000 connections", shown)?,
+            self.race("tcpcheck, 20,000 connections", checked)?,
+        ])
+    }
+
+    /// A script of `xtask/bench`, by drgn.
+    fn drgn<'c>(&'c self, script: &str, things: &'static str) -> Contestant<'c> {
         let script = paths::bench_scripts().join(script);
-        let drgn = contestant(tools::drgn(), |python| {
+        let Machine {
+            vmlinux, vmcore, ..
+        } = self.machine;
+        contestant(tools::drgn(), |python| {
             Box::new(move || {
                 let mut command = Command::new(&python);
                 command.arg(&script).arg(vmlinux).arg(vmcore);
@@ -291,8 +335,7 @@ impl<'l> Bench<'l> {
                     ..Outcome::or_failure(&run, format!("{} {things}", own.rows))
                 })
             })
-        });
-        self.race(job, vec![ours, crash, drgn])
+        })
     }
 
     /// Walks within one process, without what it takes to start and to find the kernel: by generated code, by hand, by drgn, and by

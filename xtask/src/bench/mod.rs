@@ -55,6 +55,8 @@ pub enum Job {
     Ps,
     /// All network interfaces, beside crash and drgn
     Netdev,
+    /// 20,000 TCP connections (`cargo xtask lab --crowd`), shown beside drgn, and checked
+    Tcp,
     /// All memory of a compressed dump, beside the decompressor alone
     Scan,
     /// Walks over tasks, dentries, pages, slab objects and vmalloc space, beside code written by hand, drgn and crash
@@ -92,6 +94,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         if is_wanted(Job::Netdev) {
             report.add(bench.netdev()?);
+        }
+        if is_wanted(Job::Tcp) {
+            match lab::crowd(&machine.release)? {
+                Some(crowd) => {
+                    let bench = jobs::Bench::new(&crowd, args.runs, args.seconds)?;
+                    for job in bench.tcp()? {
+                        report.add(job);
+                    }
+                }
+                None => eprintln!(
+                    "not measured: tcp of {}, which has no crowd; make it with: cargo xtask lab {} --crowd",
+                    machine.release, machine.release
+                ),
+            }
         }
         if is_wanted(Job::Scan) {
             report.add(bench.scan()?);

@@ -173,13 +173,24 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The machines of the present recipe that are there, by name. Makes none.
 pub fn machines() -> Result<Vec<Machine>> {
+    machines_of(How::Stop)
+}
+
+/// The crowd of a kernel, if it is there.
+pub fn crowd(release: &str) -> Result<Option<Machine>> {
+    let crowds = machines_of(How::Crowd)?;
+    Ok(crowds.into_iter().find(|crowd| crowd.release == release))
+}
+
+fn machines_of(how: How) -> Result<Vec<Machine>> {
     let lab = lab_folder()?;
+    let folder = lab.join(how.folder());
     let mut machines = Vec::new();
     for target in &TARGETS {
-        let suffix = format!("-{}level-{}", target.levels, key(target, How::Stop)?);
-        for name in folder_names(&lab.join("machines")) {
+        let suffix = format!("-{}level-{}", target.levels, key(target, how)?);
+        for name in folder_names(&folder) {
             if !name.starts_with('.') && name.ends_with(&suffix) {
-                machines.push(read_machine(&lab, &lab.join("machines").join(name))?);
+                machines.push(read_machine(&lab, &folder.join(name))?);
             }
         }
     }

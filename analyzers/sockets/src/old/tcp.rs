@@ -52,7 +52,10 @@ impl Tcp {
             congestion: congestion(tcp.adv_cong()),
             congestion_info: None,
             ulp: Name::default(),
-            info: Some(info(work.reader, sk, tcp)),
+            info: work
+                .reader
+                .wants_info
+                .then(|| Box::new(info(work.reader, sk, tcp))),
             timeouts: None,
             listener,
             waits_at: None,
@@ -136,11 +139,10 @@ fn mapped(address: std::net::IpAddr) -> std::net::IpAddr {
 }
 
 /// The connections whose handshake isn't over: each listener has a table of its own, and they are nowhere else.
-#[allow(clippy::vec_box, reason = "as `sockets` has them")]
-pub fn requests(reader: &Reader<'_>, sockets: &[Box<Tcp>], faults: &mut Faults) -> Vec<Box<Tcp>> {
+pub fn requests(reader: &Reader<'_>, listening: &[Tcp], faults: &mut Faults) -> Vec<Tcp> {
     let mut listeners = HashMap::new();
     let mut addresses = Vec::new();
-    for socket in sockets.iter().filter(|socket| socket.listener.is_some()) {
+    for socket in listening {
         let listener = socket.base.address;
         let what = format_args!("requests of {listener:#x}");
         let table = sock::at(reader.k, listener)
@@ -161,7 +163,7 @@ pub fn requests(reader: &Reader<'_>, sockets: &[Box<Tcp>], faults: &mut Faults) 
     }
     reader.read_all(&addresses, "request", faults, |work, address| {
         let listener = listeners.get(&address).copied().unwrap_or_default();
-        Tcp::request(work, address, listener).map(Box::new)
+        Tcp::request(work, address, listener)
     })
 }
 

@@ -38,8 +38,11 @@ impl Tcp {
         let operations = connection.icsk_ca_ops().deref_or_null();
         let congestion = work.check(base.address, operations).flatten();
         let congestion = congestion.map_or_else(Name::default, |ops| Name::from(ops.name()));
-        let details = congestion_info(tcp, state, &congestion.to_string());
-        let congestion_info = work.check(base.address, details).flatten();
+        let wants_info = work.reader.wants_info;
+        let details = wants_info
+            .then(|| congestion_info(tcp, state, congestion.bytes()))
+            .transpose();
+        let congestion_info = work.check(base.address, details).flatten().flatten();
         Ok(Tcp {
             form: Form::Full,
             ends: Ends::of(common),
@@ -47,9 +50,9 @@ impl Tcp {
             tx_queue: u32::from(tx_queue),
             timer: timer(work.reader, tcp),
             congestion,
-            congestion_info,
+            congestion_info: congestion_info.map(Box::new),
             ulp: ulp(work, tcp),
-            info: Some(info(work.reader, tcp)),
+            info: wants_info.then(|| Box::new(info(work.reader, tcp))),
             timeouts: None,
             listener,
             waits_at: None,
@@ -202,7 +205,7 @@ fn timer(reader: &Reader<'_>, tcp: tcp_sock<'_>) -> Timer {
 fn congestion_info(
     tcp: tcp_sock<'_>,
     state: u8,
-    name: &str,
+    name: &[u8],
 ) -> Result<Option<super::Congestion>, Fault> {
     if state >= TIME_WAIT {
         return Ok(None);
@@ -210,7 +213,7 @@ fn congestion_info(
     let _ = (tcp, name);
     match name {
         #[cfg(kernel_has = "bbr.min_rtt_us")]
-        "bbr" => {
+        b"bbr" => {
             /// `BW_SCALE`: packets in a microsecond, times 2^24.
             const SCALE: u32 = 24;
             let own = private::<kernel::bbr<'_>>(tcp)?;
@@ -228,7 +231,7 @@ fn congestion_info(
             }))
         }
         #[cfg(kernel_has = "dctcp.dctcp_alpha")]
-        "dctcp" => {
+        b"dctcp" => {
             let own = private::<kernel::dctcp<'_>>(tcp)?;
             let size = tcp.mss_cache();
             let bytes = |now: u32, then: u32| size.wrapping_mul(now.wrapping_sub(then));
@@ -242,7 +245,7 @@ fn congestion_info(
         #[cfg(kernel_has = "dctcp.dctcp_alpha")]
         "dctcp-reno" => Ok(Some(super::Congestion::DctcpFallback)),
         #[cfg(kernel_has = "vegas.doing_vegas_now")]
-        "vegas" => {
+        b"vegas" => {
             let own = private::<kernel::vegas<'_>>(tcp)?;
             Ok(Some(super::Congestion::Vegas {
                 enabled: own.doing_vegas_now() != 0,
