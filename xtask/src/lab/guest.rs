@@ -24,7 +24,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 /// From a crowd's network to its truth: 20,000 connections take an emulated CPU long where others use the host's.
 const CROWD_TIMEOUT: Duration = Duration::from_secs(900);
 /// From the second recording's trigger to its end.
-const AFTER_TIMEOUT: Duration = Duration::from_secs(120);
+const AFTER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long the guest runs on after the dump before it records again: what still moves then moved at the dump as well.
 const RUN_ON: Duration = Duration::from_secs(4);
 const MIB: u64 = 1 << 20;
