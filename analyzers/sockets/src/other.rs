@@ -3,6 +3,7 @@
 use kernel::sock;
 use kstruct::{Ptr, View as _, walk};
 use linux::Faults;
+use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 
 use crate::sock::{Base, Reader, state_name};
@@ -292,7 +293,7 @@ pub(crate) fn unknown(
     faults: &mut Faults,
     wants: impl Fn(sock<'_>) -> bool + Send + Sync,
 ) -> Vec<u64> {
-    known.sort_unstable();
+    known.par_sort_unstable();
     let mut known = known.into_iter().peekable();
     // Both are sorted.
     let unknown: Vec<u64> = reader

@@ -2,6 +2,7 @@
 
 use kstruct::Memory;
 use linux::Faults;
+use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 
 use crate::name::Name;
@@ -47,7 +48,7 @@ impl Owners {
     /// Goes through all processes.
     pub fn read(k: &Memory, faults: &mut Faults) -> Self {
         let mut held = files::held(k, faults);
-        held.sort_unstable_by_key(|(socket, holder)| (*socket, holder.pid, holder.fd));
+        held.par_sort_unstable_by_key(|(socket, holder)| (*socket, holder.pid, holder.fd));
         Owners { held }
     }
 }

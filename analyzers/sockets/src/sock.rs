@@ -1,17 +1,21 @@
 //! What sockets of all families have (`struct sock`), and who reads them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use kstruct::{Fault, Memory, walk};
+use kstruct::{Fault, Memory};
 use linux::Faults;
 use linux::time::Clock;
+use rayon::iter::{
+    IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _,
+};
 use serde::{Serialize, Serializer};
 
 use crate::owner::{Holder, Owners};
 use crate::space::Spaces;
 
+use kernel::sock;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-use {kernel::sock, kstruct::View as _, std::collections::HashMap};
+use {kstruct::View as _, kstruct::walk, std::collections::HashMap};
 
 /// What is read once and needed for each socket.
 pub struct Reader<'m> {
@@ -25,8 +29,8 @@ pub struct Reader<'m> {
     pub now: u64,
     /// Jiffies in a second.
     pub hz: u64,
-    /// Whether `struct tcp_info` is read of TCP sockets: most of what there is to read of one.
-    pub wants_info: bool,
+    /// What is read of each socket.
+    pub wants: Wants,
 }
 
 impl<'m> Reader<'m> {
@@ -47,7 +51,7 @@ impl<'m> Reader<'m> {
             owners: Owners::read(k, faults),
             now: clock.now,
             hz,
-            wants_info: true,
+            wants: Wants::default(),
         })
     }
 
@@ -76,34 +80,65 @@ impl<'m> Reader<'m> {
         faults: &mut Faults,
         read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
     ) -> Vec<T> {
-        /// Sockets that a thread reads before it takes others.
-        const PIECE: usize = 256;
-        let pieces = walk::par_index(addresses.len().div_ceil(PIECE), |index| {
-            let start = index * PIECE;
-            let piece = &addresses[start..addresses.len().min(start + PIECE)];
-            let mut work = Work {
-                reader: self,
-                #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-                cgroups: HashMap::new(),
-                faults: Vec::new(),
-            };
-            let mut found = Vec::with_capacity(piece.len());
-            for address in piece {
-                match read(&mut work, *address) {
-                    Ok(socket) => found.push(socket),
-                    Err(fault) => work.faults.push((*address, fault)),
+        /// Sockets that a thread reads at least before others may be taken from it.
+        const LEAST: usize = 64;
+        let noted = Mutex::new(Vec::new());
+        let begin = || Work {
+            reader: self,
+            #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+            cgroups: HashMap::new(),
+            faults: Vec::new(),
+        };
+        // Each is written where it stays: to gather them from several places takes as much memory again.
+        let found: Vec<Option<T>> = addresses
+            .par_iter()
+            .enumerate()
+            .with_min_len(LEAST)
+            .map_init(begin, |work, (index, address)| {
+                let socket = read(work, *address)
+                    .map_err(|fault| work.faults.push((*address, fault)))
+                    .ok();
+                if !work.faults.is_empty() {
+                    let errors = work.faults.drain(..).map(|fault| (index, fault));
+                    // Nobody panics with it locked.
+                    noted
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend(errors);
                 }
-            }
-            (found, work.faults)
-        });
-        let mut all = Vec::with_capacity(addresses.len());
-        for (found, errors) in pieces {
-            all.extend(found);
-            for (address, fault) in errors {
-                faults.add(format_args!("{what} {address:#x}"), fault);
-            }
+                socket
+            })
+            .collect();
+        let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Stable: of one socket in the order in which they were found.
+        noted.sort_by_key(|(index, _)| *index);
+        for (_, (address, fault)) in noted {
+            faults.add(format_args!("{what} {address:#x}"), fault);
         }
-        all
+        found.into_iter().flatten().collect()
+    }
+}
+
+/// What is read of a socket besides its state, ends, queues, timers and holders. Each part lies in memory of its own, and waiting for
+/// that is what reading 20,000 sockets takes.
+#[derive(Clone, Copy)]
+pub struct Wants {
+    /// `struct tcp_info` and what the congestion control tells of TCP sockets.
+    pub info: bool,
+    /// What ss has as skmem.
+    pub memory: bool,
+    /// Inode and user, which its file has; cgroup, cookie, mark, priority, error, and what is shut down.
+    pub origin: bool,
+}
+
+impl Default for Wants {
+    /// All of it.
+    fn default() -> Self {
+        Wants {
+            info: true,
+            memory: true,
+            origin: true,
+        }
     }
 }
 
@@ -231,6 +266,19 @@ impl<'m> Work<'_, 'm> {
     }
 }
 
+impl<'m> Work<'_, 'm> {
+    /// What the file of a socket says. If that isn't wanted, it is looked at all the same where no process's file has led to the socket: the
+    /// pointer may be damaged.
+    pub(crate) fn file(&mut self, base: &mut Base, sk: sock<'m>) {
+        if !self.reader.wants.origin && !base.holders.is_empty() {
+            return;
+        }
+        if let Some(Some(file)) = self.check(base.address, file_of(sk)) {
+            (base.inode, base.uid) = (file.inode, file.uid);
+        }
+    }
+}
+
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 impl<'m> Work<'_, 'm> {
     /// The inode number of a network namespace.
@@ -260,22 +308,26 @@ impl<'m> Work<'_, 'm> {
             inode: 0,
             uid: 0,
             refcount: common.skc_refcnt().value(),
-            cookie: common.skc_cookie().value().cast_unsigned(),
-            mark: sk.sk_mark(),
-            priority: sk.sk_priority(),
+            cookie: 0,
+            mark: 0,
+            priority: 0,
             ifindex,
             device: self.device(net.addr(), ifindex),
-            shutdown: sk.sk_shutdown() as u8,
-            error: sk.sk_err(),
-            memory: Some(Skmem::of(sk)),
-            cgroup: self.cgroup(sk),
-            holders: Vec::new(),
+            shutdown: 0,
+            error: 0,
+            memory: self.reader.wants.memory.then(|| Skmem::of(sk)),
+            cgroup: None,
+            holders: self.reader.owners.of(sk.sk_socket().addr()).collect(),
         };
-        let file = self.check(address, file_of(sk));
-        if let Some(Some(file)) = file {
-            (base.inode, base.uid) = (file.inode, file.uid);
-            base.holders = self.reader.owners.of(base.socket).collect();
+        if self.reader.wants.origin {
+            base.cookie = common.skc_cookie().value().cast_unsigned();
+            base.mark = sk.sk_mark();
+            base.priority = sk.sk_priority();
+            base.shutdown = sk.sk_shutdown() as u8;
+            base.error = sk.sk_err();
+            base.cgroup = self.cgroup(sk);
         }
+        self.file(&mut base, sk);
         base
     }
 

@@ -39,7 +39,7 @@ pub struct Tcp {
     /// The upper layer's name (`TCP_ULP`): `tls`, `mptcp`.
     #[serde(skip_serializing_if = "Name::is_empty")]
     pub ulp: Name,
-    /// Of full sockets, if that is wanted ([`Reader::wants_info`]).
+    /// Of full sockets, if that is wanted ([`crate::sock::Wants`]).
     pub info: Option<Box<Info>>,
     /// Of requests: how often the timer of their answer ran out.
     pub timeouts: Option<u32>,
@@ -264,8 +264,8 @@ pub struct Info {
     pub copied_seq: u32,
 }
 
-/// All TCP sockets, as they are in the tables: listeners, then others. Last those that processes hold and that are in no table, as they
-/// are neither bound nor connected.
+/// All TCP sockets: those of the table of connections, listeners, those that processes hold and that are in no table, as they are neither
+/// bound nor connected.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Box<Tcp>> {
     each(reader, faults, |socket| Some(Box::new(socket)))
 }
@@ -304,7 +304,7 @@ pub fn each<T: Send>(
     let requests = Vec::new();
     // In place: to copy all of them costs more than to move them.
     let mut found: Vec<T> = others.into_iter().filter_map(|(_, taken)| taken).collect();
-    found.splice(..0, listeners.into_iter().filter_map(&take));
+    found.extend(listeners.into_iter().filter_map(&take));
     found.extend(closed.into_iter().filter_map(|(_, taken)| taken));
     found.extend(requests.into_iter().filter_map(&take));
     found

@@ -15,7 +15,10 @@ pub fn write_holders(out: &mut String, holders: &[Holder]) -> fmt::Result {
         out.push_str(if index == 0 { "(\"" } else { ",(\"" });
         write_escaped(out, holder.comm.bytes())?;
         out.push_str("\",pid=");
-        write!(out, "{}", holder.pid)?;
+        if holder.pid < 0 {
+            out.push('-');
+        }
+        push_number(out, holder.pid.unsigned_abs().into());
         out.push_str(",fd=");
         push_number(out, holder.fd.into());
         out.push(')');

@@ -1,5 +1,6 @@
 //! A socket as a line of text, with what `ss` would show of it.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -25,31 +26,39 @@ pub struct Shown {
 }
 
 /// What IPv4 addresses can need. IPv6 ones are as wide as they have to be.
-pub const IPV4_WIDTH: usize = 21;
+pub const IPV4_WIDTH: u8 = 21;
 
-/// A socket's text, made when it is read: how wide the columns of addresses are is known when all are.
+/// A socket's text, made when it is read: how wide the columns of addresses are is known when all are. No column begins further on than a
+/// byte can say.
 pub struct Line {
     text: Box<str>,
     /// Where its own end begins in the text, then the peer's, then the rest.
-    places: [u32; 3],
+    places: [u8; 3],
     /// Columns of addresses must be as wide as this.
-    pub width: usize,
+    pub width: u8,
+}
+
+thread_local! {
+    /// Where a thread writes a line, of which it then keeps as much as there is.
+    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 impl Line {
-    /// A socket's line, and where more was asked for a second one. `scratch` is empty, and is so again.
-    pub fn of(scratch: &mut String, socket: &Tcp, shown: Shown) -> Self {
+    /// A socket's line, and where more was asked for a second one.
+    pub fn of(socket: &Tcp, shown: Shown) -> Self {
         let mut places = [0; 3];
-        // Writing to a string doesn't fail.
-        let _ = write_socket(scratch, socket, shown, &mut places);
+        let text = SCRATCH.with_borrow_mut(|out| {
+            out.clear();
+            // Writing to a string doesn't fail.
+            let _ = write_socket(out, socket, shown, &mut places);
+            out.as_str().into()
+        });
         let [local, remote, rest] = places;
         let width = if socket.ends.local.is_ipv6() {
-            (remote - local).max(rest - remote) as usize
+            (remote - local).max(rest - remote)
         } else {
             IPV4_WIDTH
         };
-        let text = scratch.as_str().into();
-        scratch.clear();
         Line {
             text,
             places,
@@ -59,7 +68,7 @@ impl Line {
 
     /// Adds it with columns of this width.
     pub fn push(&self, out: &mut String, width: usize) {
-        let [local, remote, rest] = self.places.map(|place| place as usize);
+        let [local, remote, rest] = self.places.map(usize::from);
         out.push_str(&self.text[..local]);
         for end in [&self.text[local..remote], &self.text[remote..rest]] {
             let blanks = (width + 1).saturating_sub(end.len());
@@ -104,7 +113,14 @@ fn write_end(
     device: Option<&str>,
 ) -> fmt::Result {
     match address {
-        IpAddr::V4(address) => write!(out, "{address}")?,
+        IpAddr::V4(address) => {
+            for (number, octet) in address.octets().into_iter().enumerate() {
+                if number > 0 {
+                    out.push('.');
+                }
+                push_number(out, octet.into());
+            }
+        }
         IpAddr::V6(address) if address.is_unspecified() && !socket.ends.v6only => out.push('*'),
         IpAddr::V6(address) => write!(out, "[{address}]")?,
     }
@@ -121,21 +137,16 @@ fn write_end(
 }
 
 /// Writes a socket, with nothing before its ends, whose places in the text it says.
-fn write_socket(
-    out: &mut String,
-    socket: &Tcp,
-    shown: Shown,
-    places: &mut [u32; 3],
-) -> fmt::Result {
+fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, places: &mut [u8; 3]) -> fmt::Result {
     let base = &socket.base;
     push_column(out, base.state, 10);
     push_queue(out, socket.rx_queue);
     push_queue(out, socket.tx_queue);
     for (number, (address, port, device)) in ends(socket).into_iter().enumerate() {
-        places[number] = out.len() as u32;
+        places[number] = out.len() as u8;
         write_end(out, socket, address, port, device)?;
     }
-    places[2] = out.len() as u32;
+    places[2] = out.len() as u8;
     if shown.processes {
         write_holders(out, &base.holders)?;
         if let Some(listener) = socket.waits_at {

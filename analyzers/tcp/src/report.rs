@@ -1,5 +1,6 @@
 //! Options, and the report.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use linux::{Faults, Report};
 use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 use sockets::filter::Filter;
-use sockets::sock::Reader;
+use sockets::sock::{Reader, Wants};
 use sockets::tcp::{Form, Tcp};
 
 use crate::line::{IPV4_WIDTH, Line, Shown, write_header};
@@ -75,13 +76,13 @@ pub fn main() -> ExitCode {
     linux::app::run(analyze)
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[allow(clippy::vec_box, reason = "they are large, and sorted")]
 struct Sockets {
     sockets: Vec<Box<Tcp>>,
-    /// Instead of them, where a table is wanted: their network namespaces and lines.
+    /// Instead of them, where a table is wanted, their lines.
     #[serde(skip)]
-    lines: Vec<(Option<u64>, Line)>,
+    lines: Vec<(Key, Line)>,
     /// By state, of each form that it has: a closed connection's FIN-WAIT-2 may be a time-wait socket.
     states: Vec<Count>,
     #[serde(skip)]
@@ -108,34 +109,32 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
     };
     let is_table = args.common.format == Format::Table;
     let mut reader = Reader::new(k, faults)?;
-    reader.wants_info = args.info || !is_table;
-    // A socket of which a line is wanted is written by the thread that has just read it, and not kept: memory for 20,000 of them takes
-    // longer than all the rest. With their keys beside them: comparing must not read from all over memory.
+    reader.wants = Wants {
+        info: args.info || !is_table,
+        memory: args.memory || !is_table,
+        origin: args.extended || !is_table,
+    };
+    let mut report = Sockets::default();
+    let wants = |socket: &Tcp| args.filter.wants(&socket.base, Some(&socket.ends));
+    if is_table && !args.summary {
+        // A socket's line is written by the thread that has just read it, and the socket isn't kept: memory for 20,000 of them takes longer
+        // than all the rest.
+        report.lines = sockets::tcp::each(&reader, faults, |socket| {
+            wants(&socket).then(|| (key(&socket), Line::of(&socket, shown)))
+        });
+        report.lines.par_sort_unstable_by_key(|(key, _)| *key);
+        return Ok(report);
+    }
+    // With their keys beside them: comparing must not read from all over memory.
     let mut keyed = sockets::tcp::each(&reader, faults, |socket| {
-        if !args.filter.wants(&socket.base, Some(&socket.ends)) {
-            return None;
-        }
-        let key = key(&socket);
-        let (netns, state, form) = (socket.base.netns, socket.base.state, socket.form);
-        let kept = if !is_table {
-            Kept::Socket(Box::new(socket))
-        } else if args.summary {
-            Kept::Nothing
-        } else {
-            Kept::Line(Line::of(&mut String::with_capacity(256), &socket, shown))
-        };
-        let row = Row {
-            netns,
-            state,
-            form,
-            kept,
-        };
-        Some((key, Box::new(row)))
+        wants(&socket).then(|| (key(&socket), Box::new(socket)))
     });
-    keyed.par_sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let mut states: Vec<Count> = Vec::new();
-    for (_, row) in &keyed {
-        let Row { state, form, .. } = **row;
+    keyed.par_sort_unstable_by_key(|(key, _)| *key);
+    report.sockets = keyed.into_iter().map(|(_, socket)| socket).collect();
+    report.summary = args.summary;
+    let states = &mut report.states;
+    for socket in &report.sockets {
+        let (state, form) = (socket.base.state, socket.form);
         match states
             .iter_mut()
             .find(|count| count.state == state && count.form == form)
@@ -149,53 +148,26 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         }
     }
     states.sort_by_key(|count| (std::cmp::Reverse(count.count), count.state));
-    let mut report = Sockets {
-        sockets: Vec::new(),
-        lines: Vec::new(),
-        states,
-        summary: args.summary,
-    };
-    for (_, row) in keyed {
-        match row.kept {
-            Kept::Socket(socket) => report.sockets.push(socket),
-            Kept::Line(line) => report.lines.push((row.netns, line)),
-            Kept::Nothing => {}
-        }
-    }
     Ok(report)
 }
 
-/// A socket that is shown or counted.
-struct Row {
+/// What orders sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same. It is made of numbers, as it is
+/// moved as often as it is compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
     netns: Option<u64>,
-    state: &'static str,
-    form: Form,
-    kept: Kept,
+    rest: [u64; 6],
 }
 
-/// What is kept of it.
-enum Kept {
-    /// All of it, for programs.
-    Socket(Box<Tcp>),
-    /// Its text, for people.
-    Line(Line),
-    /// It is only counted.
-    Nothing,
-}
-
-/// The order of sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same. It is made of bytes, as it is moved
-/// as often as it is compared.
-fn key(socket: &Tcp) -> [u8; 56] {
+fn key(socket: &Tcp) -> Key {
     let (base, ends) = (&socket.base, &socket.ends);
-    let mut key = [0; 56];
-    let mut rest = &mut key[..];
+    let mut bytes = [0; 48];
+    let mut rest = &mut bytes[..];
     let mut put = |bytes: &[u8]| {
         let (to, behind) = std::mem::take(&mut rest).split_at_mut(bytes.len());
         to.copy_from_slice(bytes);
         rest = behind;
     };
-    // What has none comes first; no namespace has this number.
-    put(&base.netns.unwrap_or(0).to_be_bytes());
     put(&[u8::from(base.state != "LISTEN")]);
     for (address, port) in [
         (ends.local, ends.local_port),
@@ -215,58 +187,78 @@ fn key(socket: &Tcp) -> [u8; 56] {
         put(&port.to_be_bytes());
     }
     put(&base.address.to_be_bytes());
-    key
+    let mut rest = [0; 6];
+    for (word, bytes) in rest.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_be_bytes(*bytes);
+    }
+    Key {
+        netns: base.netns,
+        rest,
+    }
 }
 
 impl Report for Sockets {
     fn table(&self) -> String {
-        self.parts().concat()
+        let mut text = Vec::new();
+        // Writing to memory doesn't fail.
+        let _ = self.write_table(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
-    fn write_table(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
-        self.parts()
-            .iter()
-            .try_for_each(|part| out.write_all(part.as_bytes()))
+    fn write_table(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        /// Sockets that a thread writes before it takes others.
+        const PIECE: usize = 256;
+        /// Sockets whose text is made before it is written: the next ones take its memory.
+        const WAVE: usize = 16 * PIECE;
+        if self.summary {
+            return out.write_all(self.counts().as_bytes());
+        }
+        let widths = self.lines.iter().map(|(_, line)| line.width);
+        let width = widths.max().unwrap_or(IPV4_WIDTH).into();
+        for wave in (0..self.lines.len()).step_by(WAVE) {
+            let end = self.lines.len().min(wave + WAVE);
+            let pieces = walk::par_index((end - wave).div_ceil(PIECE), |index| {
+                let start = wave + index * PIECE;
+                self.piece(start, end.min(start + PIECE), width)
+            });
+            for piece in pieces {
+                out.write_all(piece.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Sockets {
-    /// The table, in parts of some hundred lines.
-    fn parts(&self) -> Vec<String> {
-        /// Sockets that a thread writes before it takes others.
-        const PIECE: usize = 256;
-        if self.summary {
-            let rows = self.states.iter().map(|count| {
-                let form = match count.form {
-                    Form::Full => "",
-                    Form::TimeWait => "timewait",
-                    Form::Request => "request",
-                };
-                vec![
-                    count.state.to_owned(),
-                    count.count.to_string(),
-                    form.to_owned(),
-                ]
-            });
-            let header = ["STATE", "SOCKETS", "FORM"];
-            let table = linux::app::plain_table(&header, rows);
-            return vec![linux::app::table_text(&table)];
-        }
-        let widths = self.lines.iter().map(|(_, line)| line.width);
-        let width = widths.max().unwrap_or(IPV4_WIDTH);
-        walk::par_index(self.lines.len().div_ceil(PIECE), |index| {
-            let start = index * PIECE;
-            let end = self.lines.len().min(start + PIECE);
-            let mut out = String::with_capacity(PIECE * 128);
-            let mut before = start.checked_sub(1).map(|last| self.lines[last].0);
-            for (netns, line) in &self.lines[start..end] {
-                if before != Some(*netns) {
-                    before = Some(*netns);
-                    write_header(&mut out, *netns, width);
-                }
-                line.push(&mut out, width);
+    /// The lines from one number to another, with headings where a network namespace begins.
+    fn piece(&self, start: usize, end: usize, width: usize) -> String {
+        let mut out = String::with_capacity((end - start) * 128);
+        let mut before = start.checked_sub(1).map(|last| self.lines[last].0.netns);
+        for (key, line) in &self.lines[start..end] {
+            if before != Some(key.netns) {
+                before = Some(key.netns);
+                write_header(&mut out, key.netns, width);
             }
-            out
-        })
+            line.push(&mut out, width);
+        }
+        out
+    }
+
+    /// How many sockets are in which state.
+    fn counts(&self) -> String {
+        let rows = self.states.iter().map(|count| {
+            let form = match count.form {
+                Form::Full => "",
+                Form::TimeWait => "timewait",
+                Form::Request => "request",
+            };
+            vec![
+                count.state.to_owned(),
+                count.count.to_string(),
+                form.to_owned(),
+            ]
+        });
+        let header = ["STATE", "SOCKETS", "FORM"];
+        linux::app::table_text(&linux::app::plain_table(&header, rows))
     }
 }

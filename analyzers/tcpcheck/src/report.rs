@@ -99,7 +99,8 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
     }
     args.filter.check(k, faults)?;
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
-    let reader = Reader::new(k, faults)?;
+    let mut reader = Reader::new(k, faults)?;
+    reader.wants.origin = false;
     let look = Look {
         reader: &reader,
         limits: &args.limits,

@@ -47,15 +47,11 @@ impl<'m> Work<'_, 'm> {
             device: self.device(0, ifindex),
             shutdown: sk.sk_shutdown(),
             error: sk.sk_err(),
-            memory: Some(Skmem::of(sk)),
+            memory: self.reader.wants.memory.then(|| Skmem::of(sk)),
             cgroup: None,
-            holders: Vec::new(),
+            holders: self.reader.owners.of(sk.sk_socket().addr()).collect(),
         };
-        let file = self.check(address, file_of(sk));
-        if let Some(Some(file)) = file {
-            (base.inode, base.uid) = (file.inode, file.uid);
-            base.holders = self.reader.owners.of(base.socket).collect();
-        }
+        self.file(&mut base, sk);
         base
     }
 }

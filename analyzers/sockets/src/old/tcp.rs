@@ -54,7 +54,8 @@ impl Tcp {
             ulp: Name::default(),
             info: work
                 .reader
-                .wants_info
+                .wants
+                .info
                 .then(|| Box::new(info(work.reader, sk, tcp))),
             timeouts: None,
             listener,

@@ -38,7 +38,7 @@ impl Tcp {
         let operations = connection.icsk_ca_ops().deref_or_null();
         let congestion = work.check(base.address, operations).flatten();
         let congestion = congestion.map_or_else(Name::default, |ops| Name::from(ops.name()));
-        let wants_info = work.reader.wants_info;
+        let wants_info = work.reader.wants.info;
         let details = wants_info
             .then(|| congestion_info(tcp, state, congestion.bytes()))
             .transpose();
