@@ -243,7 +243,7 @@ fn congestion_info(
             }))
         }
         #[cfg(kernel_has = "dctcp.dctcp_alpha")]
-        "dctcp-reno" => Ok(Some(super::Congestion::DctcpFallback)),
+        b"dctcp-reno" => Ok(Some(super::Congestion::DctcpFallback)),
         #[cfg(kernel_has = "vegas.doing_vegas_now")]
         b"vegas" => {
             let own = private::<kernel::vegas<'_>>(tcp)?;
