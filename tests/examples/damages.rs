@@ -15,6 +15,7 @@ use kernel::{Elf64_Sym, inet_connection_sock, kmem_cache, module, sock, sock_com
 use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
 use serde_json::json;
+use tests::elf::Elf;
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -147,8 +148,7 @@ fn of<'m, T: View<'m>>(view: T) -> impl Iterator<Item = u64> {
 struct Dump<'a> {
     path: &'a Path,
     file: File,
-    /// Physical address, bytes, offset in the file.
-    segments: Vec<[u64; 3]>,
+    elf: Elf,
 }
 
 impl<'a> Dump<'a> {
@@ -158,38 +158,12 @@ impl<'a> Dump<'a> {
             .write(true)
             .open(path)
             .expect("a copy that can be written to");
-        let word = |at: u64| {
-            let mut bytes = [0; 8];
-            file.read_exact_at(&mut bytes, at)
-                .expect("it is an ELF file");
-            u64::from_le_bytes(bytes)
-        };
-        // e_phoff and e_phnum; of each PT_LOAD p_paddr, p_filesz and p_offset.
-        let (headers, count) = (word(32), word(56) & 0xffff);
-        let segments = (0..count)
-            .map(|number| headers + number * 56)
-            .filter(|at| word(*at) & 0xffff_ffff == 1)
-            .map(|at| [word(at + 24), word(at + 32), word(at + 8)])
-            .collect();
-        Dump {
-            path,
-            file,
-            segments,
-        }
+        let elf = Elf::of(&file);
+        Dump { path, file, elf }
     }
 
     fn memory(&self) -> Memory {
         Memory::open(self.path, &kernel::KERNEL, false).expect("the dump can be opened")
-    }
-
-    /// Where in the file a physical address is.
-    fn offset(&self, physical: u64) -> u64 {
-        let [start, _, offset] = self
-            .segments
-            .iter()
-            .find(|[start, size, _]| physical.wrapping_sub(*start) < *size)
-            .expect("it is in the dump");
-        physical - start + offset
     }
 
     /// Damages a TCP socket in the way that a rule of tcpcheck finds.
@@ -209,7 +183,7 @@ impl<'a> Dump<'a> {
             _ => panic!("{damage} is no damage"),
         };
         let physical = self.memory().physical_address(socket + place as u64);
-        let place = self.offset(physical.expect("it is mapped"));
+        let place = self.elf.offset(physical.expect("it is mapped"));
         let mut bytes = [0; 8];
         self.file
             .read_exact_at(&mut bytes, place)
@@ -242,7 +216,10 @@ impl<'a> Dump<'a> {
             let addresses = words(&k).expect("the dump is sound");
             let places: Vec<u64> = addresses
                 .iter()
-                .map(|address| self.offset(k.physical_address(*address).expect("it is mapped")))
+                .map(|address| {
+                    self.elf
+                        .offset(k.physical_address(*address).expect("it is mapped"))
+                })
                 .collect();
             (places, addresses, walk(&k).expect("the dump is sound"))
         };

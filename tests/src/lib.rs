@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod elf;
 pub mod fuzz;
 pub mod generated;
 pub mod images;
