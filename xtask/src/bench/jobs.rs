@@ -308,7 +308,78 @@ impl<'l> Bench<'l> {
         Ok(vec![
             self.race("tcp, 20,000 connections", shown)?,
             self.race("tcpcheck, 20,000 connections", checked)?,
+            self.populations()?,
         ])
+    }
+
+    /// What a connection takes, among a thousand as among a million: the dump is populated with as many copies of one of its own.
+    fn populations(&self) -> anyhow::Result<JobReport> {
+        const TITLE: &str = "tcpcheck by numbers of connections: the time for each";
+        /// Times that each is run.
+        const RUNS: usize = 7;
+        eprintln!("{}: {TITLE} ...", self.kernel);
+        let (bindings, target) = (self.folder.join("populate"), self.folder.join("target"));
+        let sources = [
+            "analyzers/linux/src",
+            "tests/examples/populate.rs",
+            "tests/src",
+        ];
+        let mut gen_command = xtask()?;
+        gen_command
+            .args(["gen", self.kernel, "--into"])
+            .arg(&bindings);
+        for source in sources {
+            gen_command.arg("--used-by").arg(paths::root().join(source));
+        }
+        succeed(measure::run(&mut gen_command, Output::Discard)?, "gen")?;
+        let mut command = build::cargo(self.kernel);
+        command
+            .env("KSTRUCT_KERNEL", &bindings)
+            .env("CARGO_TARGET_DIR", &target)
+            .args(["build", "--release", "--package", "tests"])
+            .args(["--features", "lab", "--example", "populate"]);
+        succeed(measure::run(&mut command, Output::Keep)?, "populate")?;
+        let dump = self.folder.join("populated");
+        let listeners = self.listeners()?;
+        let mut rows = Vec::new();
+        for count in [1_000_u64, 10_000, 100_000, 1_000_000] {
+            let mut populate = Command::new(target.join("release/examples/populate"));
+            populate.arg(&self.machine.vmcore).arg(&dump);
+            populate.arg(count.to_string());
+            succeed(measure::run(&mut populate, Output::Keep)?, "populate")?;
+            let mut seconds = Vec::new();
+            let mut said = String::new();
+            for _ in 0..RUNS {
+                let mut command = Command::new(paths::binaries(self.kernel).join("tcpcheck"));
+                command.arg("--core").arg(&dump);
+                let run = measure::run(&mut command, Output::Keep)?;
+                let last = run.stdout.lines().last().unwrap_or_default();
+                if !last.starts_with(&format!("{} sockets", count + listeners)) {
+                    bail!(
+                        "tcpcheck of {count} connections says: {last} {}",
+                        run.stderr
+                    );
+                }
+                said = last.to_owned();
+                seconds.push(run.sample.wall_seconds);
+            }
+            let whole = measure::spread(seconds.iter().copied()).context("it was run")?;
+            rows.push(Row {
+                is_part: false,
+                is_ours: count == 1_000,
+                note: format!("in {:.1} ms: {said}", whole.median * 1e3),
+                ..Row::part(&format!("{count} connections"), &per_thing(&seconds, count))
+            });
+        }
+        Ok(JobReport::new(self.kernel, TITLE, rows))
+    }
+
+    /// How many sockets of the crowd are no connections, and stay.
+    fn listeners(&self) -> anyhow::Result<u64> {
+        let mut command = Command::new(paths::binaries(self.kernel).join("tcp"));
+        command.arg("--core").arg(&self.machine.vmcore).arg("-l");
+        let run = succeed(measure::run(&mut command, Output::Keep)?, "tcp -l")?;
+        Ok(run.stdout.lines().count().saturating_sub(2) as u64)
     }
 
     /// A script of `xtask/bench`, by drgn.
