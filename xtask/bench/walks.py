@@ -10,7 +10,7 @@ import time
 
 import drgn
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
-from drgn.helpers.linux.mm import for_each_page
+from drgn.helpers.linux.mm import follow_phys, for_each_page
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from drgn.helpers.linux.slab import find_slab_cache, slab_cache_for_each_allocated_object
@@ -71,14 +71,18 @@ def areas():
 
 
 def vmalloc_pages():
+    # As the way by hand, which knows of memory from 1 MB on, and of its last page as a bound.
+    low, end = 1 << 20, (prog["max_pfn"].value_() - 1) * 4096
     pages = []
     for area in areas():
         for page in range(area.va_start.value_(), area.va_end.value_(), 4096):
             try:
+                physical = follow_phys(prog["init_mm"].address_of_(), page).value_()
                 prog.read_u64(page)
-            except drgn.FaultError:
+            except (drgn.FaultError, LookupError):
                 continue
-            pages.append(page)
+            if low <= physical < end:
+                pages.append(page)
     return pages
 
 
