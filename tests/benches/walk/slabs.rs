@@ -25,6 +25,7 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
     let cpus: Vec<u32> = linux::cpu::online(memory)?;
     let vmemmap = memory.get(sym::vmemmap_base)?;
     let count = Pages::of(memory)?.count();
+    let guarded = memory.get(sym::__kfence_pool)?.addr();
     let mut held = Vec::new();
     for cpu in &cpus {
         let own = cache.cpu_slab().on_cpu(*cpu)?.deref()?;
@@ -42,7 +43,9 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
             .constants()
             .find(|(name, _)| *name == "PG_slab")
             .map(|(_, bit)| bit as u32),
+        guarded: guarded..guarded + (2 << 20),
     };
+    let same = known.clone();
     Ok(vec![
         Way {
             name: GENERATED,
@@ -50,7 +53,11 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
         },
         Way {
             name: BY_HAND,
-            run: Box::new(move || Ok(by_hand(black_box(raw), &known))),
+            run: Box::new(move || Ok(by_hand::<false>(black_box(raw), &known))),
+        },
+        Way {
+            name: "the same, with the walker's checks of damage",
+            run: Box::new(move || Ok(by_hand::<true>(black_box(raw), &same))),
         },
     ])
 }
@@ -64,6 +71,7 @@ fn generated(cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
     Ok(sum)
 }
 
+#[derive(Clone)]
 struct Known {
     vmemmap: u64,
     count: u64,
@@ -73,6 +81,8 @@ struct Known {
     offset: u64,
     random: u64,
     slab_flag: Option<u32>,
+    /// Objects that KFENCE guards look like slabs of one.
+    guarded: std::ops::Range<u64>,
 }
 
 const CACHE: usize = offset_of!(slab, slab_cache);
@@ -83,8 +93,10 @@ const FLAGS: u64 = offset_of!(dentry, d_flags) as u64;
 const TYPE: usize = offset_of!(page, page_type);
 const PAGE_FLAGS: usize = offset_of!(page, flags);
 
+/// With checks it ends as the generated code does where a list of free objects leads out of its slab or does not end, or where a slab's
+/// counts disagree.
 #[inline(never)]
-fn by_hand(dump: &RawDump<'_>, known: &Known) -> Sum {
+fn by_hand<const CHECKS: bool>(dump: &RawDump<'_>, known: &Known) -> Sum {
     let mut sum = Sum::default();
     let together = (2 << 20) / page::SIZE as u64;
     for first in (0..known.count).step_by(together as usize) {
@@ -100,16 +112,33 @@ fn by_hand(dump: &RawDump<'_>, known: &Known) -> Sum {
             let frame = first + index as u64;
             let slab = known.vmemmap + frame * page::SIZE as u64;
             let base = dump.page_offset + frame * 4096;
-            let objects = u64::from(u32_at(page, COUNTERS) >> 16 & 0x7fff);
+            let counters = u32_at(page, COUNTERS);
+            let objects = u64::from(counters >> 16 & 0x7fff);
+            if CHECKS && known.guarded.contains(&base) {
+                continue;
+            }
             let held = known.held.iter().find(|(of, _)| *of == slab);
             let mut free = [0_u64; 8];
             for head in [u64_at(page, FREE), held.map_or(0, |(_, head)| *head)] {
                 let mut object = head;
                 while object != 0 {
-                    let number = (object - base) / known.size;
+                    let number = object.wrapping_sub(base) / known.size;
+                    if CHECKS {
+                        let is_one = base + number * known.size == object && number < objects;
+                        if !is_one || free[number as usize / 64] >> (number % 64) & 1 != 0 {
+                            return Sum::default();
+                        }
+                    }
                     free[number as usize / 64] |= 1 << (number % 64);
                     let place = object + known.offset;
                     object = dump.u64(place) ^ known.random ^ place.swap_bytes();
+                }
+                // The first list has what isn't in use.
+                if CHECKS && head == u64_at(page, FREE) {
+                    let count: u32 = free.iter().map(|word| word.count_ones()).sum();
+                    if u64::from(count + (counters & 0xffff)) != objects {
+                        return Sum::default();
+                    }
                 }
             }
             for number in 0..objects {
