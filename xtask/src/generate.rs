@@ -95,9 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             if args.core.is_some() && args.modules != Some(Modules::Loaded) {
                 bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
             }
-            let vmlinux = find::vmlinux(name.as_deref().unwrap_or_default())?;
-            let kernel = find::kernel_name(&vmlinux)?;
-            (vmlinux, kernel)
+            find::source(name.as_deref().unwrap_or_default())?
         }
     };
     let extras = extras(args, asked, &vmlinux, &kernel)?;

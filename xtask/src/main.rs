@@ -5,6 +5,7 @@ mod bench;
 mod btf;
 mod build;
 mod check;
+mod debuginfod;
 mod demo;
 mod diff;
 mod find;
