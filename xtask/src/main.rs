@@ -22,6 +22,7 @@ mod paths;
 mod seed;
 mod selected;
 mod show;
+mod stamp;
 mod used;
 mod workspace;
 

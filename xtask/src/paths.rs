@@ -43,6 +43,11 @@ pub fn generated_sources() -> PathBuf {
     root().join("generated/src")
 }
 
+/// What bindings were made from: `target/generated`.
+pub fn stamps() -> PathBuf {
+    root().join("target/generated")
+}
+
 /// The bindings of what analyzers use of a kernel: what they are compiled against.
 pub fn selected(kernel: &str) -> PathBuf {
     root().join("target/selected").join(kernel)

@@ -152,9 +152,9 @@ fn of_release(places: &Places, release: &str, build_id: Option<&str>) -> Option<
 /// Finds the vmlinux of a build id, or of the beginning of one, here or on a debuginfod server.
 fn by_build_id(places: &Places, id: &str) -> anyhow::Result<PathBuf> {
     let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-    let here = places.by_build_id(id);
+    // A vmlinux that lies where a package put it has its modules beside it; what a server gave has none.
     let everywhere = places.all().into_iter().map(|place| place.path);
-    for path in here.into_iter().chain(everywhere) {
+    for path in everywhere.chain(places.by_build_id(id)) {
         let Some(own) = build_id_of(&path).filter(|own| own.starts_with(id)) else {
             continue;
         };
@@ -321,7 +321,7 @@ pub fn check_name(name: &str) -> anyhow::Result<()> {
 }
 
 /// A name with everything replaced that has no place in one.
-fn tame(name: &str) -> String {
+pub fn tame(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
     let name: String = name
         .chars()
