@@ -12,7 +12,7 @@ use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 
 use crate::workspace::{self, Analyzer};
-use crate::{find, generate, paths, seed, selected};
+use crate::{find, generate, paths, seed, seen, selected};
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -62,7 +62,11 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
 /// Finds the dump's kernel, builds the analyzer for it, and runs it. Gives its exit status.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let (kernel, vmlinux) = match &args.kernel {
-        Some(name) => find::kernel(name)?,
+        Some(name) => {
+            let (kernel, vmlinux) = find::kernel(name)?;
+            seen::record(&args.core[0], &kernel, None, None);
+            (kernel, vmlinux)
+        }
         None => kernel_of(&Dump::open_parts(&args.core)?)?,
     };
     let analyzers = std::slice::from_ref(&args.analyzer);
@@ -104,6 +108,7 @@ fn kernel_of(dump: &Dump) -> anyhow::Result<(String, Option<PathBuf>)> {
         let same_build =
             build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
         if identity.release == release && same_build {
+            seen::record(core, &name, Some(&release), build_id);
             return Ok((name, None));
         }
         if !known.contains(&identity.release) {
@@ -111,9 +116,14 @@ fn kernel_of(dump: &Dump) -> anyhow::Result<(String, Option<PathBuf>)> {
         }
     }
     let error = match find::of_dump(&release, build_id) {
-        Ok(vmlinux) => return Ok((find::name_of(&vmlinux)?, Some(vmlinux))),
+        Ok(vmlinux) => {
+            let name = find::name_of(&vmlinux)?;
+            seen::record(core, &name, Some(&release), build_id);
+            return Ok((name, Some(vmlinux)));
+        }
         Err(error) => error,
     };
+    seen::record(core, &find::tame(&release), Some(&release), build_id);
     bail!(
         "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}). {error:#}. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
         core.display(),

@@ -392,7 +392,7 @@ fn check_sound(model: &Model, source: &Path) -> anyhow::Result<()> {
 /// What bindings were made from. If all of this is the same, so are they.
 #[derive(Serialize, Deserialize, PartialEq)]
 pub struct Stamp {
-    generator: String,
+    pub generator: String,
     pub vmlinux: Input,
     /// By name.
     modules: BTreeMap<String, Input>,

@@ -12,6 +12,7 @@ mod find;
 mod fixture;
 mod generate;
 mod index;
+mod inventory;
 mod kallsyms;
 mod kernels;
 mod lab;
@@ -20,6 +21,7 @@ mod messages;
 mod new;
 mod paths;
 mod seed;
+mod seen;
 mod selected;
 mod show;
 mod stamp;
@@ -56,6 +58,8 @@ enum Command {
     /// Say what changed between two kernels; the exit status is 0 if nothing did, 1 if something did, 2 if
     /// that can't be said
     Diff(diff::Args),
+    /// List the kernels of which something is there, with where their debug information is and the dumps that were met; remove some
+    Kernels(inventory::Args),
     /// Start a new analyzer
     New(new::Args),
     /// Generate, build and analyze: the main job on the kernel and the dump that the repository carries
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Run(args) => build::run(&args),
         Command::Show(args) => show::run(&args).map(|()| 0),
         Command::Diff(args) => diff::run(&args).map(|same| u8::from(!same)),
+        Command::Kernels(args) => inventory::run(&args).map(|()| 0),
         Command::New(args) => new::run(&args).map(|()| 0),
         Command::Demo => demo::demo(),
         Command::Test(args) => demo::test(&args).map(|()| 0),

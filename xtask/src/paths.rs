@@ -48,6 +48,11 @@ pub fn stamps() -> PathBuf {
     root().join("target/generated")
 }
 
+/// In which dumps kernels were met: `target/seen.json`.
+pub fn seen() -> PathBuf {
+    root().join("target/seen.json")
+}
+
 /// The bindings of what analyzers use of a kernel: what they are compiled against.
 pub fn selected(kernel: &str) -> PathBuf {
     root().join("target/selected").join(kernel)

@@ -19,7 +19,7 @@ use crate::{build, generate, paths, workspace};
 #[derive(Serialize, Deserialize, PartialEq)]
 pub struct Stamp {
     /// What made it: a newer one may write other code.
-    generator: String,
+    pub generator: String,
     pub vmlinux: Input,
     /// Modules and other files whose types are there too.
     extras: Vec<Input>,
