@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stamp::{self, Input};
 use crate::workspace::wanted_modules;
-use crate::{btf, build, find, loaded, paths, selected};
+use crate::{btf, build, find, fleet, loaded, paths, selected};
 
 /// So many modules are named when bindings are written; of more, their number is said.
 const NAMED: usize = 20;
@@ -28,8 +28,12 @@ pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
     ///
     /// With --btf: the name of the bindings, if it is not to be the kernel's release
-    #[arg(required_unless_present = "btf")]
+    #[arg(required_unless_present_any = ["btf", "all"])]
     vmlinux: Option<String>,
+    /// Generate the bindings of every kernel in this folder: debug packages (.deb, .ddeb, .rpm), which are unpacked, and files called
+    /// vmlinux*. The exit status is 1 if one failed
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    all: Option<PathBuf>,
     #[command(flatten)]
     btf: btf::Args,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
@@ -81,6 +85,9 @@ pub struct Extras {
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
+    if let Some(directory) = &args.all {
+        return fleet::run(directory);
+    }
     let mut asked = Asked::default();
     let (vmlinux, kernel) = match (args.btf.asked(args.core.as_deref())?, &args.vmlinux) {
         (Some(btf), name) => {

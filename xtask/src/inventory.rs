@@ -363,7 +363,7 @@ fn own_debug_information(vmlinux: &Path) -> Vec<PathBuf> {
 }
 
 /// Bytes on disk that are freed if all of this is removed: what has links elsewhere stays.
-fn disk(places: &[PathBuf]) -> std::io::Result<u64> {
+pub fn disk(places: &[PathBuf]) -> std::io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
 
     let mut links: HashMap<(u64, u64), (u64, u64, u64)> = HashMap::new();

@@ -10,6 +10,7 @@ mod demo;
 mod diff;
 mod find;
 mod fixture;
+mod fleet;
 mod generate;
 mod index;
 mod inventory;

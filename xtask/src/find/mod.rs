@@ -118,6 +118,14 @@ pub fn all() -> Vec<(String, PathBuf)> {
     places.map(|place| (place.release, place.path)).collect()
 }
 
+/// The kernels in the tree of an unpacked package, of which there is debug information in it.
+pub fn in_tree(top: &Path) -> Vec<PathBuf> {
+    let mut places = Places::none();
+    places.add_system(top, &[]);
+    let found = places.all().into_iter().map(|place| place.path);
+    found.filter(|path| fits(path, None, None)).collect()
+}
+
 /// The build id of a file, in hexadecimal. A compressed file is not looked into: that takes seconds.
 pub fn build_id_of(path: &Path) -> Option<String> {
     let is_compressed = ENDINGS[1..]
@@ -268,10 +276,17 @@ pub fn name_of(vmlinux: &Path) -> anyhow::Result<String> {
     let is_taken = build::known_kernels()?.iter().any(|(known, identity)| {
         *known == name && !identity.build_id.is_empty() && identity.build_id != id
     });
-    Ok(match id.get(..SHORTEST) {
-        Some(start) if is_taken => format!("{name}{BUILD}{start}"),
-        _ => name,
+    Ok(if is_taken {
+        name_of_build(&name, &id)
+    } else {
+        name
     })
+}
+
+/// The name of one of several builds of a release.
+pub fn name_of_build(release: &str, build_id: &str) -> String {
+    let start = build_id.get(..SHORTEST).unwrap_or(build_id);
+    format!("{release}{BUILD}{start}")
 }
 
 /// What stands between a release and a build id in the name of bindings.

@@ -116,6 +116,7 @@ impl Places {
             self.add_root(folder.clone());
             // The top of an unpacked package will do as well.
             self.add_root(folder.join(DEBUG));
+            self.add(folder.clone(), IN_SYSTEM, false);
         }
         self.add_root(top.join(DEBUG));
         self.add(top.to_owned(), IN_SYSTEM, false);
