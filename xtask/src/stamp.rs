@@ -166,13 +166,18 @@ pub fn remove(path: &Path) -> anyhow::Result<()> {
 /// Locks what a folder of bindings holds: two runs at once would mix their files.
 pub fn lock(folder: &Path) -> anyhow::Result<File> {
     fs::create_dir_all(paths::stamps())?;
+    let lock = File::create(lock_of(folder)?)?;
+    lock.lock().context("can't lock the bindings")?;
+    Ok(lock)
+}
+
+/// The file by which a folder is locked: not in it, as the folder may be replaced.
+pub fn lock_of(folder: &Path) -> anyhow::Result<PathBuf> {
     let folder = std::path::absolute(folder)?;
     let name = find::tame(&folder.to_string_lossy());
     // Names of files are short.
     let start = name.char_indices().rev().nth(200).map_or(0, |(at, _)| at);
-    let lock = File::create(paths::stamps().join(format!("{}.lock", &name[start..])))?;
-    lock.lock().context("can't lock the bindings")?;
-    Ok(lock)
+    Ok(paths::stamps().join(format!("{}.lock", &name[start..])))
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ impl Places {
                 }
             }
         }
-        found.sort_by_key(|path| !path.extension().is_some_and(|it| it == "debug"));
+        found.sort_by_key(|path| path.extension().is_none_or(|it| it != "debug"));
         found
     }
 }
