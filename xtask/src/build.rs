@@ -12,7 +12,7 @@ use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 
 use crate::workspace::{self, Analyzer};
-use crate::{find, generate, paths, seed, selected};
+use crate::{find, generate, paths, seed, seen, selected};
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ pub struct RunArgs {
 
 /// Builds analyzers for a kernel and says where they are.
 pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
-    let (kernel, vmlinux) = resolve(&args.kernel)?;
+    let (kernel, vmlinux) = find::kernel(&args.kernel)?;
     let all = workspace::analyzers()?;
     let wanted = if args.analyzers.is_empty() {
         all.into_iter().map(|analyzer| analyzer.name).collect()
@@ -62,8 +62,12 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<()> {
 /// Finds the dump's kernel, builds the analyzer for it, and runs it. Gives its exit status.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let (kernel, vmlinux) = match &args.kernel {
-        Some(name) => resolve(name)?,
-        None => (kernel_of(&Dump::open_parts(&args.core)?)?, None),
+        Some(name) => {
+            let (kernel, vmlinux) = find::kernel(name)?;
+            seen::record(&args.core[0], &kernel, None, None);
+            (kernel, vmlinux)
+        }
+        None => kernel_of(&Dump::open_parts(&args.core)?)?,
     };
     let analyzers = std::slice::from_ref(&args.analyzer);
     let binary = compile(&kernel, vmlinux.as_deref(), analyzers, false)?.remove(0);
@@ -82,26 +86,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .unwrap_or(u8::MAX))
 }
 
-/// The name of a kernel that was given by name or by the path of its vmlinux, and that path.
-pub fn resolve(name: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
-    let path = Path::new(name);
-    if path.is_file() {
-        return Ok((find::kernel_name(path)?, Some(path.to_owned())));
-    }
-    let kernel = name.strip_prefix("vmlinux-").unwrap_or(name);
-    find::check_name(kernel)?;
-    Ok((kernel.to_owned(), None))
-}
-
 /// The name of a kernel, of which all bindings are generated if there are none yet.
 pub fn with_all_bindings(name: &str) -> anyhow::Result<String> {
-    let (kernel, vmlinux) = resolve(name)?;
+    let (kernel, vmlinux) = find::kernel(name)?;
     generate::ensure(&kernel, vmlinux.as_deref())?;
     Ok(kernel)
 }
 
-/// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release.
-fn kernel_of(dump: &Dump) -> anyhow::Result<String> {
+/// Finds the kernel of a dump: bindings that are there already, or else a vmlinux of its release and build id, and its path.
+fn kernel_of(dump: &Dump) -> anyhow::Result<(String, Option<PathBuf>)> {
     let core = dump.path();
     let release = dump.release().with_context(|| {
         format!(
@@ -115,17 +108,24 @@ fn kernel_of(dump: &Dump) -> anyhow::Result<String> {
         let same_build =
             build_id.is_none_or(|id| identity.build_id.is_empty() || identity.build_id == id);
         if identity.release == release && same_build {
-            return Ok(name);
+            seen::record(core, &name, Some(&release), build_id);
+            return Ok((name, None));
         }
         if !known.contains(&identity.release) {
             known.push(identity.release);
         }
     }
-    if find::vmlinux(&release).is_ok() {
-        return Ok(release);
-    }
+    let error = match find::of_dump(&release, build_id) {
+        Ok(vmlinux) => {
+            let name = find::name_of(&vmlinux)?;
+            seen::record(core, &name, Some(&release), build_id);
+            return Ok((name, Some(vmlinux)));
+        }
+        Err(error) => error,
+    };
+    seen::record(core, &find::tame(&release), Some(&release), build_id);
     bail!(
-        "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}) and no vmlinux. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
+        "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}). {error:#}. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
         core.display(),
         build_id.map_or_else(String::new, |id| format!(" (build id {id})")),
         if known.is_empty() {
@@ -137,7 +137,7 @@ fn kernel_of(dump: &Dump) -> anyhow::Result<String> {
 }
 
 /// The kernels that have bindings of this version, all or what was used of them: their names and what they are.
-fn known_kernels() -> anyhow::Result<Vec<(String, Identity)>> {
+pub fn known_kernels() -> anyhow::Result<Vec<(String, Identity)>> {
     let mut kernels = Vec::new();
     for folder in [paths::bindings(""), paths::selected("")] {
         let Ok(entries) = std::fs::read_dir(&folder) else {

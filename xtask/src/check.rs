@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     };
     let mut rows = Vec::new();
     for name in &args.kernels {
-        let (kernel, vmlinux) = build::resolve(name)?;
+        let (kernel, vmlinux) = find::kernel(name)?;
         rows.push(Row::of(kernel, vmlinux, &analyzers));
     }
     if args.all_kernels {

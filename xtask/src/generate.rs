@@ -13,9 +13,11 @@ use kstruct_codegen::model::{Asked, Model};
 use kstruct_codegen::names::{self, Names};
 use kstruct_codegen::select::{self, Selection};
 use kstruct_codegen::{btf as btf_reader, dwarf, emit, output};
+use serde::{Deserialize, Serialize};
 
+use crate::stamp::{self, Input};
 use crate::workspace::wanted_modules;
-use crate::{btf, build, find, loaded, paths, selected};
+use crate::{btf, build, find, fleet, loaded, paths, selected};
 
 /// So many modules are named when bindings are written; of more, their number is said.
 const NAMED: usize = 20;
@@ -26,8 +28,12 @@ pub struct Args {
     /// A vmlinux with DWARF: its path, its name (vmlinux-2.6.9) or its release (6.12.117+deb12-cloud-amd64)
     ///
     /// With --btf: the name of the bindings, if it is not to be the kernel's release
-    #[arg(required_unless_present = "btf")]
+    #[arg(required_unless_present_any = ["btf", "all"])]
     vmlinux: Option<String>,
+    /// Generate the bindings of every kernel in this folder: debug packages (.deb, .ddeb, .rpm), which are unpacked, and files called
+    /// vmlinux*. The exit status is 1 if one failed
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    all: Option<PathBuf>,
     #[command(flatten)]
     btf: btf::Args,
     /// Take the types of this module too, by name or path; those that analyzers ask for are taken anyway if they are found
@@ -79,6 +85,9 @@ pub struct Extras {
 
 /// Runs the command. Says whether all is well: with `--check`, whether the bindings are fresh.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
+    if let Some(directory) = &args.all {
+        return fleet::run(directory);
+    }
     let mut asked = Asked::default();
     let (vmlinux, kernel) = match (args.btf.asked(args.core.as_deref())?, &args.vmlinux) {
         (Some(btf), name) => {
@@ -95,9 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             if args.core.is_some() && args.modules != Some(Modules::Loaded) {
                 bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
             }
-            let vmlinux = find::vmlinux(name.as_deref().unwrap_or_default())?;
-            let kernel = find::kernel_name(&vmlinux)?;
-            (vmlinux, kernel)
+            find::source(name.as_deref().unwrap_or_default())?
         }
     };
     let extras = extras(args, asked, &vmlinux, &kernel)?;
@@ -105,10 +112,18 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = generate(&vmlinux, &kernel, &extras, &directory, args.check)?;
-    if !args.check || done.is_fresh() {
-        return Ok(true);
-    }
+    let done = match generate(&vmlinux, &kernel, &extras, &directory, args.check)? {
+        Some(done) if args.check && !done.is_fresh() => done,
+        Some(_) => return Ok(true),
+        None => {
+            eprintln!(
+                "{kernel}: {} is what {} gives",
+                directory.display(),
+                vmlinux.display()
+            );
+            return Ok(true);
+        }
+    };
     for path in done.changed.iter().chain(&done.stale).take(10) {
         eprintln!("differs: {}", path.display());
     }
@@ -204,9 +219,14 @@ impl Extras {
 
     /// The files that are read besides the vmlinux.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.modules.values().chain(self.others())
+    }
+
+    /// Those that are no modules.
+    fn others(&self) -> impl Iterator<Item = &PathBuf> {
         let btf = self.asked.btf.iter();
         let btf = btf.flat_map(|btf| btf.system_map.iter().chain(&btf.core));
-        self.modules.values().chain(&self.asked.with).chain(btf)
+        self.asked.with.iter().chain(btf)
     }
 
     /// What describes this kernel's types.
@@ -376,11 +396,100 @@ fn check_sound(model: &Model, source: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Generates the bindings of a kernel, or checks them.
+/// What bindings were made from. If all of this is the same, so are they.
+#[derive(Serialize, Deserialize, PartialEq)]
+pub struct Stamp {
+    pub generator: String,
+    pub vmlinux: Input,
+    /// By name.
+    modules: BTreeMap<String, Input>,
+    /// Other files that were read.
+    others: Vec<Input>,
+    asked: Asked,
+    only: Vec<String>,
+    /// What the sources name to which the bindings are limited, if they are.
+    identifiers: BTreeSet<String>,
+    /// Of the bindings, as they were written.
+    digest: String,
+}
+
+impl Stamp {
+    fn of(
+        vmlinux: &Path,
+        extras: &Extras,
+        identifiers: BTreeSet<String>,
+        old: Option<&Stamp>,
+    ) -> anyhow::Result<Self> {
+        let known: Vec<&Input> = old.map_or_else(Vec::new, |old| {
+            let vmlinux = std::iter::once(&old.vmlinux);
+            vmlinux
+                .chain(old.modules.values())
+                .chain(&old.others)
+                .collect()
+        });
+        let modules = extras.modules.iter();
+        let modules = modules.map(|(name, path)| Ok((name.clone(), Input::of(path, &known)?)));
+        let others = extras.others();
+        Ok(Stamp {
+            generator: stamp::GENERATOR.to_owned(),
+            vmlinux: Input::of(vmlinux, &known)?,
+            modules: modules.collect::<anyhow::Result<_>>()?,
+            others: others
+                .map(|path| Input::of(path, &known))
+                .collect::<anyhow::Result<_>>()?,
+            asked: extras.asked.clone(),
+            only: extras.only.clone(),
+            identifiers,
+            digest: old.map_or_else(String::new, |old| old.digest.clone()),
+        })
+    }
+}
+
+/// Generates the bindings of a kernel, or checks them. Those that are in their usual place, were made from the same by the same
+/// generator and are as they were written are left as they are: then the answer is `None`.
 pub fn generate(
     vmlinux: &Path,
     kernel: &str,
     extras: &Extras,
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<Option<output::Written>> {
+    let identifiers = if extras.used_by.is_empty() {
+        BTreeSet::new()
+    } else {
+        let mut sources = extras.used_by.clone();
+        sources.push(paths::generated_sources());
+        selected::identifiers_in(sources)?
+    };
+    let _lock = stamp::lock(directory)?;
+    let is_usual = directory == paths::bindings(kernel);
+    if check || !is_usual {
+        return make(vmlinux, kernel, extras, &identifiers, directory, check).map(Some);
+    }
+    let stamp_file = stamp::of_bindings(kernel);
+    let old: Option<Stamp> = stamp::read(&stamp_file);
+    let mut new = Stamp::of(vmlinux, extras, identifiers, old.as_ref())?;
+    let is_whole = |stamp: &Stamp| {
+        build::identity_in(directory).is_some()
+            && stamp::digest(directory, "").is_ok_and(|digest| digest == stamp.digest)
+    };
+    if old.is_some_and(|old| old == new) && is_whole(&new) {
+        // It may have been moved.
+        stamp::write(&stamp_file, &new)?;
+        return Ok(None);
+    }
+    stamp::remove(&stamp_file)?;
+    let written = make(vmlinux, kernel, extras, &new.identifiers, directory, false)?;
+    new.digest = stamp::digest(directory, "")?;
+    stamp::write(&stamp_file, &new)?;
+    Ok(Some(written))
+}
+
+fn make(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    identifiers: &BTreeSet<String>,
     directory: &Path,
     check: bool,
 ) -> anyhow::Result<output::Written> {
@@ -400,10 +509,7 @@ pub fn generate(
     let item_names = names::assign(&model);
     let only = &extras.only;
     let selection = if !extras.used_by.is_empty() {
-        let mut sources = extras.used_by.clone();
-        sources.push(paths::generated_sources());
-        let identifiers = selected::identifiers_in(sources)?;
-        Some(select::used_by(&model, &item_names, &identifiers))
+        Some(select::used_by(&model, &item_names, identifiers))
     } else if only.is_empty() {
         None
     } else {
@@ -457,11 +563,10 @@ pub fn emitted(
     Ok((files?, table))
 }
 
-/// Generates the bindings of a kernel if there are none, or none of this version of kstruct, or if an analyzer asks for a
-/// module that they lack and that is there. Without a path the kernel's vmlinux is looked for.
+/// Generates the bindings of a kernel unless there are those that would be made, of all its types. Without a path the kernel's vmlinux is
+/// looked for; where there is none, bindings of this version of kstruct will do.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
-    let identity = build::identity(kernel);
-    let vmlinux = match (source(kernel, vmlinux), &identity) {
+    let vmlinux = match (source(kernel, vmlinux), build::identity(kernel)) {
         (Ok(vmlinux), _) => vmlinux,
         // There is nothing to make better ones from.
         (Err(_), Some(_)) => return Ok(()),
@@ -471,17 +576,101 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
             )));
         }
     };
-    if let Some(identity) = identity {
-        let mut wanted = Extras::default();
-        wanted.asked.btf.clone_from(&identity.asked.btf);
-        wanted.add_wanted(&wanted_modules()?, &vmlinux, kernel)?;
-        let mut wanted = wanted.modules.keys();
-        if wanted.all(|module| identity.modules.contains(module)) {
-            return Ok(());
-        }
-    }
     // What was asked for by hand is kept, also from bindings of another version.
     let extras = Extras::again(&wanted_modules()?, &vmlinux, kernel)?;
     generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A name that no kernel has, whose bindings are removed at the end.
+    struct Kernel(String);
+
+    impl Kernel {
+        fn new(name: &str) -> Self {
+            Kernel(format!("test-{name}-{}", std::process::id()))
+        }
+
+        fn folder(&self) -> PathBuf {
+            paths::bindings(&self.0)
+        }
+
+        /// Generates the fixture's bindings under this name; says whether anything was made.
+        fn is_made(&self, vmlinux: &Path, extras: &Extras) -> bool {
+            generate(vmlinux, &self.0, extras, &self.folder(), false)
+                .expect("the fixture is sound")
+                .is_some()
+        }
+    }
+
+    impl Drop for Kernel {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.folder());
+            let _ = fs::remove_file(stamp::of_bindings(&self.0));
+            let _ = stamp::lock_of(&paths::bindings(&self.0)).map(fs::remove_file);
+        }
+    }
+
+    #[test]
+    fn bindings_are_made_once_and_anew_if_anything_differs() {
+        let kernel = Kernel::new("cache");
+        let fixture = paths::fixture_vmlinux();
+        let plain = Extras::default();
+        assert!(kernel.is_made(&fixture, &plain));
+        assert!(!kernel.is_made(&fixture, &plain));
+        // The fixture has no build id: it goes by its contents, wherever they lie.
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let copy = elsewhere.path().join("vmlinux");
+        fs::copy(&fixture, &copy).expect("it can be copied");
+        assert!(!kernel.is_made(&copy, &plain));
+        // Modules, and what is selected, are part of what was asked for.
+        let mut with_module = Extras::default();
+        let module = paths::fixture_modules().join("ip_tables.ko");
+        with_module.add("ip_tables", module).expect("it is one");
+        assert!(kernel.is_made(&fixture, &with_module));
+        assert!(!kernel.is_made(&fixture, &with_module));
+        let only = Extras {
+            only: vec!["task_struct".to_owned()],
+            ..Extras::default()
+        };
+        assert!(kernel.is_made(&fixture, &only));
+        assert!(kernel.is_made(&fixture, &plain));
+        // Damage shows, whatever it is, and so does what an interrupted run leaves.
+        let damages: [fn(&Path); 4] = [
+            |folder| fs::write(folder.join("mod.rs"), "").expect("it can be written"),
+            |folder| fs::remove_file(folder.join("names.txt")).expect("it is there"),
+            |folder| fs::remove_file(folder.join("index.json")).expect("it is there"),
+            |folder| fs::remove_dir_all(folder).expect("it is there"),
+        ];
+        for damage in damages {
+            damage(&kernel.folder());
+            assert!(kernel.is_made(&fixture, &plain));
+            assert!(!kernel.is_made(&fixture, &plain));
+        }
+        fs::write(stamp::of_bindings(&kernel.0), "{").expect("it can be written");
+        assert!(kernel.is_made(&fixture, &plain));
+        // What is made anew is the same.
+        let digest = || stamp::digest(&kernel.folder(), "").expect("it is there");
+        let before = digest();
+        fs::remove_file(stamp::of_bindings(&kernel.0)).expect("it is there");
+        assert!(kernel.is_made(&fixture, &plain));
+        assert_eq!(digest(), before);
+    }
+
+    #[test]
+    fn two_who_want_the_same_bindings_make_them_once() {
+        let kernel = Kernel::new("two");
+        let fixture = paths::fixture_vmlinux();
+        let made: Vec<bool> = std::thread::scope(|scope| {
+            let one = || kernel.is_made(&fixture, &Extras::default());
+            let runs = [scope.spawn(one), scope.spawn(one), scope.spawn(one)];
+            runs.map(|run| run.join().expect("nobody panicked")).into()
+        });
+        assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    }
 }

@@ -5,12 +5,15 @@ mod bench;
 mod btf;
 mod build;
 mod check;
+mod debuginfod;
 mod demo;
 mod diff;
 mod find;
 mod fixture;
+mod fleet;
 mod generate;
 mod index;
+mod inventory;
 mod kallsyms;
 mod kernels;
 mod lab;
@@ -19,8 +22,10 @@ mod messages;
 mod new;
 mod paths;
 mod seed;
+mod seen;
 mod selected;
 mod show;
+mod stamp;
 mod used;
 mod workspace;
 
@@ -54,6 +59,8 @@ enum Command {
     /// Say what changed between two kernels; the exit status is 0 if nothing did, 1 if something did, 2 if
     /// that can't be said
     Diff(diff::Args),
+    /// List the kernels of which something is there, with where their debug information is and the dumps that were met; remove some
+    Kernels(inventory::Args),
     /// Start a new analyzer
     New(new::Args),
     /// Generate, build and analyze: the main job on the kernel and the dump that the repository carries
@@ -76,6 +83,7 @@ fn main() -> ExitCode {
         Command::Run(args) => build::run(&args),
         Command::Show(args) => show::run(&args).map(|()| 0),
         Command::Diff(args) => diff::run(&args).map(|same| u8::from(!same)),
+        Command::Kernels(args) => inventory::run(&args).map(|()| 0),
         Command::New(args) => new::run(&args).map(|()| 0),
         Command::Demo => demo::demo(),
         Command::Test(args) => demo::test(&args).map(|()| 0),

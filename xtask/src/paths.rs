@@ -18,6 +18,16 @@ pub fn kernels_debug() -> PathBuf {
     root().join("target/kernels-debug")
 }
 
+/// What `gen --all` takes out of debug packages, each in a folder of its own: `target/unpacked`.
+pub fn unpacked() -> PathBuf {
+    root().join("target/unpacked")
+}
+
+/// What debuginfod servers gave, below which it lies as debug packages would put it: `target/debuginfod`.
+pub fn debuginfod() -> PathBuf {
+    root().join("target/debuginfod")
+}
+
 /// What the lab's guest is made from: its shell scripts, its C program, its firewall rules.
 pub fn lab_guest() -> PathBuf {
     root().join("xtask/lab/guest")
@@ -36,6 +46,16 @@ pub fn bindings(kernel: &str) -> PathBuf {
 /// What crate `kernel` has by hand.
 pub fn generated_sources() -> PathBuf {
     root().join("generated/src")
+}
+
+/// What bindings were made from: `target/generated`.
+pub fn stamps() -> PathBuf {
+    root().join("target/generated")
+}
+
+/// In which dumps kernels were met: `target/seen.json`.
+pub fn seen() -> PathBuf {
+    root().join("target/seen.json")
 }
 
 /// The bindings of what analyzers use of a kernel: what they are compiled against.

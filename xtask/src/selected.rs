@@ -6,47 +6,41 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use kstruct_codegen::{names, output, select};
 use serde::{Deserialize, Serialize};
 
+use crate::stamp::{self, Input};
 use crate::{build, generate, paths, workspace};
 
 /// What a selection was made from. If all of this is the same, so are the bindings.
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-struct Stamp {
-    /// The program that made it: a newer one may write other code.
-    generator: FileState,
-    vmlinux: FileState,
+#[derive(Serialize, Deserialize, PartialEq)]
+pub struct Stamp {
+    /// What made it: a newer one may write other code.
+    pub generator: String,
+    pub vmlinux: Input,
     /// Modules and other files whose types are there too.
-    extras: Vec<FileState>,
+    extras: Vec<Input>,
     identifiers: BTreeSet<String>,
     /// The modules that these analyzers ask for, whether they are there or not.
     modules: BTreeSet<String>,
+    /// Of the bindings, as they were written.
+    digest: String,
 }
 
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-struct FileState {
-    path: PathBuf,
-    bytes: u64,
-    modified_nanoseconds: u128,
+/// The stamp beside bindings.
+const STAMP: &str = "selection.json";
+
+/// What a kernel's selection was made from.
+pub fn stamp(kernel: &str) -> Option<Stamp> {
+    stamp::read(&paths::selected(kernel).join(STAMP))
 }
 
-impl FileState {
-    fn of(path: &Path) -> anyhow::Result<Self> {
-        let path = path.canonicalize()?;
-        let metadata = path.metadata()?;
-        Ok(FileState {
-            bytes: metadata.len(),
-            modified_nanoseconds: metadata
-                .modified()?
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_nanos(),
-            path,
-        })
+impl Stamp {
+    fn inputs(&self) -> impl Iterator<Item = &Input> {
+        std::iter::once(&self.vmlinux).chain(&self.extras)
     }
 }
 
@@ -58,11 +52,12 @@ pub fn ensure(
     analyzers: &[String],
 ) -> anyhow::Result<PathBuf> {
     let folder = paths::selected(kernel);
-    let stamp_file = folder.join("selection.json");
-    let old: Option<Stamp> = std::fs::read(&stamp_file)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
-    let is_there = build::identity_in(&folder).is_some();
+    let stamp_file = folder.join(STAMP);
+    let old = stamp(kernel);
+    let is_there = build::identity_in(&folder).is_some()
+        && old.as_ref().is_some_and(|old| {
+            stamp::digest(&folder, STAMP).is_ok_and(|digest| digest == old.digest)
+        });
     let identifiers = identifiers(analyzers)?;
 
     let found = match (vmlinux, &old) {
@@ -88,12 +83,14 @@ pub fn ensure(
             )));
         }
     };
+    let known: Vec<&Input> = old.iter().flat_map(Stamp::inputs).collect();
     let mut new = Stamp {
         modules: workspace::modules_of(analyzers)?,
         identifiers,
         extras: Vec::new(),
-        generator: FileState::of(&std::env::current_exe()?)?,
-        vmlinux: FileState::of(&vmlinux)?,
+        generator: stamp::GENERATOR.to_owned(),
+        vmlinux: Input::of(&vmlinux, &known)?,
+        digest: String::new(),
     };
     if let Some(old) = &old
         && (&old.generator, &old.vmlinux) == (&new.generator, &new.vmlinux)
@@ -105,11 +102,15 @@ pub fn ensure(
     let extras = generate::Extras::again(&new.modules, &vmlinux, kernel)?;
     new.extras = extras
         .files()
-        .map(|file| FileState::of(file))
+        .map(|file| Input::of(file, &known))
         .collect::<anyhow::Result<_>>()?;
-    if old.is_some_and(|old| old == new) && is_there {
-        return Ok(folder);
+    if let Some(old) = &old {
+        new.digest.clone_from(&old.digest);
+        if is_there && *old == new {
+            return Ok(folder);
+        }
     }
+    stamp::remove(&stamp_file)?;
 
     let start = Instant::now();
     let model = generate::read(&vmlinux, &extras)?;
@@ -118,8 +119,8 @@ pub fn ensure(
     let command = format!("cargo xtask build --kernel {kernel}");
     let (files, table) = generate::emitted(&model, &names, Some(&selection), &command)?;
     output::write(&folder, &files, &table, false)?;
-    std::fs::write(&stamp_file, serde_json::to_string(&new)?)
-        .with_context(|| stamp_file.display().to_string())?;
+    new.digest = stamp::digest(&folder, STAMP)?;
+    stamp::write(&stamp_file, &new)?;
     eprintln!(
         "{kernel}: {} of {} types are used; selected in {:.2} s",
         selection.count(),

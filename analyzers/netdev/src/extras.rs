@@ -79,7 +79,10 @@ impl<'m> Context<'m> {
                 extras.addr_info = crate::addresses::addresses(k, device, clock, faults);
             }
             extras.maddr = multicast::addresses(device, faults);
-            #[cfg(kernel_has = "net_bridge.multicast_ctx")]
+            #[cfg(all(
+                kernel_has = "net_bridge.multicast_ctx",
+                kernel_has = "net_bridge_mdb_entry"
+            ))]
             self.bridge(device, &link, cpus, clock, &mut extras, faults);
             extras.link = Some(link);
         }
@@ -96,7 +99,10 @@ impl<'m> Context<'m> {
         extras
     }
 
-    #[cfg(kernel_has = "net_bridge.multicast_ctx")]
+    #[cfg(all(
+        kernel_has = "net_bridge.multicast_ctx",
+        kernel_has = "net_bridge_mdb_entry"
+    ))]
     fn bridge(
         &self,
         device: net_device<'_>,

@@ -158,6 +158,18 @@ pub fn is_in(image: &Image) -> bool {
     Companions::find(image).is_ok()
 }
 
+/// Which kernel a file is of, as it says itself, or with the symbols of its separate debug file if it has none. A file of no kernel
+/// has an empty release.
+pub fn identity(image: &Image) -> Result<Kernel, Error> {
+    let elf = image.parse()?;
+    match Companions::find(image) {
+        Ok(Companions {
+            debug: Some(debug), ..
+        }) => elf.with_symbols_of(&debug)?.kernel(),
+        _ => elf.kernel(),
+    }
+}
+
 /// Puts a variable of a module into its section; says whether there is one.
 fn place(variable: &mut Variable, module: &Arc<str>, sections: &[ModuleSection]) -> bool {
     let Some(section) = sections

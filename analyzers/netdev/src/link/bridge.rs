@@ -1,5 +1,8 @@
 //! Bridges, their ports, what they have learned, their VLANs and groups (net/bridge).
-#![cfg(kernel_has = "net_bridge.multicast_ctx")]
+#![cfg(all(
+    kernel_has = "net_bridge.multicast_ctx",
+    kernel_has = "net_bridge_mdb_entry"
+))]
 
 use kernel::net_device;
 use kstruct::{Fault, View as _};

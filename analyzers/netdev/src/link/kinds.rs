@@ -80,7 +80,10 @@ pub fn data(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
         "ip6tnl" | "ip6gre" | "ip6gretap" => super::tunnel::ipv6(kind, device, names),
         #[cfg(kernel_has = "bonding.params")]
         "bond" => super::bond::bond(device),
-        #[cfg(kernel_has = "net_bridge.multicast_ctx")]
+        #[cfg(all(
+            kernel_has = "net_bridge.multicast_ctx",
+            kernel_has = "net_bridge_mdb_entry"
+        ))]
         "bridge" => super::bridge::bridge(device),
         _ => Ok(Details::new()),
     }

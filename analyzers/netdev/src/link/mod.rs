@@ -335,7 +335,10 @@ fn slave(device: net_device<'_>) -> Result<Option<(String, Details)>, Fault> {
     let data = match kind.as_str() {
         #[cfg(kernel_has = "bonding.params")]
         "bond" => bond::slave(device, master)?,
-        #[cfg(kernel_has = "net_bridge_port.state")]
+        #[cfg(all(
+            kernel_has = "net_bridge_port.state",
+            kernel_has = "net_bridge_mdb_entry"
+        ))]
         "bridge" => bridge::port(device)?,
         #[cfg(kernel_has = "net_vrf.tb_id")]
         "vrf" => kinds::vrf(master)?,

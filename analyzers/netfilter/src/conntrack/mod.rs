@@ -3,7 +3,7 @@
 
 mod filter;
 
-#[cfg(kernel_has = "nf_conn.tuplehash")]
+#[cfg(kernel_has = "nf_conntrack_net")]
 mod now;
 #[cfg(kernel_has = "ip_conntrack.tuplehash")]
 mod old;
@@ -18,16 +18,13 @@ use crate::bytes::Bytes;
 use crate::names;
 
 pub use filter::{Filter, Mark, Network, protocol, state};
-#[cfg(kernel_has = "nf_conn.tuplehash")]
+#[cfg(kernel_has = "nf_conntrack_net")]
 pub use now::table;
 #[cfg(kernel_has = "ip_conntrack.tuplehash")]
 pub use old::table;
 
 /// Kernels that track in another way, or whose modules' types are not known.
-#[cfg(not(any(
-    kernel_has = "nf_conn.tuplehash",
-    kernel_has = "ip_conntrack.tuplehash"
-)))]
+#[cfg(not(any(kernel_has = "nf_conntrack_net", kernel_has = "ip_conntrack.tuplehash")))]
 pub fn table(
     _: &kstruct::Memory,
     _: &[crate::net::Namespace<'_>],
@@ -181,7 +178,7 @@ pub struct NamespaceCounts {
 }
 
 /// Whether it is nf_conntrack, which tracks both families.
-const IS_NF: bool = cfg!(kernel_has = "nf_conn.tuplehash");
+const IS_NF: bool = cfg!(kernel_has = "nf_conntrack_net");
 
 /// What there is to know of tracked connections.
 pub struct Table {

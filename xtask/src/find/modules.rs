@@ -1,101 +1,12 @@
-//! Finding a kernel's vmlinux by path, name or release.
+//! Finding the debug information of a kernel's modules.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use kstruct_codegen::image::Image;
 use kstruct_codegen::{btf, dwarf};
 
-use crate::{lab, paths};
-
-/// Finds a vmlinux with debug information.
-pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(wanted);
-    // A directory whose name is that of a kernel (`linux`, `6.1`) may stand beside its vmlinux.
-    if path.is_file() || (wanted.contains('/') && path.exists()) {
-        return Ok(path.to_owned());
-    }
-    if wanted.contains('/') {
-        bail!("{wanted}: no such file");
-    }
-    let places = candidates(wanted);
-    for place in &places {
-        if place.is_file() {
-            return Ok(place.clone());
-        }
-    }
-    let looked: Vec<String> = places
-        .iter()
-        .map(|place| format!("  {}", place.display()))
-        .collect();
-    bail!(
-        "there is no vmlinux for {wanted}; looked for\n{}\nInstall the kernel's debug package, give a path, or fetch a Debian kernel with: cargo xtask lab {wanted}",
-        looked.join("\n")
-    )
-}
-
-fn candidates(wanted: &str) -> Vec<PathBuf> {
-    let release = wanted.strip_prefix("vmlinux-").unwrap_or(wanted);
-    let file = format!("vmlinux-{release}");
-    let mut places = vec![
-        PathBuf::from(&file),
-        paths::root().join(&file),
-        paths::root().join("kernels").join(&file),
-        paths::root().join("kernels").join(release).join("vmlinux"),
-        paths::root().join("tests/fixture").join(&file),
-        Path::new("/usr/lib/debug/boot").join(&file),
-        Path::new("/usr/lib/debug/lib/modules")
-            .join(release)
-            .join("vmlinux"),
-        Path::new("/lib/modules")
-            .join(release)
-            .join("build/vmlinux"),
-    ];
-    places.extend(lab::vmlinux(release));
-    places
-}
-
-/// The name of a kernel's bindings: its vmlinux's name without `vmlinux-`, or the kernel's release for a file that is
-/// named otherwise.
-pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
-    let file = vmlinux
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    if let Some(name) = file.strip_prefix("vmlinux-") {
-        return Ok(tame(name));
-    }
-    let release = Image::open(vmlinux)?.parse()?.kernel()?.release;
-    // What is no kernel is refused by those who read it, and can say better what it is.
-    if check_name(&release).is_err() {
-        return Ok(tame(&file));
-    }
-    Ok(release)
-}
-
-/// Whether a kernel may have this name, which becomes that of folders: any release of a kernel may.
-pub fn check_name(name: &str) -> anyhow::Result<()> {
-    // Beside the bindings of kernels lies a folder of sources.
-    if !name.is_empty() && name == tame(name) && name != "src" {
-        return Ok(());
-    }
-    bail!(
-        "{name:?} can't be a kernel's name: it names a folder, and has letters, digits and . _ + ~ - only"
-    )
-}
-
-/// A name with everything replaced that has no place in one.
-fn tame(name: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
-    let name: String = name
-        .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect();
-    match name.as_bytes().first() {
-        Some(b'.' | b'-') => format!("_{name}"),
-        _ => name,
-    }
-}
+use super::places::Places;
+use super::release_in;
 
 /// The debug file of a module of a kernel: by path, beside its vmlinux, or where debug packages put it. The module itself
 /// does too, compressed or not, if it has debug information or its debug file can be found.
@@ -142,6 +53,7 @@ pub fn modules(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
 
 fn module_roots(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
     let mut roots = Vec::new();
+    let kernel = release_in(kernel);
     // A vmlinux may be a link into the place where its package was unpacked.
     let real = vmlinux.canonicalize().ok();
     roots.extend(vmlinux.parent().map(|folder| folder.join("modules-debug")));
@@ -150,7 +62,10 @@ fn module_roots(types: Types, vmlinux: &Path, kernel: &str) -> Vec<PathBuf> {
         roots.push(folder.join("../lib/modules").join(kernel));
         roots.push(folder.join("kernel"));
     }
-    roots.push(Path::new("/usr/lib/debug/lib/modules").join(kernel));
+    for root in Places::usual().roots() {
+        roots.push(root.join("lib/modules").join(kernel));
+        roots.push(root.join("usr/lib/modules").join(kernel));
+    }
     if types == Types::Btf {
         // A debug file has no BTF, the module itself has. The bindings may have any name, and the folder only one kernel.
         if let Some(folder) = real.as_deref().and_then(Path::parent) {
@@ -230,28 +145,4 @@ fn search(types: Types, directory: &Path, names: &[String], depth: u32) -> Optio
         .iter()
         .filter(|path| path.is_dir() && !path.is_symlink())
         .find_map(|path| search(types, path, names, depth + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{check_name, tame};
-
-    #[test]
-    fn a_kernels_name_is_that_of_one_folder() {
-        for release in [
-            "2.6.9",
-            "6.12.117+deb12-cloud-amd64",
-            "5.14.0-427.el9.x86_64",
-            "4.4.0~rc1_x-rt",
-        ] {
-            assert!(check_name(release).is_ok(), "{release}");
-            assert_eq!(tame(release), release);
-        }
-        for name in [
-            "", ".", "..", "../x", "/x", "a/b", "a b", "a\"", "a\nb", "-x", "src", "é",
-        ] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-        assert_eq!(tame("../a \"b\""), "_.._a__b_");
-    }
 }

@@ -1,0 +1,495 @@
+//! Finding a kernel's vmlinux: by path, name, release, build id, or the beginning of a release; and for a dump.
+
+mod modules;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use kstruct_codegen::image::Image;
+use kstruct_codegen::model::Kernel;
+use kstruct_codegen::{btf, dwarf};
+
+use crate::{build, debuginfod};
+pub use modules::{Types, module, modules};
+use places::{ENDINGS, Place, Places};
+
+/// Finds a vmlinux with debug information, and what its bindings are called. What is named by its build id may come from a debuginfod server.
+pub fn source(wanted: &str) -> anyhow::Result<(PathBuf, String)> {
+    let vmlinux = vmlinux(wanted)?;
+    let name = name_in(wanted);
+    let is_found_by_id = is_build_id(name) || split_name(name).1.is_some();
+    let name = if is_found_by_id && !Path::new(wanted).is_file() {
+        name_of(&vmlinux)?
+    } else {
+        kernel_name(&vmlinux)?
+    };
+    Ok((vmlinux, name))
+}
+
+/// Finds a vmlinux with debug information.
+pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(wanted);
+    // A directory whose name is that of a kernel (`linux`, `6.1`) may stand beside its vmlinux.
+    if path.is_file() || (wanted.contains('/') && path.exists()) {
+        return Ok(path.to_owned());
+    }
+    if wanted.contains('/') {
+        bail!("{wanted}: no such file");
+    }
+    let name = name_in(wanted);
+    let places = Places::usual();
+    if let Some(found) = named(&places, name) {
+        return Ok(found);
+    }
+    if is_build_id(name) {
+        return by_build_id(&places, &name.to_ascii_lowercase());
+    }
+    if let (_, Some(id)) = split_name(name) {
+        return by_build_id(&places, id);
+    }
+    let releases = places.all().into_iter().map(|place| place.release);
+    if let Some(release) = of_series(name, releases)?
+        && let Some(found) = named(&places, &release)
+    {
+        return Ok(found);
+    }
+    bail!(
+        "there is no vmlinux for {wanted}; looked in {}\nInstall the kernel's debug package, give a path, name folders in {}, or fetch a Debian kernel with: cargo xtask lab {wanted}",
+        places.shown(),
+        places::DEBUG_PATH
+    )
+}
+
+/// Finds the vmlinux of a dump's kernel, which must be of its build id where the dump says one.
+pub fn of_dump(release: &str, build_id: Option<&str>) -> anyhow::Result<PathBuf> {
+    let places = Places::usual();
+    if let Some(found) = of_release(&places, release, build_id) {
+        return Ok(found);
+    }
+    match build_id {
+        Some(id) => by_build_id(&places, id),
+        None => bail!(
+            "there is no vmlinux of that release; looked in {}",
+            places.shown()
+        ),
+    }
+}
+
+/// What a kernel is called by who types `--kernel NAME`: one that is there, or else the name itself. Beside it the path of its vmlinux, if that
+/// had to be looked for.
+pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
+    let path = Path::new(wanted);
+    if path.is_file() {
+        return Ok((kernel_name(path)?, Some(path.to_owned())));
+    }
+    let name = name_in(wanted);
+    check_name(name)?;
+    let known = build::known_kernels()?;
+    if known.iter().any(|(known, _)| known == name) {
+        return Ok((name.to_owned(), None));
+    }
+    let places = Places::usual();
+    if is_build_id(name) {
+        let id = name.to_ascii_lowercase();
+        let mut of_id = known
+            .iter()
+            .filter(|(_, identity)| identity.build_id.starts_with(&id));
+        let names: BTreeSet<&String> = of_id.by_ref().map(|(name, _)| name).collect();
+        if let (Some(name), 1) = (names.first(), names.len()) {
+            return Ok(((*name).clone(), None));
+        }
+        let vmlinux = by_build_id(&places, &id)?;
+        return Ok((name_of(&vmlinux)?, Some(vmlinux)));
+    }
+    if let Some(vmlinux) = named(&places, name) {
+        return Ok((name.to_owned(), Some(vmlinux)));
+    }
+    let known = known.into_iter().map(|(name, _)| name);
+    let there = places.all().into_iter().map(|place| place.release);
+    let name = of_series(name, known.chain(there))?.unwrap_or_else(|| name.to_owned());
+    Ok((name, None))
+}
+
+/// Every vmlinux in the usual places: the release that it goes by, and its path.
+pub fn all() -> Vec<(String, PathBuf)> {
+    let places = Places::usual().all().into_iter();
+    places.map(|place| (place.release, place.path)).collect()
+}
+
+/// The kernels in the tree of an unpacked package, of which there is debug information in it.
+pub fn in_tree(top: &Path) -> Vec<PathBuf> {
+    let mut places = Places::none();
+    places.add_system(top, &[]);
+    let found = places.all().into_iter().map(|place| place.path);
+    found.filter(|path| fits(path, None, None)).collect()
+}
+
+/// The build id of a file, in hexadecimal. A compressed file is not looked into: that takes seconds.
+pub fn build_id_of(path: &Path) -> Option<String> {
+    let is_compressed = ENDINGS[1..]
+        .iter()
+        .any(|ending| path.to_string_lossy().ends_with(ending));
+    if is_compressed {
+        return None;
+    }
+    let image = Image::open(path).ok()?;
+    Some(hexadecimal(image.parse().ok()?.build_id()?))
+}
+
+/// The vmlinux of this name or release in one of the places. What is there and doesn't fit is skipped, and that is said.
+fn named(places: &Places, name: &str) -> Option<PathBuf> {
+    let taken = |place: &Place| place.named_freely || fits(&place.path, Some(name), None);
+    let mut found = places.of(name).into_iter();
+    found
+        .find(|place| place.path.is_file() && taken(place))
+        .map(|place| place.path)
+}
+
+/// The same for a dump: nothing is taken for its name alone.
+fn of_release(places: &Places, release: &str, build_id: Option<&str>) -> Option<PathBuf> {
+    places
+        .of(release)
+        .into_iter()
+        .map(|place| place.path)
+        .filter(|path| path.is_file())
+        .find(|path| fits(path, Some(release), build_id))
+}
+
+/// Finds the vmlinux of a build id, or of the beginning of one, here or on a debuginfod server.
+fn by_build_id(places: &Places, id: &str) -> anyhow::Result<PathBuf> {
+    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+    // A vmlinux that lies where a package put it has its modules beside it; what a server gave has none.
+    let everywhere = places.all().into_iter().map(|place| place.path);
+    for path in everywhere.chain(places.by_build_id(id)) {
+        let Some(own) = build_id_of(&path).filter(|own| own.starts_with(id)) else {
+            continue;
+        };
+        // Modules and programs lie under their build ids, too.
+        if !found.contains_key(&own) && fits(&path, None, Some(&own)) {
+            // A link would tell nothing of what lies beside the file.
+            let path = path.canonicalize().unwrap_or(path);
+            found.insert(own, path);
+        }
+    }
+    match (found.len(), found.pop_first()) {
+        (1, Some((_, path))) => return Ok(path),
+        (_, Some((first, _))) => {
+            let others: Vec<String> = found.into_keys().collect();
+            bail!(
+                "several kernels have a build id that begins with {id}: {first}, {}",
+                others.join(", ")
+            );
+        }
+        (_, None) => {}
+    }
+    let nowhere = format!(
+        "there is no vmlinux with build id {id}; looked in {}",
+        places.shown()
+    );
+    match debuginfod::Servers::configured()? {
+        Some(_) if id.len() < WHOLE => {
+            bail!("{nowhere}, and debuginfod servers know whole build ids only")
+        }
+        Some(servers) => match servers.vmlinux(id) {
+            Ok(path) => Ok(path),
+            Err(error) => bail!("{nowhere}; {error:#}"),
+        },
+        None => bail!("{nowhere}. With DEBUGINFOD_URLS, servers would be asked"),
+    }
+}
+
+/// Whether a file has debug information of this kernel; if not, it is skipped, which is said unless it is no kernel at all.
+fn fits(path: &Path, release: Option<&str>, build_id: Option<&str>) -> bool {
+    let misfit = match identity(path) {
+        Err(why) => why,
+        Ok(kernel) if kernel.release.is_empty() && release.is_none() => return false,
+        Ok(kernel) if kernel.release.is_empty() => {
+            "it doesn't say which kernel it is of".to_owned()
+        }
+        Ok(kernel) => match (release, build_id) {
+            (Some(release), _) if release != kernel.release => {
+                format!("it is of kernel {}", kernel.release)
+            }
+            (_, Some(id)) if hexadecimal(&kernel.build_id) != id => {
+                format!("its build id is {}", hexadecimal(&kernel.build_id))
+            }
+            _ => return true,
+        },
+    };
+    eprintln!("{}: skipped: {misfit}", path.display());
+    false
+}
+
+/// Of which kernel a file has debug information; the error is why it is of no use.
+fn identity(path: &Path) -> Result<Kernel, String> {
+    let image = Image::open(path).map_err(|error| error.to_string())?;
+    if !dwarf::is_in(&image) && !btf::is_in(&image) {
+        return Err(
+            "it has no debug information, and its debug file isn't found either".to_owned(),
+        );
+    }
+    dwarf::identity(&image).map_err(|error| error.to_string())
+}
+
+/// So many digits at least tell a build id from a word.
+const SHORTEST: usize = 8;
+/// Digits of the shortest build id that linkers make by default (MD5 and UUID; SHA-1 has 40).
+const WHOLE: usize = 32;
+
+fn is_build_id(name: &str) -> bool {
+    name.len() >= SHORTEST && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The one known kernel of which this is the beginning: `6.12` of `6.12.117+deb12-cloud-amd64`. Several are an error that names them.
+fn of_series(
+    name: &str,
+    known: impl IntoIterator<Item = String>,
+) -> anyhow::Result<Option<String>> {
+    let is_more = |rest: &str| rest.starts_with(|c: char| !c.is_ascii_alphanumeric());
+    let is_of_series = |release: &String| release.strip_prefix(name).is_some_and(is_more);
+    let known: BTreeSet<String> = known.into_iter().filter(is_of_series).collect();
+    if known.len() > 1 {
+        let known: Vec<String> = known.into_iter().collect();
+        bail!("several kernels are {name}: {}", known.join(", "));
+    }
+    Ok(known.into_iter().next())
+}
+
+/// A kernel's name in what may be the name of its file.
+fn name_in(wanted: &str) -> &str {
+    wanted.strip_prefix("vmlinux-").unwrap_or(wanted)
+}
+
+/// The name for bindings of a vmlinux that was found, and not called so: that of [`kernel_name`], or if another build of the same release
+/// has that, one with the beginning of the build id behind it.
+pub fn name_of(vmlinux: &Path) -> anyhow::Result<String> {
+    let name = kernel_name(vmlinux)?;
+    let Some(id) = build_id_of(vmlinux) else {
+        return Ok(name);
+    };
+    let is_taken = build::known_kernels()?.iter().any(|(known, identity)| {
+        *known == name && !identity.build_id.is_empty() && identity.build_id != id
+    });
+    Ok(if is_taken {
+        name_of_build(&name, &id)
+    } else {
+        name
+    })
+}
+
+/// The name of one of several builds of a release.
+pub fn name_of_build(release: &str, build_id: &str) -> String {
+    let start = build_id.get(..SHORTEST).unwrap_or(build_id);
+    format!("{release}{BUILD}{start}")
+}
+
+/// What stands between a release and a build id in the name of bindings.
+const BUILD: char = '~';
+
+/// A name of bindings without what tells it from other builds of the release, and that.
+fn split_name(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(BUILD) {
+        Some((release, id)) if id.len() == SHORTEST && is_build_id(id) => (release, Some(id)),
+        _ => (name, None),
+    }
+}
+
+/// The release in a kernel's name.
+fn release_in(name: &str) -> &str {
+    split_name(name).0
+}
+
+/// The name of a kernel's bindings: its vmlinux's name without `vmlinux-`, or the kernel's release for a file that is
+/// named otherwise.
+pub fn kernel_name(vmlinux: &Path) -> anyhow::Result<String> {
+    let file = vmlinux
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if let Some(name) = file.strip_prefix("vmlinux-") {
+        let ending = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+        return Ok(tame(ending.unwrap_or(name)));
+    }
+    let release = dwarf::identity(&Image::open(vmlinux)?)?.release;
+    // What is no kernel is refused by those who read it, and can say better what it is.
+    if check_name(&release).is_err() {
+        return Ok(tame(&file));
+    }
+    Ok(release)
+}
+
+/// Whether a kernel may have this name, which becomes that of folders: any release of a kernel may.
+pub fn check_name(name: &str) -> anyhow::Result<()> {
+    // Beside the bindings of kernels lies a folder of sources.
+    if !name.is_empty() && name == tame(name) && name != "src" {
+        return Ok(());
+    }
+    bail!(
+        "{name:?} can't be a kernel's name: it names a folder, and has letters, digits and . _ + ~ - only"
+    )
+}
+
+/// A name with everything replaced that has no place in one.
+pub fn tame(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    let name: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
+    match name.as_bytes().first() {
+        Some(b'.' | b'-') => format!("_{name}"),
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use crate::paths;
+
+    const FIRST: &str = "7f76f39faf07f34cfa9fadd801e131bfa8cb6dc3";
+    const SECOND: &str = "7f76f39fffffffffffffffffffffffffffffffff";
+
+    /// The fixture's vmlinux, with a build id.
+    fn vmlinux(top: &Path, file: &str, id: &str) -> PathBuf {
+        let path = top.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        let mut note = Vec::new();
+        for word in [4, 20, 3u32] {
+            note.extend(word.to_le_bytes());
+        }
+        note.extend(b"GNU\0");
+        note.extend((0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("it")));
+        let section = top.join("note");
+        fs::write(&section, note).expect("it can be written");
+        let status = Command::new("objcopy")
+            .arg(format!(
+                "--add-section=.note.gnu.build-id={}",
+                section.display()
+            ))
+            .arg(paths::fixture_vmlinux())
+            .arg(&path)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "objcopy");
+        path
+    }
+
+    fn places(top: &Path) -> Places {
+        let mut places = Places::none();
+        places.add_system(top, &[]);
+        places
+    }
+
+    #[test]
+    fn a_release_is_found_where_the_file_is_of_it() {
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let release = "2.6.9-kstruct";
+        // These two are called so, and are not it.
+        let text = top.join("usr/lib/debug/boot/vmlinux-2.6.9-kstruct");
+        fs::create_dir_all(text.parent().expect("a folder")).expect("a folder");
+        fs::write(&text, "text").expect("it can be written");
+        vmlinux(top, "usr/lib/debug/boot/vmlinux-9.9.9", FIRST);
+        let right = vmlinux(
+            top,
+            "usr/lib/debug/lib/modules/2.6.9-kstruct/vmlinux",
+            FIRST,
+        );
+        let places = places(top);
+        assert_eq!(named(&places, release), Some(right.clone()));
+        assert_eq!(named(&places, "9.9.9"), None);
+        assert_eq!(of_release(&places, release, None), Some(right.clone()));
+        assert_eq!(of_release(&places, release, Some(FIRST)), Some(right));
+        assert_eq!(of_release(&places, release, Some(SECOND)), None);
+    }
+
+    #[test]
+    fn a_build_id_is_found_by_its_beginning_if_that_is_enough() {
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let (start, rest) = FIRST.split_at(2);
+        let file = format!("usr/lib/debug/.build-id/{start}/{rest}.debug");
+        // What lies under a build id must have it.
+        vmlinux(top, &file, SECOND);
+        assert!(by_build_id(&places(top), FIRST).is_err());
+        fs::remove_file(top.join(&file)).expect("it is there");
+        let first = vmlinux(top, &file, FIRST)
+            .canonicalize()
+            .expect("it is there");
+        for id in [FIRST, &FIRST[..8], &FIRST[..9]] {
+            assert_eq!(by_build_id(&places(top), id).expect("it is there"), first);
+        }
+        // Another one, which no link leads to.
+        let second = vmlinux(top, "boot/vmlinux-2.6.9-kstruct", SECOND);
+        let second = second.canonicalize().expect("it is there");
+        assert_eq!(
+            by_build_id(&places(top), SECOND).expect("it is there"),
+            second
+        );
+        assert_eq!(
+            by_build_id(&places(top), FIRST).expect("it is there"),
+            first
+        );
+        let error = by_build_id(&places(top), &FIRST[..8]).expect_err("there are two");
+        let said = error.to_string();
+        assert!(said.contains(FIRST) && said.contains(SECOND), "{said}");
+    }
+
+    #[test]
+    fn a_series_is_one_kernel_or_an_error() {
+        let known = [
+            "6.1.0-50-686",
+            "6.12.117+deb12-cloud-amd64",
+            "6.12.117+deb12-cloud-amd64",
+        ];
+        let of = |name| of_series(name, known.map(str::to_owned));
+        let one = Some("6.12.117+deb12-cloud-amd64".to_owned());
+        assert_eq!(of("6.12").expect("it is one"), one);
+        assert_eq!(of("6.12.117").expect("it is one"), one);
+        assert_eq!(
+            of("6.1").expect("it is one").as_deref(),
+            Some("6.1.0-50-686")
+        );
+        assert_eq!(of("6.12.11").expect("it is none"), None);
+        let error = of("6").expect_err("there are two").to_string();
+        assert!(error.contains("6.1.0-50-686, 6.12.117"), "{error}");
+    }
+
+    #[test]
+    fn a_name_may_say_which_build_of_a_release_is_meant() {
+        assert_eq!(
+            split_name("6.1.0-50-amd64~7f76f39f"),
+            ("6.1.0-50-amd64", Some("7f76f39f"))
+        );
+        assert_eq!(split_name("4.4.0~rc1-amd64"), ("4.4.0~rc1-amd64", None));
+        assert_eq!(release_in("2.6.9"), "2.6.9");
+    }
+
+    #[test]
+    fn a_kernels_name_is_that_of_one_folder() {
+        for release in [
+            "2.6.9",
+            "6.12.117+deb12-cloud-amd64",
+            "5.14.0-427.el9.x86_64",
+            "4.4.0~rc1_x-rt",
+        ] {
+            assert!(check_name(release).is_ok(), "{release}");
+            assert_eq!(tame(release), release);
+        }
+        for name in [
+            "", ".", "..", "../x", "/x", "a/b", "a b", "a\"", "a\nb", "-x", "src", "é",
+        ] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+        assert_eq!(tame("../a \"b\""), "_.._a__b_");
+    }
+}

@@ -1,0 +1,559 @@
+//! `cargo xtask gen --all DIR`: the bindings of every kernel in a folder of debug packages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::{Deserialize, Serialize};
+
+use crate::lab::programs;
+use crate::{find, generate, inventory, paths, stamp, workspace};
+
+/// What generating one kernel may need at once: 0.5 GiB, and pages of its vmlinux that should stay in memory.
+const MEMORY: u64 = 1 << 30;
+
+/// Generates all, as many at a time as processors and memory allow, and prints a report. Says whether all is well: what has no kernel in it is
+/// no error.
+pub fn run(directory: &Path) -> anyhow::Result<bool> {
+    let sources = sources(directory)?;
+    if sources.is_empty() {
+        bail!(
+            "{}: there is no package (.deb, .ddeb, .rpm) and no vmlinux in it",
+            directory.display()
+        );
+    }
+    let modules = workspace::wanted_modules()?;
+    let jobs = usual_jobs().clamp(1, sources.len());
+    let start = Instant::now();
+    let rows = generate_all(&sources, &paths::unpacked(), &modules, jobs);
+    println!("{}", table(&rows));
+    let count = |is: fn(&Outcome) -> bool| rows.iter().filter(|row| is(&row.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    eprintln!(
+        "{} of {} are new, {} were there, {} have no kernel, {failed} failed; {:.0} s, {jobs} at a time",
+        count(|outcome| matches!(outcome, Outcome::Made)),
+        rows.len(),
+        count(|outcome| matches!(outcome, Outcome::Kept)),
+        count(|outcome| matches!(outcome, Outcome::Nothing)),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(failed == 0)
+}
+
+fn usual_jobs() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+        usize::try_from((kilobytes << 10) / MEMORY).ok()
+    });
+    cores.min(memory.unwrap_or(1)).max(1)
+}
+
+/// A file that may have a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Deb,
+    Rpm,
+    /// A vmlinux. It comes last: a package has its modules, too.
+    Plain,
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_string_lossy();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("deb" | "ddeb") => Some(Kind::Deb),
+        Some("rpm") => Some(Kind::Rpm),
+        _ if name.starts_with("vmlinux") => Some(Kind::Plain),
+        _ => None,
+    }
+}
+
+/// The packages in a folder and those below it, and the files that are called vmlinux.
+fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                pending.push(path);
+            } else if let Some(kind) = kind(&path) {
+                found.push((kind, path));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A line of the report.
+#[derive(Debug)]
+struct Row {
+    /// Empty if there is none.
+    kernel: String,
+    from: PathBuf,
+    unpacked_seconds: f64,
+    generated_seconds: f64,
+    /// Of the bindings, on disk.
+    bytes: u64,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Made,
+    /// The same bindings were there already.
+    Kept,
+    /// There is no kernel in it.
+    Nothing,
+    Failed(anyhow::Error),
+}
+
+fn generate_all(
+    sources: &[(Kind, PathBuf)],
+    unpacked: &Path,
+    modules: &BTreeSet<String>,
+    jobs: usize,
+) -> Vec<Row> {
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(Vec::new());
+    let names = Names::default();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((kind, path)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let done = rows_of(*kind, path, unpacked, modules, &names);
+                    if let Ok(mut rows) = rows.lock() {
+                        rows.extend(done);
+                    }
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_default();
+    rows.sort_by(|a, b| (&a.from, &a.kernel).cmp(&(&b.from, &b.kernel)));
+    rows
+}
+
+/// The names that kernels got, with their build ids.
+#[derive(Default)]
+struct Names(Mutex<BTreeMap<String, Option<String>>>);
+
+impl Names {
+    /// A name for a vmlinux, which no other kernel has, and whether it is new: this very kernel may have got it already.
+    fn claim(&self, vmlinux: &Path) -> anyhow::Result<(String, bool)> {
+        let build_id = find::build_id_of(vmlinux);
+        let mut name = find::name_of(vmlinux)?;
+        let Ok(mut names) = self.0.lock() else {
+            bail!("another kernel's thread panicked");
+        };
+        if names.get(&name).is_some_and(|other| *other != build_id)
+            && let Some(id) = &build_id
+        {
+            name = find::name_of_build(&name, id);
+        }
+        let is_new = !names.contains_key(&name);
+        names.insert(name.clone(), build_id);
+        Ok((name, is_new))
+    }
+}
+
+/// What becomes of one file: a row for each kernel in it, and at least one.
+fn rows_of(
+    kind: Kind,
+    path: &Path,
+    unpacked: &Path,
+    modules: &BTreeSet<String>,
+    names: &Names,
+) -> Vec<Row> {
+    let start = Instant::now();
+    let row = |outcome| Row {
+        kernel: String::new(),
+        from: path.to_owned(),
+        unpacked_seconds: 0.0,
+        generated_seconds: 0.0,
+        bytes: 0,
+        outcome,
+    };
+    let found = match kind {
+        Kind::Plain => Ok(vec![path.to_owned()]),
+        Kind::Deb | Kind::Rpm => {
+            unpack(kind, path, unpacked, modules).map(|tree| find::in_tree(&tree))
+        }
+    };
+    let unpacked_seconds = start.elapsed().as_secs_f64();
+    let found = match found {
+        Ok(found) if found.is_empty() => return vec![row(Outcome::Nothing)],
+        Ok(found) => found,
+        Err(error) => return vec![row(Outcome::Failed(error))],
+    };
+    let mut rows = Vec::new();
+    for vmlinux in found {
+        let start = Instant::now();
+        let mut row = Row {
+            unpacked_seconds,
+            ..row(Outcome::Nothing)
+        };
+        row.outcome = match bindings_of(&vmlinux, modules, names, &mut row.kernel) {
+            Ok(true) => Outcome::Made,
+            Ok(false) => Outcome::Kept,
+            Err(error) => Outcome::Failed(error),
+        };
+        row.generated_seconds = start.elapsed().as_secs_f64();
+        if !row.kernel.is_empty() {
+            row.bytes = inventory::disk(&[paths::bindings(&row.kernel)]).unwrap_or(0);
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// Generates the bindings of a kernel; says whether anything had to be made.
+fn bindings_of(
+    vmlinux: &Path,
+    modules: &BTreeSet<String>,
+    names: &Names,
+    kernel: &mut String,
+) -> anyhow::Result<bool> {
+    let (name, is_new) = names.claim(vmlinux)?;
+    kernel.clone_from(&name);
+    if !is_new {
+        return Ok(false);
+    }
+    let extras = generate::Extras::again(modules, vmlinux, &name)?;
+    let made = generate::generate(vmlinux, &name, &extras, &paths::bindings(&name), false)?;
+    Ok(made.is_some())
+}
+
+/// What was unpacked of which package.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Unpacked {
+    bytes: u64,
+    modified_nanoseconds: u128,
+    modules: BTreeSet<String>,
+}
+
+/// The file in an unpacked tree that says what it was made from.
+const STAMP: &str = "unpacked.json";
+
+/// Takes the kernel out of a package, and the modules of these names, unless that was done before. Gives the top of the tree.
+fn unpack(
+    kind: Kind,
+    package: &Path,
+    unpacked: &Path,
+    modules: &BTreeSet<String>,
+) -> anyhow::Result<PathBuf> {
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
+    let tree = unpacked.join(find::tame(&name));
+    let metadata = package.metadata()?;
+    let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
+    let wanted = Unpacked {
+        bytes: metadata.len(),
+        modified_nanoseconds: modified.unwrap_or_default().as_nanos(),
+        modules: modules.clone(),
+    };
+    let _lock = stamp::lock(&tree)?;
+    if stamp::read::<Unpacked>(&tree.join(STAMP)).is_some_and(|there| there == wanted) {
+        return Ok(tree);
+    }
+    let partial = unpacked.join(format!(".partial-{}", find::tame(&name)));
+    remove(&partial)?;
+    fs::create_dir_all(&partial).with_context(|| partial.display().to_string())?;
+    eprintln!("{name}: unpacking ...");
+    let patterns = patterns(modules);
+    let done = match kind {
+        Kind::Rpm if programs::find("rpm2cpio").is_none() => {
+            run_all(&mut [programs::command("bsdtar")
+                .args(["-x", "-f"])
+                .arg(package)
+                .arg("-C")
+                .arg(&partial)
+                .args(
+                    patterns
+                        .iter()
+                        .map(|pattern| format!("--include={pattern}")),
+                )])
+        }
+        Kind::Rpm => run_all(&mut [
+            programs::command("rpm2cpio").arg(package),
+            programs::command("cpio")
+                .args(["-i", "-d", "-m", "--quiet", "--no-absolute-filenames"])
+                .args(&patterns)
+                .current_dir(&partial),
+        ]),
+        Kind::Deb | Kind::Plain => run_all(&mut [
+            programs::command("dpkg-deb")
+                .arg("--fsys-tarfile")
+                .arg(package),
+            programs::command("tar")
+                .args(["-x", "--no-same-owner", "--wildcards", "-C"])
+                .arg(&partial)
+                .args(&patterns),
+        ]),
+    };
+    if let Err(error) = done {
+        remove(&partial)?;
+        return Err(error);
+    }
+    stamp::write(&partial.join(STAMP), &wanted)?;
+    remove(&tree)?;
+    fs::rename(&partial, &tree)?;
+    Ok(tree)
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Which of a package's files are wanted: a `*` stands for slashes, too.
+fn patterns(modules: &BTreeSet<String>) -> Vec<String> {
+    let kernels = ["vmlinux", "vmlinux-*", "vmlinux.*"].map(|name| format!("*/{name}"));
+    let shared = "*/.dwz/*".to_owned();
+    // A module's name has `_` where its file may have `-`.
+    let modules = modules
+        .iter()
+        .map(|name| format!("*/{}.ko*", name.replace('_', "[_-]")));
+    kernels.into_iter().chain([shared]).chain(modules).collect()
+}
+
+/// Runs a program whose output is the next one's input, or one alone. That there is nothing for a pattern is no error of tar's.
+fn run_all(commands: &mut [&mut Command]) -> anyhow::Result<()> {
+    let mut children = Vec::new();
+    let last = commands.len() - 1;
+    let mut input = Stdio::null();
+    for (at, command) in commands.iter_mut().enumerate() {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command
+            .env("LC_ALL", "C")
+            .stdin(input)
+            .stdout(if at == last {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("can't run {name}, which unpacks packages of that kind"))?;
+        input = child.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        children.push((name, child));
+    }
+    // Each says little: no pipe fills up while the other is read.
+    for (name, child) in children {
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_error = |line: &&str| {
+            !line.ends_with("Not found in archive")
+                && !line.ends_with("Exiting with failure status due to previous errors")
+        };
+        if !output.status.success() {
+            let errors: Vec<&str> = said.lines().filter(is_error).collect();
+            if !errors.is_empty() || !name.ends_with("tar") {
+                bail!("{name}: {} {}", output.status, errors.join("; "));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["kernel", "from", "unpacked", "generated", "size", "result"]);
+    for row in rows {
+        let seconds = |seconds: f64| format!("{seconds:.1} s");
+        let from = row.from.file_name().unwrap_or_default().to_string_lossy();
+        table.add_row([
+            row.kernel.clone(),
+            from.into_owned(),
+            seconds(row.unpacked_seconds),
+            seconds(row.generated_seconds),
+            format!("{} MB", row.bytes.div_ceil(1_000_000)),
+            match &row.outcome {
+                Outcome::Made => "new".to_owned(),
+                Outcome::Kept => "was there".to_owned(),
+                Outcome::Nothing => "no kernel in it".to_owned(),
+                Outcome::Failed(error) => format!("failed: {error:#}"),
+            },
+        ]);
+    }
+    for column in [2, 3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Removes bindings with names that no kernel has.
+    struct Removed(Vec<String>);
+
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            for name in &self.0 {
+                let _ = fs::remove_dir_all(paths::bindings(name));
+                let _ = fs::remove_file(stamp::of_bindings(name));
+                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
+                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
+            }
+        }
+    }
+
+    /// A tree as a debug package has it, with the fixture's kernel and modules.
+    fn tree(top: &Path, folder: &str, file: &str) -> PathBuf {
+        let folder = top.join(folder);
+        let vmlinux = folder.join(file);
+        fs::create_dir_all(vmlinux.parent().expect("a folder")).expect("a folder");
+        fs::copy(paths::fixture_vmlinux(), vmlinux).expect("it can be copied");
+        let modules = folder.join("usr/lib/debug/modules-debug");
+        fs::create_dir_all(&modules).expect("a folder");
+        for module in ["ip_tables.ko", "ipt_LOG.ko"] {
+            let from = paths::fixture_modules().join(module);
+            fs::copy(from, modules.join(module)).expect("it can be copied");
+        }
+        fs::write(folder.join("usr/lib/debug/notes"), "not wanted").expect("it can be written");
+        folder
+    }
+
+    fn deb(tree: &Path, package: &Path) {
+        let control = tree.join("DEBIAN/control");
+        fs::create_dir_all(control.parent().expect("a folder")).expect("a folder");
+        let fields = "Package: linux-image-dbg\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b\n";
+        fs::write(control, fields).expect("it can be written");
+        let built = Command::new("dpkg-deb")
+            .args(["--build", "--root-owner-group", "-Znone"])
+            .args([tree, package])
+            .output()
+            .expect("dpkg-deb runs");
+        assert!(built.status.success(), "{built:?}");
+    }
+
+    /// A package of RPM's; `false` where it can't be built.
+    fn rpm(tree: &Path, package: &Path) -> bool {
+        if programs::find("rpmbuild").is_none() {
+            return false;
+        }
+        let top = tree.with_extension("rpmbuild");
+        fs::create_dir_all(&top).expect("a folder");
+        let spec = top.join("kernel.spec");
+        let text = format!(
+            "Name: kernel-debuginfo\nVersion: 1\nRelease: 1\nSummary: a\nLicense: b\nBuildArch: noarch\n\
+             %define __os_install_post %{{nil}}\n%define _build_id_links none\n\
+             %description\n%install\ncp -r {}/. %{{buildroot}}\n%files\n/usr\n",
+            tree.display()
+        );
+        fs::write(&spec, text).expect("it can be written");
+        let built = Command::new("rpmbuild")
+            .arg("-bb")
+            .arg("--define")
+            .arg(format!("_topdir {}", top.display()))
+            .arg(&spec)
+            .output()
+            .expect("rpmbuild runs");
+        assert!(built.status.success(), "{built:?}");
+        let made = top.join("RPMS/noarch/kernel-debuginfo-1-1.noarch.rpm");
+        fs::copy(made, package).expect("it was made");
+        true
+    }
+
+    #[test]
+    fn packages_of_every_kind_are_taken_and_bad_ones_said() {
+        if programs::find("dpkg-deb").is_none() {
+            eprintln!("not tested: dpkg-deb isn't there");
+            return;
+        }
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let id = std::process::id();
+        let [in_deb, in_rpm, plain] =
+            ["deb", "rpm", "plain"].map(|kind| format!("test-{kind}-{id}"));
+        let _removed = Removed(vec![in_deb.clone(), in_rpm.clone(), plain.clone()]);
+        let packages = top.join("packages");
+        fs::create_dir_all(packages.join("deeper")).expect("a folder");
+        let path = format!("usr/lib/debug/vmlinux-{in_deb}");
+        deb(
+            &tree(top, "deb", &path),
+            &packages.join("deeper/linux-image-dbg.ddeb"),
+        );
+        let path = format!("usr/lib/debug/vmlinux-{in_rpm}");
+        let has_rpm = rpm(
+            &tree(top, "rpm", &path),
+            &packages.join("kernel-debuginfo.rpm"),
+        );
+        let vmlinux = packages.join(format!("vmlinux-{plain}"));
+        fs::copy(paths::fixture_vmlinux(), &vmlinux).expect("it can be copied");
+        // A package without a kernel, one that is cut off, one that is none, and what is no kernel.
+        let empty = top.join("empty");
+        fs::create_dir_all(empty.join("usr/share")).expect("a folder");
+        deb(&empty, &packages.join("linux-doc.deb"));
+        let whole = fs::read(packages.join("deeper/linux-image-dbg.ddeb")).expect("it is there");
+        fs::write(packages.join("cut.deb"), &whole[..whole.len() / 2]).expect("it can be written");
+        fs::write(packages.join("text.rpm"), "text").expect("it can be written");
+        fs::write(packages.join("vmlinux-text"), "text").expect("it can be written");
+        fs::write(packages.join("README"), "text").expect("it can be written");
+
+        let sources = sources(&packages).expect("it can be read");
+        assert_eq!(sources.len(), 6 + usize::from(has_rpm));
+        let modules = ["ip_tables", "ipt_LOG", "ipt_REJECT"]
+            .map(str::to_owned)
+            .into();
+        let unpacked = top.join("unpacked");
+        let all = || generate_all(&sources, &unpacked, &modules, 2);
+        let shown = |rows: &[Row]| {
+            let row = |row: &Row| {
+                let from = row.from.file_name().unwrap_or_default().to_string_lossy();
+                let outcome = match &row.outcome {
+                    Outcome::Made => "new",
+                    Outcome::Kept => "was there",
+                    Outcome::Nothing => "nothing",
+                    Outcome::Failed(_) => "failed",
+                };
+                format!("{from}: {} {outcome}", row.kernel)
+            };
+            let mut lines: Vec<String> = rows.iter().map(row).collect();
+            lines.sort();
+            lines
+        };
+        let expected = |outcome: &str| {
+            let mut lines = vec![
+                "cut.deb:  failed".to_owned(),
+                format!("linux-image-dbg.ddeb: {in_deb} {outcome}"),
+                "linux-doc.deb:  nothing".to_owned(),
+                "text.rpm:  failed".to_owned(),
+                "vmlinux-text: text failed".to_owned(),
+                format!("vmlinux-{plain}: {plain} {outcome}"),
+            ];
+            if has_rpm {
+                lines.push(format!("kernel-debuginfo.rpm: {in_rpm} {outcome}"));
+            }
+            lines.sort();
+            lines
+        };
+        let rows = all();
+        assert_eq!(shown(&rows), expected("new"), "{rows:?}");
+        // Modules were found; what isn't wanted is not kept.
+        let identity = crate::build::identity(&in_deb).expect("it was made");
+        assert_eq!(identity.modules, ["ip_tables", "ipt_LOG"]);
+        let notes = unpacked.join("linux-image-dbg.ddeb/usr/lib/debug/notes");
+        assert!(!notes.exists() && notes.with_file_name("modules-debug").exists());
+        assert_eq!(shown(&all()), expected("was there"));
+        assert!(!unpacked.join("cut.deb").exists());
+    }
+}
