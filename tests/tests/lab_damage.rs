@@ -41,6 +41,8 @@ const ANALYZERS: &[(&str, &[&str])] = &[
     ("tcp", &["-tanpieom"]),
     ("tcpcheck", &[]),
     ("sockets", &[]),
+    ("crashinfo", &["--format=json"]),
+    ("crashinfo", &["summary", "log", "modules", "memory"]),
     (
         "netfilter",
         &["iptables", "nft", "hooks", "conntrack", "counts"],

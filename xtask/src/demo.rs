@@ -79,6 +79,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     }
     let mut tests = vec![
         "lab",
+        "lab_crashinfo",
         "lab_sockets",
         "lab_routes",
         "lab_rare",

@@ -10,7 +10,7 @@ use kstruct::Memory;
     kernel_has = "sym:modules",
     any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
 ))]
-pub use of_modules::{ModuleSymbol, modules, of_module};
+pub use of_modules::{ModuleSymbol, memory, modules, of_module};
 
 /// Names of functions by their addresses, as `%pS` has them: of the kernel by what the bindings know, so that no list of symbols has to be
 /// read; of modules by the lists that these have in the dump, each read when one of its addresses is asked for.
@@ -224,7 +224,7 @@ fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
     list.map_while(Result::ok)
         .map(|module| Loaded {
             name: module.name().to_string(),
-            memory: of_modules::memory(module),
+            memory: memory(module),
             symbols: OnceLock::new(),
             module,
         })

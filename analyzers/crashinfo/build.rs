@@ -1,0 +1,5 @@
+//! Answers `kernel_has`.
+
+fn main() {
+    kstruct_kernel_has::answer();
+}
