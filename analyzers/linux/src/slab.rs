@@ -432,9 +432,9 @@ fn is_slab(page: kernel::page<'_>) -> bool {
     page.flags() >> kernel::constants::PG_slab & 1 != 0
 }
 
-/// Objects that KFENCE guards look like slabs of one object. They are in memory of their own.
+/// The memory of objects that KFENCE guards: they look like slabs of one object.
 #[cfg(kernel_has = "sym:__kfence_pool")]
-fn guarded(k: &Memory) -> Result<std::ops::Range<u64>, Fault> {
+pub fn guarded(k: &Memory) -> Result<std::ops::Range<u64>, Fault> {
     /// `KFENCE_POOL_SIZE` with `CONFIG_KFENCE_NUM_OBJECTS=255`, which distributions don't change.
     const SIZE: u64 = 2 << 20;
     let start = k.get(sym::__kfence_pool)?.addr();
@@ -445,7 +445,8 @@ fn guarded(k: &Memory) -> Result<std::ops::Range<u64>, Fault> {
     })
 }
 
+/// The memory of objects that KFENCE guards: none.
 #[cfg(not(kernel_has = "sym:__kfence_pool"))]
-fn guarded(_: &Memory) -> Result<std::ops::Range<u64>, Fault> {
+pub fn guarded(_: &Memory) -> Result<std::ops::Range<u64>, Fault> {
     Ok(0..0)
 }

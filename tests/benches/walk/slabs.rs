@@ -25,7 +25,6 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
     let cpus: Vec<u32> = linux::cpu::online(memory)?;
     let vmemmap = memory.get(sym::vmemmap_base)?;
     let count = Pages::of(memory)?.count();
-    let guarded = memory.get(sym::__kfence_pool)?.addr();
     let mut held = Vec::new();
     for cpu in &cpus {
         let own = cache.cpu_slab().on_cpu(*cpu)?.deref()?;
@@ -43,7 +42,7 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
             .constants()
             .find(|(name, _)| *name == "PG_slab")
             .map(|(_, bit)| bit as u32),
-        guarded: guarded..guarded + (2 << 20),
+        guarded: linux::slab::guarded(memory)?,
     };
     let same = known.clone();
     Ok(vec![
