@@ -12,7 +12,7 @@ use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 
 use crate::workspace::{self, Analyzer};
-use crate::{find, generate, paths, seed, seen, selected};
+use crate::{debuginfod, find, generate, paths, seed, seen, selected};
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -70,6 +70,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         None => kernel_of(&Dump::open_parts(&args.core)?)?,
     };
     let analyzers = std::slice::from_ref(&args.analyzer);
+    fetch_modules(&kernel, vmlinux.as_deref(), analyzers, &args.core[0])?;
     let binary = compile(&kernel, vmlinux.as_deref(), analyzers, false)?.remove(0);
     let status = Command::new(&binary)
         .args(
@@ -84,6 +85,32 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(u8::MAX))
+}
+
+/// Fetches the debug information of modules for a kernel that came from a debuginfod server itself. A kernel of a package has them beside it.
+fn fetch_modules(
+    kernel: &str,
+    vmlinux: Option<&Path>,
+    analyzers: &[String],
+    core: &Path,
+) -> anyhow::Result<()> {
+    let Some(servers) = debuginfod::Servers::configured()? else {
+        return Ok(());
+    };
+    let Ok(vmlinux) = selected::source(kernel, vmlinux) else {
+        return Ok(());
+    };
+    let fetched = paths::debuginfod().canonicalize();
+    if fetched.is_ok_and(|folder| {
+        vmlinux
+            .canonicalize()
+            .is_ok_and(|it| it.starts_with(folder))
+    }) {
+        let analyzers = named(analyzers)?;
+        let packages: Vec<String> = analyzers.into_iter().map(|it| it.package).collect();
+        servers.modules(&workspace::modules_of(&packages)?, &vmlinux, core);
+    }
+    Ok(())
 }
 
 /// The name of a kernel, of which all bindings are generated if there are none yet.

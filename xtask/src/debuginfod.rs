@@ -2,6 +2,7 @@
 //!
 //! `curl` does the transfer: an HTTP client with TLS in Rust would add 40 CPU-seconds to compiling xtask.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use kstruct_codegen::dwarf;
 use kstruct_codegen::image::Image;
 
 use crate::lab::programs;
-use crate::{find, paths};
+use crate::{find, loaded, paths, stamp};
 
 /// Servers' URLs, with spaces between them.
 const URLS: &str = "DEBUGINFOD_URLS";
@@ -67,7 +68,7 @@ impl Servers {
     pub fn vmlinux(&self, id: &str) -> anyhow::Result<PathBuf> {
         let folder = self.tree.join(".build-id").join(&id[..2]);
         let debug = folder.join(format!("{}.debug", &id[2..]));
-        self.fetch(id, "debuginfo", &debug)?;
+        self.fetch(id, "debuginfo", &debug)?.found()?;
         let image = Image::open(&debug)?;
         // What dwz moved out of it is a file of its own.
         if !dwarf::is_in(&image)
@@ -76,22 +77,105 @@ impl Servers {
             let id: String = link.id.iter().map(|byte| format!("{byte:02x}")).collect();
             if let Some((first, rest)) = id.split_at_checked(2) {
                 let folder = self.tree.join(".build-id").join(first);
-                self.fetch(&id, "debuginfo", &folder.join(format!("{rest}.debug")))?;
+                let file = folder.join(format!("{rest}.debug"));
+                self.fetch(&id, "debuginfo", &file)?.found()?;
             }
         }
-        if !dwarf::identity(&image)?.release.is_empty() {
-            return Ok(debug);
+        let mut found = debug;
+        let mut release = dwarf::identity(&image)?.release;
+        if release.is_empty() {
+            found = folder.join(&id[2..]);
+            self.fetch(id, "executable", &found)?.found()?;
+            release = dwarf::identity(&Image::open(&found)?)?.release;
         }
-        let whole = folder.join(&id[2..]);
-        self.fetch(id, "executable", &whole)?;
-        if dwarf::identity(&Image::open(&whole)?)?.release.is_empty() {
+        if release.is_empty() {
             bail!("what has build id {id} is no kernel");
         }
-        Ok(whole)
+        self.link(&release, "vmlinux", &found)?;
+        Ok(found)
     }
 
-    /// Fetches one file, unless it is there. What is there is whole: it gets its name when it is.
-    fn fetch(&self, id: &str, what: &str, into: &Path) -> anyhow::Result<()> {
+    /// Fetches the debug file of a module, and puts it where those of the release are looked for.
+    fn module(&self, id: &str, release: &str, name: &str) -> anyhow::Result<Got> {
+        let (first, rest) = id.split_at_checked(2).context("a build id is longer")?;
+        let folder = self.tree.join(".build-id").join(first);
+        let debug = folder.join(format!("{rest}.debug"));
+        let got = self.fetch(id, "debuginfo", &debug)?;
+        if matches!(got, Got::Here) {
+            self.link(release, &format!("{name}.ko.debug"), &debug)?;
+        }
+        Ok(got)
+    }
+
+    /// Makes a file known by its release, as a package would. Of two builds of one release it is the last that was asked for.
+    fn link(&self, release: &str, name: &str, file: &Path) -> anyhow::Result<()> {
+        let folder = self.tree.join("lib/modules").join(find::tame(release));
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let (link, new) = (folder.join(name), folder.join(format!(".new-{name}")));
+        let inside = file.strip_prefix(&self.tree).unwrap_or(file);
+        let _ = fs::remove_file(&new);
+        std::os::unix::fs::symlink(Path::new("../../..").join(inside), &new)?;
+        Ok(fs::rename(&new, &link)?)
+    }
+
+    /// Fetches those of a kernel's modules that are wanted, were loaded in a dump, and are not here. Without debug information of modules, analyzers say
+    /// less: whatever fails is said, and no error.
+    pub fn modules(&self, wanted: &BTreeSet<String>, vmlinux: &Path, core: &Path) {
+        let done = self.try_modules(wanted, vmlinux, core);
+        if let Err(error) = done {
+            eprintln!("debug information of modules: {error:#}");
+        }
+    }
+
+    fn try_modules(
+        &self,
+        wanted: &BTreeSet<String>,
+        vmlinux: &Path,
+        core: &Path,
+    ) -> anyhow::Result<()> {
+        let release = dwarf::identity(&Image::open(vmlinux)?)?.release;
+        let is_here =
+            |name: &String| find::module(find::Types::Dwarf, vmlinux, &release, name).is_some();
+        let mut missing: BTreeSet<&String> = wanted.iter().filter(|name| !is_here(name)).collect();
+        // Those of which nobody knows more by asking again.
+        let answers = self
+            .tree
+            .join("lib/modules")
+            .join(find::tame(&release))
+            .join("asked.json");
+        let key = core.canonicalize()?.display().to_string();
+        let mut asked: BTreeMap<String, BTreeSet<String>> =
+            stamp::read(&answers).unwrap_or_default();
+        let before = asked.entry(key).or_default();
+        missing.retain(|name| !before.contains(*name));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let ids = loaded::build_ids(vmlinux, core)?;
+        let (mut failed, mut absent) = (Vec::new(), Vec::new());
+        for name in missing {
+            match ids.get(name).map(|id| self.module(id, &release, name)) {
+                Some(Err(error)) => {
+                    failed.push(format!("{name}: {error:#}"));
+                    continue;
+                }
+                Some(Ok(Got::Nowhere(_))) => absent.push(name.as_str()),
+                Some(Ok(Got::Here)) | None => {}
+            }
+            before.insert(name.clone());
+        }
+        stamp::write(&answers, &asked)?;
+        if !absent.is_empty() {
+            eprintln!("loaded, but on no debuginfod server: {}", absent.join(", "));
+        }
+        if !failed.is_empty() {
+            bail!("{}", failed.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// Fetches one file, unless it is there. What is there is whole: it gets its name when it is. The error is what a server failed with, if none has the file.
+    fn fetch(&self, id: &str, what: &str, into: &Path) -> anyhow::Result<Got> {
         let folder = into.parent().unwrap_or(into);
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         // Who else fetches it meanwhile is waited for.
@@ -101,34 +185,45 @@ impl Servers {
             lock.lock()?;
         }
         if has_build_id(into, id).is_ok() {
-            return Ok(());
+            return Ok(Got::Here);
         }
         let part = into.with_extension("part");
-        let mut failures = Vec::new();
+        let (mut failures, mut absent) = (Vec::new(), 0);
         for url in &self.urls {
             let url = format!("{}/buildid/{id}/{what}", url.trim_end_matches('/'));
             let start = Instant::now();
             eprintln!("fetching {url} ...");
-            let got = self.get(&url, &part).and_then(|()| {
-                has_build_id(&part, id)?;
-                Ok(fs::rename(&part, into)?)
+            let got = self.get(&url, &part).and_then(|is_there| {
+                if is_there {
+                    has_build_id(&part, id)?;
+                    fs::rename(&part, into)?;
+                }
+                Ok(is_there)
             });
             match got {
-                Ok(()) => {
+                Ok(true) => {
                     let megabytes = into.metadata()?.len() as f64 / 1e6;
                     let seconds = start.elapsed().as_secs_f64();
                     eprintln!("fetched {megabytes:.1} MB in {seconds:.1} s");
-                    return Ok(());
+                    return Ok(Got::Here);
+                }
+                Ok(false) => {
+                    absent += 1;
+                    failures.push(format!("{url}: it doesn't have that (404)"));
                 }
                 Err(error) => failures.push(format!("{url}: {error:#}")),
             }
             let _ = fs::remove_file(&part);
         }
-        bail!("no debuginfod server gave it: {}", failures.join("; "))
+        let said = format!("no debuginfod server gave it: {}", failures.join("; "));
+        if absent == self.urls.len() {
+            return Ok(Got::Nowhere(said));
+        }
+        bail!("{said}")
     }
 
-    /// Downloads a file. Some of it may be there after an error.
-    fn get(&self, url: &str, into: &Path) -> anyhow::Result<()> {
+    /// Downloads a file; `false` if the server has none. Some of it may be there after an error.
+    fn get(&self, url: &str, into: &Path) -> anyhow::Result<bool> {
         let mut curl = programs::command("curl");
         curl.args(["--fail", "--location", "--globoff"])
             .args(["--proto", "=http,https", "--proto-redir", "=http,https"])
@@ -154,17 +249,34 @@ impl Servers {
             .output()
             .context("can't run curl, which debuginfod needs")?;
         if output.status.success() {
-            return Ok(());
+            return Ok(true);
         }
         let said = String::from_utf8_lossy(&output.stderr);
         // `curl: (7) Failed to connect`
         let said = said.trim().trim_start_matches("curl: ");
         match (&*output.stdout, output.status.code()) {
-            (b"404", _) => bail!("it doesn't have that (404)"),
+            (b"404", _) => Ok(false),
             (_, Some(OPERATION_TIMED_OUT)) => {
                 bail!("it didn't answer fast enough ({TIMEOUT}): {said}")
             }
             (_, code) => bail!("curl failed with {}: {said}", code.unwrap_or(-1)),
+        }
+    }
+}
+
+/// What asking all servers came to.
+enum Got {
+    Here,
+    /// No server has it: what each said.
+    Nowhere(String),
+}
+
+impl Got {
+    /// Makes an error of what no server has.
+    fn found(self) -> anyhow::Result<()> {
+        match self {
+            Got::Here => Ok(()),
+            Got::Nowhere(said) => bail!("{said}"),
         }
     }
 }
@@ -307,6 +419,7 @@ mod tests {
         let into = folder.join("file.debug");
         let error = servers(tree.path(), urls)
             .fetch(ID, "debuginfo", &into)
+            .and_then(Got::found)
             .expect_err("nobody has it");
         let left: Vec<_> = fs::read_dir(folder).expect("it is there").collect();
         assert!(left.is_empty(), "{left:?}");
@@ -324,6 +437,7 @@ mod tests {
         for _ in 0..2 {
             servers(tree.path(), &urls)
                 .fetch(ID, "debuginfo", &into)
+                .and_then(Got::found)
                 .expect("the second server has it");
             has_build_id(&into, ID).expect("it is what was asked for");
         }
@@ -333,6 +447,7 @@ mod tests {
         fs::write(&into, "no ELF").expect("it can be written");
         servers(tree.path(), &urls)
             .fetch(ID, "debuginfo", &into)
+            .and_then(Got::found)
             .expect("the second server has it");
         assert_eq!(asked.lock().expect("nobody panicked").len(), 2);
     }

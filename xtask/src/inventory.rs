@@ -335,12 +335,20 @@ fn own_places(name: &str) -> Vec<PathBuf> {
         selected::stamp(name).map(|it| it.vmlinux.path),
         stamp::read::<generate::Stamp>(&stamp::of_bindings(name)).map(|it| it.vmlinux.path),
     ];
-    for path in vmlinux.into_iter().flatten() {
+    // It may be there more than once.
+    let others = find::of_name(name, build_id_of(name).as_deref());
+    for path in vmlinux.into_iter().flatten().chain(others) {
         places.extend(own_debug_information(&path));
     }
     places.sort();
     places.dedup();
     places
+}
+
+/// The build id that a kernel's bindings have.
+fn build_id_of(name: &str) -> Option<String> {
+    let identity = build::identity(name).or_else(|| build::identity_in(&paths::selected(name)));
+    identity.map(|it| it.build_id).filter(|id| !id.is_empty())
 }
 
 /// The files around a vmlinux that kstruct itself unpacked or downloaded.
@@ -355,11 +363,25 @@ fn own_debug_information(vmlinux: &Path) -> Vec<PathBuf> {
             .into_iter()
             .collect();
     }
-    if vmlinux.starts_with(real(paths::debuginfod())) {
-        // The debug file, or the executable beside it.
-        return vec![vmlinux.with_extension("debug"), vmlinux.with_extension("")];
+    let fetched = real(paths::debuginfod());
+    if !vmlinux.starts_with(&fetched) {
+        return Vec::new();
     }
-    Vec::new()
+    // The debug file, or the executable beside it; and the links to it and its modules, with what they lead to.
+    let mut places = vec![vmlinux.with_extension("debug"), vmlinux.with_extension("")];
+    let releases = fs::read_dir(fetched.join("usr/lib/debug/lib/modules"));
+    for release in releases.into_iter().flatten().flatten() {
+        let release = release.path();
+        let leads_here = release.join("vmlinux").canonicalize();
+        if leads_here.is_ok_and(|file| file == vmlinux) {
+            let links = fs::read_dir(&release).into_iter().flatten().flatten();
+            places.extend(links.filter_map(|link| link.path().canonicalize().ok()));
+            places.push(release);
+        }
+    }
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// Bytes on disk that are freed if all of this is removed: what has links elsewhere stays.

@@ -60,13 +60,7 @@ pub fn ensure(
         });
     let identifiers = identifiers(analyzers)?;
 
-    let found = match (vmlinux, &old) {
-        (Some(path), _) => Ok(path.to_owned()),
-        // It may have been given as a path the last time.
-        (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path.clone()),
-        (None, _) => generate::source(kernel, None),
-    };
-    let vmlinux = match found {
+    let vmlinux = match source(kernel, vmlinux) {
         Ok(vmlinux) => vmlinux,
         Err(_)
             if is_there
@@ -128,6 +122,16 @@ pub fn ensure(
         start.elapsed().as_secs_f64()
     );
     Ok(folder)
+}
+
+/// What a selection is made from: the vmlinux that is given, or was the last time, or is found.
+pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match (vmlinux, stamp(kernel)) {
+        (Some(path), _) => Ok(path.to_owned()),
+        // It may have been given as a path the last time.
+        (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path),
+        (None, _) => generate::source(kernel, None),
+    }
 }
 
 /// The identifiers in the sources of some analyzers, and of what they depend on in this workspace.

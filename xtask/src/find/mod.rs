@@ -118,6 +118,15 @@ pub fn all() -> Vec<(String, PathBuf)> {
     places.map(|place| (place.release, place.path)).collect()
 }
 
+/// Every vmlinux of a kernel by this name, and of this build id if it has one.
+pub fn of_name(name: &str, build_id: Option<&str>) -> Vec<PathBuf> {
+    let places = Places::usual().of(release_in(name)).into_iter();
+    places
+        .filter_map(|place| place.path.canonicalize().ok())
+        .filter(|path| build_id.is_none() || build_id_of(path).as_deref() == build_id)
+        .collect()
+}
+
 /// The kernels in the tree of an unpacked package, of which there is debug information in it.
 pub fn in_tree(top: &Path) -> Vec<PathBuf> {
     let mut places = Places::none();
