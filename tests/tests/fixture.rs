@@ -64,6 +64,81 @@ fn ps_shows_every_task() {
 }
 
 #[test]
+fn crashinfo_sums_it_up() {
+    let report = analyze("crashinfo", &fixture_vmcore(), &[]);
+    let expected = expected();
+    let machine = &expected["machine"];
+    let names = &report["system"]["names"];
+    for (found, truth) in [
+        ("nodename", "hostname"),
+        ("release", "release"),
+        ("version", "version"),
+    ] {
+        assert_eq!(names[found], machine[truth], "{found}");
+    }
+    let clocks = &report["system"]["clocks"];
+    let seconds = |name: &str| clocks[name].as_i64().map(|time| time / 1_000_000_000);
+    assert_eq!(seconds("real_ns"), machine["time"].as_i64());
+    assert_eq!(seconds("boot_ns"), machine["uptime_seconds"].as_i64());
+    assert_eq!(clocks["utc"], "2005-11-18 08:46:40");
+    // avenrun in tests/fixture/kernel/timer.c: 4096, 2867 and 1638 of 2048.
+    assert_eq!(report["system"]["load"], serde_json::json!([2.0, 1.4, 0.8]));
+    // Nothing there says that it panicked, and it has no taint, no command line.
+    assert_eq!(report["system"]["panic"], Value::Null);
+    let cpus = &report["cpus"];
+    assert_eq!(cpus["possible"], machine["cpus_possible"]);
+    assert_eq!(cpus["online"], machine["cpus_online"]);
+    let running: Vec<(Value, Value)> = array(&cpus["running"])
+        .iter()
+        .map(|task| (task["cpu"].clone(), task["pid"].clone()))
+        .collect();
+    let truth: Vec<(Value, Value)> = array(&machine["running"])
+        .iter()
+        .map(|task| (task["cpu"].clone(), task["pid"].clone()))
+        .collect();
+    assert_eq!(running, truth);
+
+    let mut states = BTreeMap::<String, u64>::new();
+    let mut waiting = Vec::new();
+    for task in array(&expected["tasks"]) {
+        *states.entry(text(&task["state"])).or_default() += 1;
+        if task["state"] == "D" {
+            waiting.push(task["pid"].clone());
+        }
+    }
+    let tasks = &report["tasks"];
+    assert_eq!(tasks["states"], serde_json::json!(states));
+    assert_eq!(tasks["threads"], array(&expected["tasks"]).len());
+    let found: Vec<Value> = array(&tasks["uninterruptible"])
+        .iter()
+        .map(|task| task["pid"].clone())
+        .collect();
+    assert_eq!(found, waiting);
+
+    let modules = array(&report["modules"]);
+    let names: Vec<&Value> = modules.iter().map(|module| &module["name"]).collect();
+    let truth: Vec<&Value> = array(&expected["modules"]).iter().collect();
+    assert_eq!(names, truth);
+    // `totalram_pages` in tests/fixture/mm/memory.c.
+    assert_eq!(report["memory"]["MemTotal"], 7711 * 4);
+    let log: Vec<(u64, String)> = array(&report["log"])
+        .iter()
+        .map(|record| {
+            (
+                record["level"].as_u64().expect("a level"),
+                text(&record["text"]),
+            )
+        })
+        .collect();
+    assert_eq!(log.len(), 9, "tests/fixture/kernel/printk.c");
+    let version = text(&machine["version"]);
+    let first = format!("Linux version 2.6.9-kstruct (kstruct@fixture) {version}");
+    assert_eq!(log[0], (4, first));
+    let last = "e1000: eth1: e1000_watchdog: NIC Link is Down";
+    assert_eq!(log[8], (6, last.to_owned()));
+}
+
+#[test]
 fn ps_marks_what_runs() {
     let report = analyze("ps", &fixture_vmcore(), &["-T", "-A"]);
     let running: Vec<(String, String)> = array(&report["tasks"])
