@@ -58,14 +58,14 @@ pub fn xtask(args: &[&str]) -> Output {
         .expect("cargo runs")
 }
 
-/// An example of this package, built against a folder of bindings of a kernel of the lab. What knows no kernel is compiled
+/// Examples of this package, built against a folder of bindings of a kernel of the lab. What knows no kernel is compiled
 /// once for all kernels and examples.
-pub fn build_example(
-    name: &str,
+pub fn build_examples<const N: usize>(
+    names: [&str; N],
     release: &str,
     bindings: &Path,
     environment: &[(&str, &str)],
-) -> PathBuf {
+) -> [PathBuf; N] {
     // Not among the kernels' target directories, which begin with what the last one has.
     let target = root().join("target/lab/examples");
     let output = Command::new(env!("CARGO"))
@@ -75,16 +75,19 @@ pub fn build_example(
         .env("CARGO_INCREMENTAL", "0")
         .envs(environment.iter().copied())
         .args(["build", "--quiet", "--release", "--package=tests"])
-        .args(["--features=lab", "--example", name])
+        .arg("--features=lab")
+        .args(names.iter().flat_map(|name| ["--example", name]))
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", shown(&output));
-    // The next kernel's takes its place.
-    let program = target.join(format!("{name}-{release}"));
-    let _ = std::fs::remove_file(&program);
-    std::fs::copy(target.join("release/examples").join(name), &program)
-        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    program
+    // The next kernel's take their places.
+    names.map(|name| {
+        let program = target.join(format!("{name}-{release}"));
+        let _ = std::fs::remove_file(&program);
+        std::fs::copy(target.join("release/examples").join(name), &program)
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        program
+    })
 }
 
 /// A program of this workspace, built for the fixture's kernel with checks for overflow: `xtask`, `ps`, `netdev`, `struct`, `sym`.

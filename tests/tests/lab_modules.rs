@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{build_example, lab_machines, read_json, root, shown, text, xtask};
+use tests::{build_examples, lab_machines, read_json, root, shown, text, xtask};
 
 #[test]
 fn variables_of_modules_are_where_the_guest_says() {
@@ -150,12 +150,13 @@ fn build(release: &str, vmcore: &Path) -> PathBuf {
     generate(&used, &paths.map(|path| ["--used-by", path]).concat());
 
     let list = list.to_str().expect("paths here are UTF-8");
-    build_example(
-        "module_symbols",
+    let [program] = build_examples(
+        ["module_symbols"],
         release,
         &used,
         &[("KSTRUCT_MODULE_SYMBOLS", list)],
-    )
+    );
+    program
 }
 
 /// The variables that the bindings have: not all that the index knows, as macros make up names that nobody uses.
