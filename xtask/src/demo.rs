@@ -110,7 +110,6 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "lab_images",
                 "formats",
                 "btf",
-                "renamed_member",
             ]);
             let both =
                 |how| anyhow::Ok([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
