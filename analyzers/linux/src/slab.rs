@@ -276,6 +276,32 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Iterator for Allocated<'m, 
             bytes: bytes.get(offset as usize..).unwrap_or_default(),
         }))
     }
+
+    /// For walks by `for_each` and the like: slab by slab, without going back to where objects are asked for one by one.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(mut self, init: B, mut each: F) -> B {
+        let (mut found, mut batch) = (init, self.batch);
+        loop {
+            let Batch { address, bytes, .. } = batch;
+            while batch.allocated != 0 {
+                let offset = u64::from(batch.allocated.trailing_zeros()).wrapping_mul(self.size);
+                batch.allocated &= batch.allocated - 1;
+                found = each(
+                    found,
+                    Ok(Object {
+                        memory: self.memory,
+                        address: address.wrapping_add(offset),
+                        bytes: bytes.get(offset as usize..).unwrap_or_default(),
+                    }),
+                );
+            }
+            match self.later.next() {
+                Some(Ok(next)) => batch = next,
+                Some(Err(fault)) => found = each(found, Err(fault)),
+                None => return found,
+            }
+        }
+    }
 }
 
 /// 64 objects of a slab, or the rest of it.

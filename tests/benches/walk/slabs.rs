@@ -64,10 +64,14 @@ pub fn ways<'w>(memory: &'w Memory, raw: &'w RawDump<'w>) -> Result<Vec<Way<'w>>
 #[inline(never)]
 fn generated(cache: kmem_cache<'_>, cpus: &[u32]) -> Result<Sum, Fault> {
     let mut sum = Sum::default();
-    for object in linux::slab::allocated(cache, cpus)? {
-        sum.add(object?.view::<dentry>()?.d_flags().into());
-    }
-    Ok(sum)
+    let mut result = Ok(());
+    linux::slab::allocated(cache, cpus)?.for_each(|object| {
+        match object.and_then(|object| object.view::<dentry>()) {
+            Ok(entry) => sum.add(entry.d_flags().into()),
+            Err(fault) => result = Err(fault),
+        }
+    });
+    result.map(|()| sum)
 }
 
 #[derive(Clone)]
