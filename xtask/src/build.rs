@@ -152,7 +152,7 @@ fn kernel_of(dump: &Dump) -> anyhow::Result<(String, Option<PathBuf>)> {
     };
     seen::record(core, &find::tame(&release), Some(&release), build_id);
     bail!(
-        "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}). {error:#}. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
+        "{}: it is a dump of kernel {release}{}, of which there are no bindings (there are those of {}), and {error:#}. Install the kernel's debug package, or: cargo xtask gen PATH-OF-VMLINUX",
         core.display(),
         build_id.map_or_else(String::new, |id| format!(" (build id {id})")),
         if known.is_empty() {

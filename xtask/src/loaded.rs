@@ -100,7 +100,7 @@ impl List {
         let first = at(notes, "attrs", "module_notes_attrs")?;
         let size = item(model, "bin_attribute")?.size;
         (0..MOST_NOTES).find_map(|index| {
-            let attribute = memory.wrap(first.wrapping_add(index * size));
+            let attribute = memory.wrap(first.wrapping_add(index.wrapping_mul(size)));
             let name = at(at(attribute, "attr", "bin_attribute")?, "name", "attribute")?;
             let name = memory.bytes(memory.word(name).ok()?, BUILD_ID.len()).ok()?;
             if name != BUILD_ID {

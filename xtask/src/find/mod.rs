@@ -64,6 +64,11 @@ pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
 
 /// Finds the vmlinux of a dump's kernel, which must be of its build id where the dump says one.
 pub fn of_dump(release: &str, build_id: Option<&str>) -> anyhow::Result<PathBuf> {
+    // Both become paths, and a dump may say anything.
+    check_name(release)?;
+    if let Some(id) = build_id.filter(|id| !is_build_id(id)) {
+        bail!("{id:?} is no build id");
+    }
     let places = Places::usual();
     if let Some(found) = of_release(&places, release, build_id) {
         return Ok(found);
@@ -451,6 +456,19 @@ mod tests {
         let error = by_build_id(&places(top), &FIRST[..8]).expect_err("there are two");
         let said = error.to_string();
         assert!(said.contains(FIRST) && said.contains(SECOND), "{said}");
+    }
+
+    #[test]
+    fn what_a_dump_says_is_not_taken_for_a_path() {
+        assert!(of_dump("../../etc", None).is_err());
+        for id in [
+            "../../../../etc/passwd0000000000000000000",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+            "",
+        ] {
+            let error = of_dump("9.9.9", Some(id)).expect_err("it is no build id");
+            assert!(error.to_string().contains("is no build id"), "{error}");
+        }
     }
 
     #[test]

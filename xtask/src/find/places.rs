@@ -143,6 +143,8 @@ impl Places {
                 "./".to_owned()
             } else if shelf.folder == Path::new("/") {
                 "/boot, /lib/modules".to_owned()
+            } else if shelf.folder.starts_with(paths::unpacked()) {
+                paths::unpacked().display().to_string()
             } else {
                 shelf.folder.display().to_string()
             };
