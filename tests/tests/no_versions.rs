@@ -153,11 +153,13 @@ fn looks_like_a_version(text: &str) -> bool {
         None => (text, ""),
     };
     let parts: Vec<Option<u32>> = number.split('.').map(|part| part.parse().ok()).collect();
-    let is_number = match parts[..] {
-        [Some(2), Some(4..=6)] | [Some(2), Some(4..=6), Some(_)] => true,
-        [Some(3..=9), Some(0..=99)] | [Some(3..=9), Some(0..=99), Some(_)] => true,
-        _ => false,
-    };
+    let is_number = matches!(
+        parts[..],
+        [Some(2), Some(4..=6)]
+            | [Some(2), Some(4..=6), Some(_)]
+            | [Some(3..=9), Some(0..=99)]
+            | [Some(3..=9), Some(0..=99), Some(_)]
+    );
     is_number && (rest.is_empty() || rest.starts_with(['-', '+', '_']))
 }
 
