@@ -1,7 +1,7 @@
 //! `tcpcheck` on a real dump: it finds what the guest made sick, and one damage that is planted, and nothing else.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -10,6 +10,16 @@ use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, shown, te
 
 /// What is found: the rule, the socket, its state and remote port.
 type Found = BTreeSet<(String, String)>;
+
+/// The analyzer for a kernel.
+fn program(release: &str) -> PathBuf {
+    let built = xtask(&["build", "--kernel", release, "tcpcheck"]);
+    assert!(built.status.success(), "{}", shown(&built));
+    root()
+        .join("target/analyzers")
+        .join(release)
+        .join("tcpcheck")
+}
 
 /// The findings in a dump, whose exit status must fit them.
 fn check(program: &Path, core: &Path) -> Found {
@@ -40,12 +50,7 @@ fn what_is_sick_is_found_and_nothing_else() {
         let vmcore = folder.join("vmcore");
         let sockets = analyze("tcp", &vmcore, &[]);
         let sockets = array(&sockets["sockets"]);
-        let built = xtask(&["build", "--kernel", &release, "tcpcheck"]);
-        assert!(built.status.success(), "{}", shown(&built));
-        let tcpcheck = root()
-            .join("target/analyzers")
-            .join(&release)
-            .join("tcpcheck");
+        let tcpcheck = program(&release);
         let sound = check(&tcpcheck, &vmcore);
         // The guest's servers on these ports don't read, don't accept, or don't answer, and their peers send again and again.
         for (rule, address) in &sound {
@@ -168,12 +173,7 @@ fn in_a_crowd_the_sick_are_found_and_nobody_else() {
         assert_eq!(found, listed, "{release}");
         println!("{release}: {} connections are those of /proc", found.len());
 
-        let built = xtask(&["build", "--kernel", &release, "tcpcheck"]);
-        assert!(built.status.success(), "{}", shown(&built));
-        let tcpcheck = root()
-            .join("target/analyzers")
-            .join(&release)
-            .join("tcpcheck");
+        let tcpcheck = program(&release);
         let output = Command::new(&tcpcheck)
             .args(["--format", "json", "--core"])
             .arg(&vmcore)
