@@ -128,6 +128,18 @@ fn virtual_addresses_alone_are_refused() {
     assert_eq!(dump.memory_size(), 0x1000);
 }
 
+/// Kernels since 6.2 have a second banner, without the number of the build; it may come first in memory.
+#[test]
+fn the_banner_is_the_one_that_the_kernel_prints() {
+    let banner = |number: &str| format!("Linux version 6.12.1 (a@b) (gcc) #{number} SMP\n\0");
+    let memory = [banner(""), banner("1")].concat();
+    let dump = open(&elf64(&[Load(0, 0x1000, 0x1000, memory.as_bytes())])).expect("it opens");
+    assert_eq!(
+        dump.scan_banner().as_deref(),
+        Some("Linux version 6.12.1 (a@b) (gcc) #1 SMP")
+    );
+}
+
 /// Without VMCOREINFO the banner is looked for in what the file has, and not in what its headers promise.
 #[test]
 fn the_search_for_a_banner_ends() {

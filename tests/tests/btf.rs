@@ -294,10 +294,18 @@ fn the_labs_kernels_have_the_same_layouts_in_both() {
         .collect();
     kernels.sort();
     assert!(!kernels.is_empty());
-    let mut wrong = Vec::new();
+    let (mut wrong, mut compared) = (Vec::new(), 0);
     for folder in &kernels {
+        let image = Image::open(&folder.join("vmlinux")).expect("a vmlinux");
+        // Debian's for i386.
+        if btf::section(&image).is_err() {
+            println!("{}: it has no BTF", folder.display());
+            continue;
+        }
         wrong.extend(compare_kernel(folder));
+        compared += 1;
     }
+    assert!(compared > 0, "none of {kernels:?} has BTF");
     assert!(wrong.is_empty(), "{} differ: {wrong:#?}", wrong.len());
 }
 

@@ -553,13 +553,16 @@ impl Dump {
     }
 }
 
-/// A kernel's banner at the start of a text: it names the compiler, and log lines and format strings don't look like it.
+/// A kernel's banner at the start of a text: it names the compiler, and log lines and format strings don't look like it. Kernels since 6.2 have a
+/// second one, which nobody uses (init/version.c, `__weak linux_banner`): it lacks the number of the build.
 fn banner(text: &[u8]) -> Option<String> {
     let end = text.iter().position(|byte| matches!(byte, b'\n' | 0))?;
     let line = &text[..end];
     let looks_like_it = line.is_ascii()
         && line.get(14).is_some_and(u8::is_ascii_digit)
-        && line.windows(2).any(|pair| pair == b" #");
+        && line
+            .windows(3)
+            .any(|part| part.starts_with(b" #") && part[2].is_ascii_digit());
     looks_like_it.then(|| String::from_utf8_lossy(line).into_owned())
 }
 
