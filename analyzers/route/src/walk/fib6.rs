@@ -81,8 +81,8 @@ pub(super) fn infos<'m>(
     found
 }
 
-/// The nodes below one, children first. A node counts if it names as its parent the one that led to it: so each has one way to
-/// it, and the walk ends.
+/// The nodes below one, children first. A node counts if it names as its parent the one that led to it, and isn't the root: so each has one
+/// way to it, and the walk ends.
 fn nodes<'m>(context: &mut Context<'m, '_>, root: fib6_node<'m>) -> Vec<fib6_node<'m>> {
     const WHAT: &str = "IPv6 routing tree";
     let mut found = Vec::new();
@@ -103,7 +103,13 @@ fn nodes<'m>(context: &mut Context<'m, '_>, root: fib6_node<'m>) -> Vec<fib6_nod
                 .is_some_and(|before| before.contains(child));
             let child = match child.deref_or_null() {
                 Ok(None) => continue,
-                Ok(Some(child)) if child.parent().addr() == node.addr() && !is_twice => Ok(child),
+                Ok(Some(child))
+                    if child.parent().addr() == node.addr()
+                        && child.addr() != root.addr()
+                        && !is_twice =>
+                {
+                    Ok(child)
+                }
                 Ok(Some(child)) => Err(Fault {
                     address: child.addr(),
                     kind: FaultKind::Inconsistent,
