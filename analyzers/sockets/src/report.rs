@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kstruct::Memory;
-use linux::app::{Common, plain_table, table_text};
+use linux::app::{Common, plain_table};
 use linux::{Faults, Report};
 use serde::Serialize;
 use sockets::all::{Line, Sockets};
@@ -121,7 +121,8 @@ const NO_NAMESPACE: &str = if cfg!(kernel_has = "net.dev_base_head") {
     "-"
 };
 
-fn row(line: &Line<'_>) -> Vec<String> {
+/// A socket's columns, and what else there is to say.
+fn row(line: &Line<'_>) -> (Vec<String>, String) {
     let base = line.base;
     // Writing to a string doesn't fail.
     let mut last = String::new();
@@ -137,7 +138,7 @@ fn row(line: &Line<'_>) -> Vec<String> {
         let _ = write!(last, " drops:{drops}");
     }
     last.push_str(&line.more);
-    vec![
+    let columns = vec![
         base.netns
             .map_or_else(|| NO_NAMESPACE.to_owned(), |inode| inode.to_string()),
         line.netid.to_owned(),
@@ -146,21 +147,32 @@ fn row(line: &Line<'_>) -> Vec<String> {
         line.queues[1].to_string(),
         line.local.clone(),
         line.remote.clone(),
-        last.trim_start().to_owned(),
-    ]
+    ];
+    (columns, last.trim_start().to_owned())
 }
 
 impl Report for Found {
     fn table(&self) -> String {
         let header = [
-            "NETNS", "NETID", "STATE", "RECV-Q", "SEND-Q", "LOCAL", "PEER", "DETAILS",
+            "NETNS", "NETID", "STATE", "RECV-Q", "SEND-Q", "LOCAL", "PEER",
         ];
-        let mut table = plain_table(&header, self.0.lines().map(|line| row(&line)));
+        let (rows, details): (Vec<_>, Vec<_>) = self.0.lines().map(|line| row(&line)).unzip();
+        let mut table = plain_table(&header, rows);
         for column in [3, 4] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(comfy_table::CellAlignment::Right);
             }
         }
-        table_text(&table)
+        // Not a column of the table: one socket's thousand groups would make all rows as wide.
+        let last = std::iter::once("DETAILS").chain(details.iter().map(String::as_str));
+        let mut out = String::new();
+        for (line, details) in table.lines().zip(last) {
+            out.push_str(&line);
+            out.push(' ');
+            out.push_str(details);
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+        }
+        out
     }
 }

@@ -82,6 +82,8 @@ impl<'m> Reader<'m> {
     ) -> Vec<T> {
         /// Sockets that a thread reads at least before others may be taken from it.
         const LEAST: usize = 64;
+        /// Sockets that are read before what isn't one is left out.
+        const MOST: usize = 1 << 16;
         let noted = Mutex::new(Vec::new());
         let begin = || Work {
             reader: self,
@@ -89,33 +91,45 @@ impl<'m> Reader<'m> {
             cgroups: HashMap::new(),
             faults: Vec::new(),
         };
-        // Each is written where it stays: to gather them from several places takes as much memory again.
-        let found: Vec<Option<T>> = addresses
-            .par_iter()
-            .enumerate()
-            .with_min_len(LEAST)
-            .map_init(begin, |work, (index, address)| {
-                let socket = read(work, *address)
-                    .map_err(|fault| work.faults.push((*address, fault)))
-                    .ok();
-                if !work.faults.is_empty() {
-                    let errors = work.faults.drain(..).map(|fault| (index, fault));
-                    // Nobody panics with it locked.
-                    noted
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .extend(errors);
-                }
-                socket
-            })
-            .collect();
-        let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Stable: of one socket in the order in which they were found.
-        noted.sort_by_key(|(index, _)| *index);
-        for (_, (address, fault)) in noted {
-            faults.add(format_args!("{what} {address:#x}"), fault);
+        // Each is written where it stays: to gather them from several places takes as much memory again. Not more at a time, as lists of a
+        // damaged dump may have a million addresses of nothing.
+        let read_some = |addresses: &[u64]| -> Vec<Option<T>> {
+            addresses
+                .par_iter()
+                .enumerate()
+                .with_min_len(LEAST)
+                .map_init(begin, |work, (index, address)| {
+                    let socket = read(work, *address)
+                        .map_err(|fault| work.faults.push((*address, fault)))
+                        .ok();
+                    if !work.faults.is_empty() {
+                        let errors = work.faults.drain(..).map(|fault| (index, fault));
+                        // Nobody panics with it locked.
+                        noted
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .extend(errors);
+                    }
+                    socket
+                })
+                .collect()
+        };
+        let mut found = Vec::new();
+        for some in addresses.chunks(MOST) {
+            let read: Vec<T> = read_some(some).into_iter().flatten().collect();
+            if found.is_empty() {
+                found = read;
+            } else {
+                found.extend(read);
+            }
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            // Stable: of one socket in the order in which they were found.
+            noted.sort_by_key(|(index, _)| *index);
+            for (_, (address, fault)) in noted.drain(..) {
+                faults.add(format_args!("{what} {address:#x}"), fault);
+            }
         }
-        found.into_iter().flatten().collect()
+        found
     }
 }
 
