@@ -87,13 +87,21 @@ fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 pending.push(path);
-            } else if let Some(kind) = kind(&path) {
+            } else if let Some(kind) = kind(&path)
+                && !is_pipe_or_device(&path)
+            {
                 found.push((kind, path));
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// What would never end, or never begin, to be read. A link that leads nowhere is told of as what can't be read.
+fn is_pipe_or_device(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// A line of the report.
@@ -471,6 +479,17 @@ mod tests {
         let made = top.join("RPMS/noarch/kernel-debuginfo-1-1.noarch.rpm");
         fs::copy(made, package).expect("it was made");
         true
+    }
+
+    /// To open a pipe is to wait for its other end.
+    #[test]
+    fn pipes_are_no_kernels() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let pipe = folder.path().join("vmlinux-pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo is there").success());
+        assert_eq!(sources(folder.path()).expect("a folder"), []);
+        assert!(crate::stamp::Input::of(&pipe, &[]).is_err());
     }
 
     #[test]

@@ -43,6 +43,8 @@ impl Input {
         let context = || path.display().to_string();
         let path = path.canonicalize().with_context(context)?;
         let metadata = path.metadata().with_context(context)?;
+        // To open a pipe is to wait for its other end.
+        anyhow::ensure!(metadata.is_file(), "{}: not a regular file", path.display());
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
         let mut input = Input {
             bytes: metadata.len(),

@@ -99,6 +99,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
     }
     args.filter.check(k, faults)?;
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
+    // Nothing that was looked at is not nothing that was found.
+    anyhow::ensure!(
+        !rules.is_empty(),
+        "no rule is left: --skip names all that --rule does"
+    );
     let mut reader = Reader::new(k, faults)?;
     reader.wants.origin = false;
     let look = Look {
