@@ -489,7 +489,7 @@ mod tests {
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.expect("mkfifo is there").success());
         assert_eq!(sources(folder.path()).expect("a folder"), []);
-        assert!(crate::stamp::Input::of(&pipe, &[]).is_err());
+        assert!(stamp::Input::of(&pipe, &[]).is_err());
     }
 
     #[test]
