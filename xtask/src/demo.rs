@@ -64,7 +64,13 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     if let Some(names) = &args.kernels {
         return kernels::test(names, !args.no_compile);
     }
+    // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
+    let analyzers = workspace::analyzers()?;
+    let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
     if args.machines.is_none() {
+        let vmlinux = paths::fixture_vmlinux();
+        let kernel = find::kernel_name(&vmlinux)?;
+        build::compile(&kernel, Some(&vmlinux), &names, false)?;
         let mut command = Command::new(env!("CARGO"));
         command
             .current_dir(paths::root())
@@ -86,9 +92,6 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         "lab_netfilter",
         "lab_netdev",
     ];
-    // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
-    let analyzers = workspace::analyzers()?;
-    let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
     let compile = |machines: &[lab::Machine]| {
         machines
             .iter()
