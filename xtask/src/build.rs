@@ -317,9 +317,7 @@ fn place(built: &Path, target: &Path) -> std::io::Result<()> {
     std::fs::rename(&new, target)
 }
 
-/// Cargo for a kernel. Incremental compilation would cost a fifth more, and the bindings never change. Analyzers are small:
-/// in sixteen units, as cargo would have it, they take a tenth longer to compile than in two, and to optimise these across each
-/// other a fifth, without a gain: what must be inlined says so.
+/// Cargo for a kernel. How it optimises stands in the workspace's `Cargo.toml`.
 pub fn cargo(kernel: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
@@ -327,11 +325,6 @@ pub fn cargo(kernel: &str) -> Command {
         .env("KSTRUCT_KERNEL", kernel)
         .env("CARGO_TARGET_DIR", paths::target(kernel))
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "2")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        // A binary is sent to customers: line tables would make 36 MB of its 7, and each kernel's folder five times as large.
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
         .arg("--quiet");
     command
 }

@@ -8,6 +8,11 @@ pub fn root() -> &'static Path {
     xtask.parent().unwrap_or(xtask)
 }
 
+/// Where `cargo xtask` is built.
+pub fn own_release() -> PathBuf {
+    root().join("target/release")
+}
+
 /// Where the lab keeps what it downloads and boots: `target/lab`.
 pub fn lab() -> PathBuf {
     root().join("target/lab")

@@ -1,23 +1,23 @@
-//! A new kernel's target directory, begun with what another kernel's has: the crates that know no kernel need not be
-//! compiled again.
+//! A new kernel's target directory, begun with what another kernel's has, or with what xtask itself was built from: the crates that know no
+//! kernel need not be compiled again.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::paths;
+
 /// Files of this size and more are linked, not copied: cargo replaces libraries and programs, and writes into small files.
 const LINKED: u64 = 64 << 10;
 
-/// Fills a target directory that has nothing yet from the one beside it that was used last. What goes wrong costs time,
+/// Fills a target directory that has nothing yet from the one beside it that was used last, or the first one from xtask's own. What goes wrong costs time,
 /// and nothing else: cargo compiles what is missing.
 pub fn target(target: &Path) {
     let release = target.join("release");
     if release.exists() {
         return;
     }
-    let Some(donor) = last_used_beside(target) else {
-        return;
-    };
+    let donor = last_used_beside(target).unwrap_or_else(paths::own_release);
     let partial = target.join("release.partial");
     let _ = fs::remove_dir_all(&partial);
     let filled = copy(&donor, &partial).and_then(|()| fs::rename(&partial, &release));

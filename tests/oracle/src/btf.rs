@@ -49,19 +49,17 @@ impl Btf {
         Ok(btf)
     }
 
-    /// BTF that pahole makes from a file's DWARF.
-    pub fn from_dwarf(file: &Path) -> Result<Self, Error> {
-        let folder = tempfile::tempdir()?;
-        let detached = folder.path().join("btf");
+    /// BTF that pahole makes from a file's DWARF, and writes to `detached`.
+    pub fn from_dwarf(file: &Path, detached: &Path) -> Result<Self, Error> {
         let mut option = std::ffi::OsString::from("--btf_encode_detached=");
-        option.push(&detached);
+        option.push(detached);
         let mut pahole = Command::new("pahole");
         pahole
             .args(["-J", "--btf_gen_floats"])
             .arg(option)
             .arg(file);
         run(&mut pahole, "pahole", "dwarves", file)?;
-        Self::read(&detached)
+        Self::read(detached)
     }
 
     /// The types that a module adds to its kernel's, whose BTF is in `base`. Their numbers go on behind those of the kernel, so

@@ -219,7 +219,7 @@ fn layouts(kernel: &Kernel) -> Result<Comparison> {
     let types = if btf::is_in(&kernel.vmlinux)? {
         btf::Btf::read(&kernel.vmlinux)?
     } else {
-        btf::Btf::from_dwarf(&kernel.vmlinux)?
+        btf::Btf::from_dwarf(&kernel.vmlinux, &kernel.folder.join("pahole.btf"))?
     };
     let mut theirs = btf::layouts(&types)?;
     btf::add_modules(&types, &kernel.vmlinux, &kernel.modules, &mut theirs)?;
