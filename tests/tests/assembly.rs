@@ -18,12 +18,10 @@ static FUNCTIONS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(compil
 
 fn compile() -> BTreeMap<String, Vec<String>> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("assembly.s");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("assembly");
     let cargo = |args: &[&str]| {
         let output = Command::new(env!("CARGO"))
             .current_dir(tests::root())
             .env_remove("RUSTFLAGS")
-            .env("CARGO_TARGET_DIR", &target)
             .args(args)
             .output()
             .expect("cargo runs");
