@@ -66,7 +66,8 @@ impl Display for Many {
 /// A sentence as [`format!`] makes it. Each name that is given a value is that of a number, which goes to the finding's `values`, too.
 macro_rules! say {
     ($text:literal $(, $name:ident = $value:expr)* $(,)?) => {{
-        $(let $name = $value;)*
+        // At once: a name may be that of something that another value is made of.
+        let ($($name,)*) = ($($value,)*);
         $crate::said::Said {
             values: $crate::said::Values(vec![
                 $((stringify!($name), $crate::said::Number::number(&$name))),*

@@ -140,7 +140,7 @@ pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     kernel_has = "request_sock.rsk_timer"
 ))]
 mod wheel {
-    use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, sock, timer_list};
+    use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, timer_list};
     use kstruct::{Fault, View as _};
     use sockets::tcp::{Form, Tcp, Which};
 
@@ -152,7 +152,7 @@ mod wheel {
             (Form::TimeWait, _) => inet_timewait_sock::at(k, address)?.tw_timer(),
             (Form::Request, _) => request_sock::at(k, address)?.rsk_timer(),
             #[cfg(not(kernel_has = "inet_connection_sock.icsk_keepalive_timer"))]
-            (Form::Full, Which::Keepalive) => sock::at(k, address)?.sk_timer(),
+            (Form::Full, Which::Keepalive) => kernel::sock::at(k, address)?.sk_timer(),
             #[cfg(kernel_has = "inet_connection_sock.icsk_keepalive_timer")]
             (Form::Full, Which::Keepalive) => {
                 inet_connection_sock::at(k, address)?.icsk_keepalive_timer()
@@ -160,7 +160,7 @@ mod wheel {
             #[cfg(kernel_has = "inet_connection_sock.icsk_retransmit_timer")]
             (Form::Full, _) => inet_connection_sock::at(k, address)?.icsk_retransmit_timer(),
             #[cfg(not(kernel_has = "inet_connection_sock.icsk_retransmit_timer"))]
-            (Form::Full, _) => sock::at(k, address)?.tcp_retransmit_timer(),
+            (Form::Full, _) => kernel::sock::at(k, address)?.tcp_retransmit_timer(),
         })
     }
 
