@@ -200,9 +200,9 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
     for (number, rule) in rules.iter().enumerate() {
         match &rule.check {
             Check::Socket(check) => {
-                let said = check(look, socket);
-                let finding = said.map(|said| finding(rule.name, said, socket));
-                notes.extend(finding.map(|finding| Note::Finding(number, finding)));
+                if let Some(said) = check(look, socket) {
+                    notes.push(Note::Finding(number, finding(rule.name, said, socket)));
+                }
             }
             Check::Pile(pile) if (pile.belongs)(socket) => {
                 notes.push(Note::Member(number, Member::of(socket)));

@@ -10,6 +10,10 @@ use crate::said::{Said, many, say};
 /// The memory of the packets of a tree. A damaged one is told of by its fault.
 fn of_tree(root: rb_root<'_>) -> Result<u64, Fault> {
     let mut sum = 0_u64;
+    // To make ready for a walk takes longer than most trees are.
+    if root.rb_node().is_null() {
+        return Ok(sum);
+    }
     for skb in root.entries(sk_buff::rbnode) {
         sum += u64::from(skb?.truesize());
     }
@@ -27,6 +31,10 @@ struct Queue {
 /// are others, is a fault.
 fn of_queue(head: sk_buff_head<'_>) -> Result<Queue, Fault> {
     let mut queue = Queue::default();
+    // Mostly they are empty.
+    if head.next().addr() == head.addr() && head.prev().addr() == head.addr() {
+        return Ok(queue);
+    }
     let mut last = head.addr();
     let damaged = |address, kind| Err(Fault { address, kind });
     // A packet's first two members are those of the head.
@@ -130,7 +138,11 @@ pub fn out_of_order(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         return None;
     }
     let tcp = tcp_sock::at(look.reader.k, socket.base.address).ok()?;
-    let packets = tcp.out_of_order_queue().entries(sk_buff::rbnode);
+    let root = tcp.out_of_order_queue();
+    if root.rb_node().is_null() {
+        return None;
+    }
+    let packets = root.entries(sk_buff::rbnode);
     // Damage of the tree is another rule's.
     let packets = packets.take_while(Result::is_ok).count();
     (packets > 0).then(|| {
