@@ -4,7 +4,7 @@ use linux::Faults;
 use sockets::tcp::Tcp;
 
 use super::{Finding, Tables, finding, name_of, of_all};
-use crate::said::{Said, many, say};
+use crate::said::{Said, say};
 
 impl Tables<'_, '_> {
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
@@ -78,7 +78,7 @@ pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
             let said = say!(
                 "the chain of bucket {bucket} ends after {sockets} with the end of bucket {other_bucket}",
                 bucket = bucket.index,
-                sockets = many(bucket.sockets, "socket"),
+                sockets = crate::said::many(bucket.sockets, "socket"),
                 other_bucket = end >> 1,
             );
             findings.push(of_all(rule, None, said));
@@ -96,7 +96,7 @@ pub fn long_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<
         let said = say!(
             "the chain of bucket {bucket} has {sockets}, with {all} in {buckets} buckets",
             bucket = bucket.index,
-            sockets = many(bucket.sockets, "socket"),
+            sockets = crate::said::many(bucket.sockets, "socket"),
             all = all,
             buckets = buckets,
         );
