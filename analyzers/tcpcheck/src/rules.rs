@@ -26,7 +26,7 @@ pub struct Limits {
     /// Keepalive probes without an answer before it is said
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub probes: u8,
-    /// Seconds that data may lie unread in a receive buffer, or wait for a closed window or for what is missing before it
+    /// Seconds that data may lie unread in a receive buffer, wait to be sent, or wait for a closed window or for what is missing before it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub idle: u64,
     /// How full a receive buffer is that counts as full, in percent; one with a window of 0 is full, too
@@ -271,7 +271,7 @@ pub const RULES: &[Rule] = &[
         check: Check::Pile(Pile {
             belongs: is_half_open,
             limit: |limits| limits.half_open,
-            what: "do not answer what they asked for",
+            what: "sent a SYN, and did not answer what came back",
         }),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]

@@ -1,4 +1,4 @@
-//! `tcpcheck` on a real dump: it finds what the guest made sick, and one damage that is planted, and nothing else.
+//! `tcpcheck` on a real dump: it finds what the guest made sick, and each damage that is planted, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -247,6 +247,19 @@ fn in_a_crowd_the_sick_are_found_and_nobody_else() {
         assert_eq!(sick.len(), 12);
         assert_eq!(found, sick, "{release}");
         println!("{release}: {} are sick: {found:?}", found.len());
+
+        // A request is sick that was answered again and again: it is no pile, but the beginning of one.
+        let output = Command::new(&tcpcheck)
+            .args(["--rule", "half-open", "--half-open", "0"])
+            .args(["--format", "json", "--core"])
+            .arg(&vmcore)
+            .output()
+            .expect("it was built");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let piles = array(&report["findings"]);
+        assert_eq!(piles.len(), 1, "{release}");
+        assert_eq!(subject(&piles[0]), "1 connection of port 8200");
+        assert_eq!(piles[0]["values"]["port"], 8200);
 
         let sound = check(&tcpcheck, &vmcore);
         plant(&release, &tcpcheck, &vmcore, &sound, sockets);
