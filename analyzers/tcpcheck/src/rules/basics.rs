@@ -75,7 +75,7 @@ fn leads_to_listener(_: Look<'_, '_>, _: &Tcp) -> bool {
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 fn bucket_of(look: Look<'_, '_>, address: u64) -> Option<usize> {
-    sockets::inet::bucket_of(look.reader.k, &look.reader.spaces, address)
+    sockets::inet::bucket_of(look.reader.k, address)
 }
 
 #[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
