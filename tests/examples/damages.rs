@@ -11,7 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use kernel::{Elf64_Sym, inet_connection_sock, kmem_cache, module, sock, sock_common, vmap_area};
+use kernel::{
+    Elf64_Sym, inet_connection_sock, kmem_cache, module, sk_buff_head, sock, sock_common, vmap_area,
+};
 use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
 use serde_json::json;
@@ -168,37 +170,80 @@ impl<'a> Dump<'a> {
 
     /// Damages a TCP socket in the way that a rule of tcpcheck finds.
     fn plant(&self, damage: &str, socket: u64) {
-        let place = match damage {
-            "refcount" => offset_of!(sock_common, skc_refcnt),
-            "send-memory" => offset_of!(sock, sk_wmem_queued),
-            "receive-memory" => {
-                let sk =
-                    sock::at(&self.memory(), socket).map(|sk| sk.sk_backlog().rmem_alloc().addr());
-                (sk.expect("it is a socket") - socket) as usize
+        let k = self.memory();
+        let sk = sock::at(&k, socket).expect("it is a socket");
+        let connection = inet_connection_sock::at(&k, socket).expect("it is one of TCP");
+        let node = sk.__sk_common().skc_nulls_node();
+        let at = |offset: usize| socket + offset as u64;
+        // The low half of a word, and what is in the other half.
+        let with = |old: u64, low: u64| old & !0xffff_ffff | low & 0xffff_ffff;
+        let receive_queue = sk.sk_receive_queue().addr();
+        match damage {
+            "refcount" => self.change(at(offset_of!(sock_common, skc_refcnt)), |old| with(old, 0)),
+            "send-memory" => self.change(at(offset_of!(sock, sk_wmem_queued)), |old| {
+                with(old, old + 4096)
+            }),
+            "receive-memory" => self.change(sk.sk_backlog().rmem_alloc().addr(), |old| {
+                with(old, old + 4096)
+            }),
+            // Less than nothing.
+            "negative-memory" => self.change(sk.sk_backlog().rmem_alloc().addr(), |old| {
+                with(old, u64::MAX)
+            }),
+            "wrong-bucket" => self.change(at(offset_of!(sock_common, skc_hash)), |old| old ^ 1),
+            // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
+            "foreign-end" => self.change(node.addr(), |_| 0xffff_f001),
+            "link-back" => self.change(node.addr() + 8, |old| old ^ 0x40),
+            // As the kernel takes it out: no link is wrong.
+            "lost" => {
+                let (next, back) = (node.next().addr(), node.pprev().addr());
+                self.change(back, |_| next);
+                if next & 1 == 0 {
+                    self.change(next + 8, |_| back);
+                }
             }
-            "wrong-bucket" => offset_of!(sock_common, skc_hash),
-            "broken-chain" => offset_of!(sock_common, skc_nulls_node),
-            "no-timer" => offset_of!(inet_connection_sock, icsk_pending),
-            "late-timer" => offset_of!(inet_connection_sock, icsk_timeout),
+            "no-owner" => self.change(at(offset_of!(sock, sk_socket)), |_| 0),
+            "no-state" => self.change(at(offset_of!(sock_common, skc_state)), |old| old & !0xff),
+            "time-wait" => self.change(at(offset_of!(sock_common, skc_state)), |old| {
+                old & !0xff | 6
+            }),
+            "family" => self.change(at(offset_of!(sock_common, skc_family)), |old| old | 0x4040),
+            "protocol" => self.change(at(offset_of!(sock, sk_protocol)), |old| old ^ 0x11),
+            "no-timer" | "stuck" => self
+                .change(at(offset_of!(inet_connection_sock, icsk_pending)), |old| {
+                    old & !0xff
+                }),
+            "late-timer" => self
+                .change(at(offset_of!(inet_connection_sock, icsk_timeout)), |old| {
+                    old.wrapping_sub(100_000)
+                }),
+            "dead-timer" => {
+                let entry = connection.icsk_retransmit_timer().entry();
+                self.change(entry.addr() + 8, |_| 0);
+            }
+            "queue-count" => {
+                let count = receive_queue + offset_of!(sk_buff_head, qlen) as u64;
+                self.change(count, |old| with(old, old + 1));
+            }
+            // The head's link to the first packet is null, which is no end of a circle.
+            "queue-end" => self.change(receive_queue, |_| 0),
+            "syn-queue" => {
+                let count = connection.icsk_accept_queue().qlen().addr();
+                self.change(count, |old| with(old, 100_000));
+            }
             _ => panic!("{damage} is no damage"),
-        };
-        let physical = self.memory().physical_address(socket + place as u64);
+        }
+    }
+
+    /// Changes the word at an address.
+    fn change(&self, address: u64, new: impl Fn(u64) -> u64) {
+        let physical = self.memory().physical_address(address);
         let place = self.elf.offset(physical.expect("it is mapped"));
         let mut bytes = [0; 8];
         self.file
             .read_exact_at(&mut bytes, place)
             .expect("it can be read");
-        let old = u64::from_le_bytes(bytes);
-        let (low, high) = (old & 0xffff_ffff, old & !0xffff_ffff);
-        let new = match damage {
-            "refcount" => high,
-            "send-memory" | "receive-memory" => high | (low + 4096),
-            "wrong-bucket" => old ^ 1,
-            // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
-            "broken-chain" => 0xffff_f001,
-            "no-timer" => old & !0xff,
-            _ => old.wrapping_sub(100_000),
-        };
+        let new = new(u64::from_le_bytes(bytes));
         self.file
             .write_all_at(&new.to_le_bytes(), place)
             .expect("it can be written");

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use kstruct::{Fault, Memory};
+use kstruct::{Fault, FaultKind, Memory};
 use serde::Serialize;
 
 use crate::options::Source;
@@ -60,6 +60,8 @@ pub struct Faults {
     kept: Vec<FaultRow>,
     #[serde(rename = "fault_count")]
     count: u64,
+    #[serde(skip)]
+    missing: u64,
 }
 
 #[derive(Serialize)]
@@ -73,6 +75,7 @@ impl Faults {
     /// Notes that `what` could not be read.
     pub fn add(&mut self, what: impl std::fmt::Display, fault: Fault) {
         self.count += 1;
+        self.missing += u64::from(is_missing(fault.kind));
         if self.kept.len() < KEPT {
             self.kept.push(FaultRow {
                 what: what.to_string(),
@@ -91,6 +94,23 @@ impl Faults {
     pub fn count(&self) -> u64 {
         self.count
     }
+
+    /// How many of them are the dump's and not the kernel's: memory that is not in it, or can't be had from it.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+}
+
+fn is_missing(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::NotInDump
+            | FaultKind::Excluded
+            | FaultKind::Damaged
+            | FaultKind::Truncated
+            | FaultKind::MemoryLimit
+            | FaultKind::Unreadable
+    )
 }
 
 /// The outermost object of JSON output.
@@ -124,14 +144,25 @@ where
     A: Parser + AsRef<Common>,
     R: Report,
 {
-    let args = A::parse();
+    run_with(&A::parse(), analyze)
+}
+
+/// The same with options that were read.
+pub fn run_with<A, R>(
+    args: &A,
+    analyze: impl FnOnce(&Memory, &A, &mut Faults) -> anyhow::Result<R>,
+) -> ExitCode
+where
+    A: AsRef<Common>,
+    R: Report,
+{
     let common = args.as_ref();
     let memory = match common.source.open() {
         Ok(memory) => memory,
         Err(error) => return fail(&format!("{error:#}")),
     };
     let mut faults = Faults::default();
-    let report = match analyze(&memory, &args, &mut faults) {
+    let report = match analyze(&memory, args, &mut faults) {
         Ok(report) => report,
         Err(error) => {
             let mut message = format!("{error:#}");
@@ -181,6 +212,21 @@ where
     status
 }
 
+/// Prints what is known without a dump.
+pub fn print(format: Format, report: &impl Report) -> ExitCode {
+    let text = match format {
+        Format::Table => Ok(report.table()),
+        Format::Json => serde_json::to_string_pretty(report).map(|text| text + "\n"),
+    };
+    let written = text
+        .map_err(std::io::Error::from)
+        .and_then(|text| std::io::stdout().write_all(text.as_bytes()));
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&error.to_string()),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 /// Says what could not be read, and what that makes of the exit status.
 fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
     let missing = memory.dump().missing_bytes();
@@ -208,7 +254,10 @@ fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
             (false, _) => ExitCode::from(UNREADABLE),
         };
     }
-    eprintln!("{} things could not be read:", faults.count);
+    match faults.count {
+        1 => eprintln!("1 thing could not be read:"),
+        count => eprintln!("{count} things could not be read:"),
+    }
     for fault in faults.kept.iter().take(10) {
         eprintln!("  {}: {}: {}", fault.what, fault.address, fault.why);
     }

@@ -62,19 +62,34 @@ impl Sockets {
         let unix = crate::unix::sockets(reader, faults);
         let netlink = netlinks(reader, faults);
         let packet = packets(reader, faults);
-        let mut known: Vec<u64> = tcp.iter().map(|socket| socket.base.socket).collect();
-        known.extend(datagram.iter().map(|socket| socket.base.socket));
-        known.extend(unix.iter().map(|socket| socket.base.socket));
-        known.extend(netlink.iter().map(|socket| socket.base.socket));
-        known.extend(packet.iter().map(|socket| socket.base.socket));
+        let listed = || {
+            let bases = tcp.iter().map(|socket| &socket.base);
+            bases
+                .chain(datagram.iter().map(|socket| &socket.base))
+                .chain(unix.iter().map(|socket| &socket.base))
+                .chain(netlink.iter().map(|socket| &socket.base))
+                .chain(packet.iter().map(|socket| &socket.base))
+        };
+        let known = listed().map(|base| base.socket).collect();
+        let listed = listed().map(|base| base.address);
         Sockets {
-            others: held(reader, known, faults),
+            others: held(reader, known, listed, faults),
             tcp,
             datagram,
             unix,
             netlink,
             packet,
         }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.tcp.len()
+            + self.datagram.len()
+            + self.unix.len()
+            + self.netlink.len()
+            + self.packet.len()
+            + self.others.len()
     }
 
     /// Puts each family in an order that doesn't depend on hash tables: by namespace, then by address or number.

@@ -100,6 +100,20 @@ impl Filter {
         Ok(())
     }
 
+    /// That something was found, if one socket was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was, which is not that nothing is unusual about it.
+    pub fn found(&self, count: usize) -> anyhow::Result<()> {
+        match self.sock {
+            Some(sock) if count == 0 => anyhow::bail!(
+                "there is no such socket at {sock:#x}, or the other options don't want it"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a socket is wanted. `ends` are those of IPv4 and IPv6; a question about addresses, ports or the version of IP keeps all
     /// others out.
     pub fn wants(&self, base: &Base, ends: Option<&Ends>) -> bool {

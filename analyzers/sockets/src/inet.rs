@@ -12,7 +12,7 @@ use crate::sock::Base;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-pub use read::{Bucket, Layout, datagram_tables, layout, tcp_tables};
+pub use read::{Bucket, Layout, bucket_of, datagram_tables, layout, own_bucket, tcp_tables};
 
 /// A socket's two ends.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -118,6 +118,8 @@ pub struct TcpTables {
     pub listeners: Vec<u64>,
     /// All others that have a peer: full ones, time-wait ones, requests.
     pub established: Vec<u64>,
+    /// Whether these are all that the kernel would find: no memory of the tables and of what is in them is missing in the dump.
+    pub is_complete: bool,
 }
 
 /// A protocol without connections.

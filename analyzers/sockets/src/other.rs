@@ -130,7 +130,7 @@ fn read_netlink(
     let groups = match (socket.groups().is_null(), words) {
         (true, _) | (_, 0) => Vec::new(),
         (false, words) => {
-            let words = work.check(address, socket.groups().array(words));
+            let words = work.check(address, "groups", socket.groups().array(words));
             let bits = words.map(|words| walk::set_bits(words.iter(), width).collect::<Vec<_>>());
             let bits = bits.unwrap_or_default();
             bits.into_iter().map(|bit| bit as u32 + 1).collect()
@@ -250,7 +250,7 @@ fn read_packet(
     let sk = socket.sk();
     let base = work.base(sk, state_name(sk.__sk_common().skc_state()));
     let fanout = work
-        .check(address, socket.fanout().deref_or_null())
+        .check(address, "fanout", socket.fanout().deref_or_null())
         .flatten();
     // `PACKET_SOCK_RUNNING`; a bit-field before 6.4.
     #[cfg(kernel_has = "packet_sock.flags")]
@@ -276,23 +276,38 @@ fn read_packet(
     })
 }
 
-/// Sockets that processes hold and whose `struct socket` is not among the known ones: those of other families, and those that are in no
-/// table as they are not bound.
-pub fn held(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<Base> {
-    let addresses = unknown(reader, known, faults, |_| true);
+/// A socket by which a process holds one.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// The `struct socket`, to which the process's file leads.
+    pub socket: u64,
+    /// The `struct sock`, to which that leads.
+    pub sk: u64,
+}
+
+/// Sockets that processes hold, whose `struct socket` is not among the known ones, and that are not listed: those of other families, and
+/// those that are in no table as they are not bound.
+pub fn held(
+    reader: &Reader<'_>,
+    known: Vec<u64>,
+    listed: impl Iterator<Item = u64>,
+    faults: &mut Faults,
+) -> Vec<Base> {
+    let (unlisted, _) = unlisted(unknown(reader, known, faults, |_| true), listed);
+    let addresses: Vec<u64> = unlisted.into_iter().map(|held| held.sk).collect();
     reader.read_all(&addresses, "socket", faults, |work, address| {
         let sk = sock::at(work.reader.k, address)?;
         Ok(work.base(sk, state_name(sk.__sk_common().skc_state())))
     })
 }
 
-/// The addresses of sockets that processes hold, whose `struct socket` is not among the known ones, and that are wanted.
+/// Sockets that processes hold, whose `struct socket` is not among the known ones, and that are wanted.
 pub(crate) fn unknown(
     reader: &Reader<'_>,
     mut known: Vec<u64>,
     faults: &mut Faults,
     wants: impl Fn(sock<'_>) -> bool + Send + Sync,
-) -> Vec<u64> {
+) -> Vec<Held> {
     known.par_sort_unstable();
     let mut known = known.into_iter().peekable();
     // Both are sorted.
@@ -305,12 +320,18 @@ pub(crate) fn unknown(
         })
         .collect();
     let found = walk::par_index(unknown.len(), |index| {
-        let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, *unknown.get(index)?);
+        let address = *unknown.get(index)?;
+        let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, address);
         let sk = socket
             .deref()
             .and_then(|socket| socket.sk().deref_or_null());
         match sk {
-            Ok(Some(sk)) => wants(sk).then(|| Ok(sk.addr())),
+            Ok(Some(sk)) => wants(sk).then(|| {
+                Ok(Held {
+                    socket: address,
+                    sk: sk.addr(),
+                })
+            }),
             Ok(None) => None,
             Err(fault) => Some(Err(fault)),
         }
@@ -318,6 +339,25 @@ pub(crate) fn unknown(
     found
         .into_iter()
         .flatten()
-        .filter_map(|socket| faults.check("socket of an open file", socket))
+        .filter_map(|held| faults.check("socket of an open file", held))
         .collect()
+}
+
+/// Those that are held and not listed, and those that are: their `sk_socket` is not that by which they are held.
+pub(crate) fn unlisted(
+    held: Vec<Held>,
+    listed: impl Iterator<Item = u64>,
+) -> (Vec<Held>, Vec<Held>) {
+    if held.is_empty() {
+        return (held, Vec::new());
+    }
+    // Few against many.
+    let mut sorted: Vec<u64> = held.iter().map(|held| held.sk).collect();
+    sorted.sort_unstable();
+    let mut seen: Vec<u64> = listed
+        .filter(|address| sorted.binary_search(address).is_ok())
+        .collect();
+    seen.sort_unstable();
+    held.into_iter()
+        .partition(|held| seen.binary_search(&held.sk).is_err())
 }

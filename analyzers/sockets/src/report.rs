@@ -110,6 +110,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
         let is_netlink = args.netlink && base.family == "netlink";
         wants(args.others || is_netlink, base, None)
     });
+    filter.found(found.count())?;
     found.sort();
     Ok(Found(found))
 }

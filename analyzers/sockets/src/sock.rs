@@ -100,7 +100,7 @@ impl<'m> Reader<'m> {
                 .with_min_len(LEAST)
                 .map_init(begin, |work, (index, address)| {
                     let socket = read(work, *address)
-                        .map_err(|fault| work.faults.push((*address, fault)))
+                        .map_err(|fault| work.faults.push((*address, "", fault)))
                         .ok();
                     if !work.faults.is_empty() {
                         let errors = work.faults.drain(..).map(|fault| (index, fault));
@@ -125,8 +125,9 @@ impl<'m> Reader<'m> {
             let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
             // Stable: of one socket in the order in which they were found.
             noted.sort_by_key(|(index, _)| *index);
-            for (_, (address, fault)) in noted.drain(..) {
-                faults.add(format_args!("{what} {address:#x}"), fault);
+            for (_, (address, member, fault)) in noted.drain(..) {
+                let blank = if member.is_empty() { "" } else { " of " };
+                faults.add(format_args!("{member}{blank}{what} {address:#x}"), fault);
             }
         }
         found
@@ -163,8 +164,8 @@ pub struct Work<'a, 'm> {
     /// Names by address.
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     cgroups: HashMap<u64, Option<Arc<str>>>,
-    /// What could not be read of sockets of which the rest could: the socket and the fault.
-    pub faults: Vec<(u64, Fault)>,
+    /// What could not be read of sockets of which the rest could: the socket, its member, and the fault.
+    pub faults: Vec<(u64, &'static str, Fault)>,
 }
 
 /// What sockets of all families have.
@@ -263,10 +264,15 @@ impl Skmem {
 }
 
 impl<'m> Work<'_, 'm> {
-    /// The value, or `None` and a note.
-    pub fn check<T>(&mut self, socket: u64, value: Result<T, Fault>) -> Option<T> {
+    /// The value, or `None` and a note that names the socket's member that could not be followed.
+    pub fn check<T>(
+        &mut self,
+        socket: u64,
+        member: &'static str,
+        value: Result<T, Fault>,
+    ) -> Option<T> {
         value
-            .map_err(|fault| self.faults.push((socket, fault)))
+            .map_err(|fault| self.faults.push((socket, member, fault)))
             .ok()
     }
 
@@ -287,7 +293,7 @@ impl<'m> Work<'_, 'm> {
         if !self.reader.wants.origin && !base.holders.is_empty() {
             return;
         }
-        if let Some(Some(file)) = self.check(base.address, file_of(sk)) {
+        if let Some(Some(file)) = self.check(base.address, "sk_socket", file_of(sk)) {
             (base.inode, base.uid) = (file.inode, file.uid);
         }
     }
@@ -301,7 +307,7 @@ impl<'m> Work<'_, 'm> {
             return Some(space.inode);
         }
         // It is being taken down.
-        let net = self.check(socket, net.deref())?;
+        let net = self.check(socket, "skc_net", net.deref())?;
         Some(net.ns().inum().into())
     }
 
@@ -355,7 +361,7 @@ impl<'m> Work<'_, 'm> {
             return known.clone();
         }
         let path = cgroup_path(pointer);
-        let path = self.check(sk.addr(), path).map(Arc::from);
+        let path = self.check(sk.addr(), "sk_cgrp_data", path).map(Arc::from);
         self.cgroups.insert(pointer.addr(), path.clone());
         path
     }

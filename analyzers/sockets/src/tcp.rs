@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::inet::{Ends, tcp_tables};
 use crate::name::Name;
+use crate::other::Held;
 use crate::sock::{Base, INET6, Reader};
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
@@ -21,6 +22,9 @@ pub struct Tcp {
     pub base: Base,
     /// What the kernel has of it.
     pub form: Form,
+    /// How it was found.
+    #[serde(skip)]
+    pub place: Place,
     /// Its two ends.
     #[serde(flatten)]
     pub ends: Ends,
@@ -112,6 +116,20 @@ pub enum Form {
     TimeWait,
     /// `struct tcp_request_sock`: a SYN was answered.
     Request,
+}
+
+/// How a socket was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// In the table of connections; a request before 4.4 in its listener's.
+    #[default]
+    Connections,
+    /// In the table of listeners.
+    Listeners,
+    /// In no table: a process holds it.
+    Held,
+    /// A process holds it, and not all of the tables could be read.
+    Unseen,
 }
 
 /// The timer that user space is told of.
@@ -267,7 +285,15 @@ pub struct Info {
 /// All TCP sockets: those of the table of connections, listeners, those that processes hold and that are in no table, as they are neither
 /// bound nor connected.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Box<Tcp>> {
-    each(reader, faults, |socket| Some(Box::new(socket)))
+    each(reader, faults, |socket| Some(Box::new(socket))).taken
+}
+
+/// What was made of all TCP sockets.
+pub struct Each<T> {
+    /// What was kept of them.
+    pub taken: Vec<T>,
+    /// Those of the tables that a process holds, and that don't know of the `struct socket` by which it does.
+    pub disowned: Vec<Held>,
 }
 
 /// What `take` makes of each of the [`sockets`], on the thread that has just read it: what isn't kept of 20,000 sockets never takes memory.
@@ -275,43 +301,57 @@ pub fn each<T: Send>(
     reader: &Reader<'_>,
     faults: &mut Faults,
     take: impl Fn(Tcp) -> Option<T> + Send + Sync,
-) -> Vec<T> {
+) -> Each<T> {
     const WHAT: &str = "TCP socket";
     let tables = tcp_tables(reader.k, &reader.spaces, faults);
     // First, as they say which of the others wait to be accepted.
-    let listeners = reader.read_all(&tables.listeners, WHAT, faults, Tcp::read);
+    let listeners = reader.read_all(&tables.listeners, WHAT, faults, |work, address| {
+        Ok(Tcp {
+            place: Place::Listeners,
+            ..Tcp::read(work, address)?
+        })
+    });
     let waiting = waiting(&listeners);
-    let read = |addresses: &[u64], faults: &mut Faults| {
+    let read = |addresses: &[u64], place: Place, faults: &mut Faults| {
         reader.read_all(addresses, WHAT, faults, |work, address| {
             let mut socket = Tcp::read(work, address)?;
+            socket.place = place;
             if !waiting.is_empty() {
                 socket.waits_at = waiting.get(&address).copied();
             }
             Ok((socket.base.socket, take(socket)))
         })
     };
-    let others = read(&tables.established, faults);
+    let others = read(&tables.established, Place::Connections, faults);
     let known = listeners.iter().map(|socket| socket.base.socket);
     let known = known
         .chain(others.iter().map(|(socket, _)| *socket))
         .collect();
-    let closed = closed(reader, known, faults);
-    let closed = read(&closed, faults);
+    let held = held(reader, known, faults);
+    let listed = tables.established.iter().chain(&tables.listeners).copied();
+    let (closed, disowned) = crate::other::unlisted(held, listed);
+    let closed: Vec<u64> = closed.into_iter().map(|held| held.sk).collect();
+    let place = if tables.is_complete {
+        Place::Held
+    } else {
+        Place::Unseen
+    };
+    let closed = read(&closed, place, faults);
     // Before 4.4 they are no sockets, and in no table but their listener's.
     #[cfg(kernel_has = "open_request.rmt_port")]
     let requests = crate::old::tcp::requests(reader, &listeners, faults);
     #[cfg(not(kernel_has = "open_request.rmt_port"))]
     let requests = Vec::new();
     // In place: to copy all of them costs more than to move them.
-    let mut found: Vec<T> = others.into_iter().filter_map(|(_, taken)| taken).collect();
-    found.extend(listeners.into_iter().filter_map(&take));
-    found.extend(closed.into_iter().filter_map(|(_, taken)| taken));
-    found.extend(requests.into_iter().filter_map(&take));
-    found
+    let mut taken: Vec<T> = others.into_iter().filter_map(|(_, taken)| taken).collect();
+    taken.extend(listeners.into_iter().filter_map(&take));
+    taken.extend(closed.into_iter().filter_map(|(_, taken)| taken));
+    taken.extend(requests.into_iter().filter_map(&take));
+    Each { taken, disowned }
 }
 
-/// TCP sockets that processes hold and that are not among the known ones.
-fn closed(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<u64> {
+/// TCP sockets that processes hold by a `struct socket` that is not among the known ones.
+fn held(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<Held> {
     /// `AF_INET`, `IPPROTO_TCP`, `SOCK_STREAM`.
     const INET: u16 = 2;
     const TCP: u32 = 6;

@@ -101,29 +101,33 @@ fn read(work: &mut Work<'_, '_>, address: u64) -> Result<Unix, Fault> {
     let state = sk.__sk_common().skc_state();
     let is_listener = state == LISTEN;
     let base = work.base(sk, state_name(state));
-    let peer = work.check(address, socket.peer().deref_or_null()).flatten();
+    let peer = work
+        .check(address, "peer", socket.peer().deref_or_null())
+        .flatten();
     let peer_file = match peer {
-        Some(peer) => work.check(address, file_of(peer)).flatten(),
+        Some(peer) => work
+            .check(address, "peer's sk_socket", file_of(peer))
+            .flatten(),
         None => None,
     };
     let mut waiting = Vec::new();
     let rx_queue = if is_listener {
         for skb in queue(sk) {
             let connected = skb.and_then(|skb| waiting_inode(skb));
-            waiting.extend(work.check(address, connected));
+            waiting.extend(work.check(address, "sk_receive_queue", connected));
         }
         sk.sk_receive_queue().qlen()
     } else {
         let length = unread(sk);
-        work.check(address, length).unwrap_or(0)
+        work.check(address, "sk_receive_queue", length).unwrap_or(0)
     };
     let tx_queue = if is_listener {
         u32::from(sk.sk_max_ack_backlog())
     } else {
         base.memory.map_or(0, |memory| memory.wmem_alloc)
     };
-    let name = work.check(address, name(socket)).flatten();
-    let file = work.check(address, vfs(socket)).flatten();
+    let name = work.check(address, "addr", name(socket)).flatten();
+    let file = work.check(address, "path", vfs(socket)).flatten();
     // `unix_seq_show`: SS_CONNECTED 3 or SS_UNCONNECTED 1 of those that have a file, else SS_CONNECTING 2 or SS_DISCONNECTING 4.
     let socket_state = match (sk.sk_socket().is_null(), state == ESTABLISHED) {
         (false, true) => 3,

@@ -121,14 +121,18 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         // than all the rest.
         report.lines = sockets::tcp::each(&reader, faults, |socket| {
             wants(&socket).then(|| (key(&socket), Line::of(&socket, shown)))
-        });
+        })
+        .taken;
+        args.filter.found(report.lines.len())?;
         report.lines.par_sort_unstable_by_key(|(key, _)| *key);
         return Ok(report);
     }
     // With their keys beside them: comparing must not read from all over memory.
     let mut keyed = sockets::tcp::each(&reader, faults, |socket| {
         wants(&socket).then(|| (key(&socket), Box::new(socket)))
-    });
+    })
+    .taken;
+    args.filter.found(keyed.len())?;
     keyed.par_sort_unstable_by_key(|(key, _)| *key);
     report.sockets = keyed.into_iter().map(|(_, socket)| socket).collect();
     report.summary = args.summary;

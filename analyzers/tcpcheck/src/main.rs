@@ -11,6 +11,11 @@ mod report;
     kernel_has = "tcp_hashinfo.__tcp_ehash"
 ))]
 mod rules;
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
+mod said;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use sockets::sock::Reader;
 use sockets::tcp::Tcp;
 
 use crate::rules::{Check, Finding, Limits, Look, Member, RULES, Rule, Tables, finding, piled_up};
+use crate::said::many;
 
 /// Reports TCP sockets that are not as they should be, in all network namespaces, each with the reason.
 ///
@@ -22,7 +23,7 @@ use crate::rules::{Check, Finding, Limits, Look, Member, RULES, Rule, Tables, fi
     version,
     after_help = "Examples:
   tcpcheck --core vmcore                           everything unusual
-  tcpcheck --core vmcore --rules                   the rules, without reading the dump's sockets
+  tcpcheck --rules                                 the rules, without a dump
   tcpcheck --core vmcore --rule retransmits --retransmits 8
   tcpcheck --core vmcore --skip close-wait --port 443
   tcpcheck --core vmcore --format json | jq '.findings[] | .rule' | sort | uniq -c"
@@ -36,7 +37,7 @@ struct Args {
     /// All but these rules
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = names())]
     skip: Vec<String>,
-    /// List the rules of this kernel
+    /// List the rules of this kernel; that needs no dump
     #[arg(long)]
     rules: bool,
     #[command(flatten, next_help_heading = "Limits")]
@@ -57,7 +58,36 @@ fn names() -> PossibleValuesParser {
 
 /// Runs the analyzer.
 pub fn main() -> ExitCode {
-    linux::app::run(analyze)
+    let args = Args::parse();
+    if args.rules {
+        let rules = RULES.iter().map(|rule| RuleText {
+            name: rule.name,
+            sentence: rule.sentence,
+        });
+        let rules = rules.collect();
+        return linux::app::print(args.common.format, &RuleTexts { rules });
+    }
+    linux::app::run_with(&args, analyze)
+}
+
+/// What the rules are, which needs no dump.
+#[derive(Serialize)]
+struct RuleTexts {
+    rules: Vec<RuleText>,
+}
+
+#[derive(Serialize)]
+struct RuleText {
+    name: &'static str,
+    sentence: &'static str,
+}
+
+impl Report for RuleTexts {
+    fn table(&self) -> String {
+        let rows = self.rules.iter();
+        let rows = rows.map(|rule| vec![rule.name.to_owned(), rule.sentence.to_owned()]);
+        linux::app::table_text(&linux::app::plain_table(&["RULE", "WHAT"], rows))
+    }
 }
 
 #[derive(Serialize)]
@@ -66,8 +96,6 @@ struct Checked {
     /// How many sockets were looked at.
     sockets: usize,
     rules: Vec<RuleRow>,
-    #[serde(skip)]
-    list_only: bool,
 }
 
 #[derive(Serialize)]
@@ -87,16 +115,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         findings: Vec::new(),
         sockets: 0,
         rules: Vec::new(),
-        list_only: args.rules,
     };
-    if args.rules {
-        checked.rules.extend(RULES.iter().map(|rule| RuleRow {
-            name: rule.name,
-            sentence: rule.sentence,
-            findings: 0,
-        }));
-        return Ok(checked);
-    }
     args.filter.check(k, faults)?;
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
     // Nothing that was looked at is not nothing that was found.
@@ -115,19 +134,30 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         let wants = args.filter.wants(&socket.base, Some(&socket.ends));
         wants.then(|| notes(&rules, look, &socket))
     });
-    checked.sockets = read.len();
+    checked.sockets = read.taken.len();
+    args.filter.found(checked.sockets)?;
     let mut found: Vec<(Vec<Finding>, Vec<Member>)> = Vec::new();
     found.resize_with(rules.len(), Default::default);
-    for (number, note) in read.into_iter().flatten() {
+    let mut nonsense = Vec::new();
+    for note in read.taken.into_iter().flatten() {
         match note {
-            Note::Finding(finding) => found[number].0.push(finding),
-            Note::Member(member) => found[number].1.push(member),
+            Note::Finding(number, finding) => found[number].0.push(finding),
+            Note::Member(number, member) => found[number].1.push(member),
+            Note::Nonsense(address) => nonsense.push(address),
         }
     }
-    let tables = Tables::of(look, &args.filter);
+    nonsense.sort_unstable();
+    let tables = Tables {
+        look,
+        filter: &args.filter,
+        disowned: &read.disowned,
+        nonsense,
+        #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+        layout: std::sync::OnceLock::new(),
+    };
     for (rule, (mut findings, members)) in rules.iter().zip(found) {
         match &rule.check {
-            Check::Socket(_) => {}
+            Check::Basics(_) | Check::Socket(_) => {}
             Check::Pile(pile) => {
                 let limit = (pile.limit)(&args.limits);
                 piled_up(pile, rule.name, limit, members, &mut findings);
@@ -144,26 +174,40 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
     Ok(checked)
 }
 
-/// What a rule keeps of a socket.
+/// What a rule, by its number, keeps of a socket.
 enum Note {
-    Finding(Finding),
-    Member(Member),
+    Finding(usize, Finding),
+    Member(usize, Member),
+    /// It is no socket.
+    Nonsense(u64),
 }
 
-/// What the rules, by their numbers, keep of a socket: mostly nothing.
-fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<(usize, Note)> {
+/// What the rules keep of a socket: mostly nothing.
+fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
     let mut notes = Vec::new();
+    // Also if that one isn't wanted: what isn't a socket has nothing that the others could look at.
+    for rule in RULES {
+        if let Check::Basics(check) = &rule.check
+            && let Some(said) = check(look, socket)
+        {
+            notes.push(Note::Nonsense(socket.base.address));
+            let number = rules.iter().position(|wanted| wanted.name == rule.name);
+            let finding = |number| Note::Finding(number, finding(rule.name, said, socket));
+            notes.extend(number.map(finding));
+            return notes;
+        }
+    }
     for (number, rule) in rules.iter().enumerate() {
         match &rule.check {
             Check::Socket(check) => {
-                let why = check(look, socket);
-                let finding = why.map(|why| finding(rule.name, why, socket));
-                notes.extend(finding.map(|finding| (number, Note::Finding(finding))));
+                if let Some(said) = check(look, socket) {
+                    notes.push(Note::Finding(number, finding(rule.name, said, socket)));
+                }
             }
             Check::Pile(pile) if (pile.belongs)(socket) => {
-                notes.push((number, Note::Member(Member::of(socket))));
+                notes.push(Note::Member(number, Member::of(socket)));
             }
-            Check::Pile(_) | Check::Tables(_) => {}
+            Check::Basics(_) | Check::Pile(_) | Check::Tables(_) => {}
         }
     }
     notes
@@ -171,13 +215,6 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<(usize, Note)
 
 impl Report for Checked {
     fn table(&self) -> String {
-        if self.list_only {
-            let rows = self
-                .rules
-                .iter()
-                .map(|rule| vec![rule.name.to_owned(), rule.sentence.to_owned()]);
-            return linux::app::table_text(&linux::app::plain_table(&["RULE", "WHAT"], rows));
-        }
         let mut text = String::new();
         if !self.findings.is_empty() {
             let rows = self.findings.iter().map(|finding| {
@@ -201,10 +238,10 @@ impl Report for Checked {
             text = linux::app::table_text(&linux::app::plain_table(&header, rows));
         }
         text.push_str(&format!(
-            "{} sockets, {} rules, {} findings\n",
-            self.sockets,
-            self.rules.len(),
-            self.findings.len()
+            "{}, {}, {}\n",
+            many(self.sockets, "socket"),
+            many(self.rules.len(), "rule"),
+            many(self.findings.len(), "finding")
         ));
         text
     }

@@ -1,4 +1,4 @@
-//! `tcpcheck` on a real dump: it finds what the guest made sick, and one damage that is planted, and nothing else.
+//! `tcpcheck` on a real dump: it finds what the guest made sick, and each damage that is planted, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -87,20 +87,50 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             .expect("there is one");
         text(&socket["address"])
     };
+    let is_held = |socket: &Value| !array(&socket["holders"]).is_empty();
     let well = address(&|socket| {
-        socket["state"] == "ESTAB" && socket["timer"]["which"] == "off" && socket["form"] == "full"
+        let is_idle = socket["timer"]["which"] == "off" && socket["form"] == "full";
+        socket["state"] == "ESTAB" && is_idle && is_held(socket)
     });
-    let waiting =
-        address(&|socket| socket["state"] == "SYN-SENT" && socket["timer"]["which"] == "on");
+    let waiting = address(&|socket| {
+        let expires = socket["timer"]["expires_ms"].as_i64();
+        socket["state"] == "SYN-SENT" && socket["timer"]["which"] == "on" && expires > Some(0)
+    });
+    let listener = address(&|socket| {
+        let is_quiet = socket["rx_queue"] == 0;
+        socket["state"] == "LISTEN" && is_quiet && is_held(socket)
+    });
+    let closed_window = address(&|socket| {
+        let is_blocked = socket["timer"]["which"] == "persist";
+        socket["state"] == "ESTAB"
+            && is_blocked
+            && socket["info"]["last_data_sent_ms"].as_u64() > Some(10_000)
+    });
+    let full = address(&|socket| socket["rx_queue"].as_u64() > Some(50_000));
     let program = super::build("damages", release);
-    for (damage, socket) in [
-        ("refcount", &well),
-        ("send-memory", &well),
-        ("receive-memory", &well),
-        ("wrong-bucket", &well),
-        ("broken-chain", &well),
-        ("no-timer", &waiting),
-        ("late-timer", &waiting),
+    for (damage, rule, socket) in [
+        ("refcount", "refcount", &well),
+        ("send-memory", "send-memory", &well),
+        ("receive-memory", "receive-memory", &well),
+        ("negative-memory", "receive-memory", &well),
+        ("wrong-bucket", "wrong-bucket", &well),
+        ("foreign-end", "broken-chain", &well),
+        ("link-back", "broken-chain", &well),
+        ("lost", "lost", &well),
+        ("lost", "lost", &listener),
+        ("no-owner", "owner", &well),
+        ("no-state", "not-a-socket", &well),
+        ("time-wait", "not-a-socket", &well),
+        ("family", "not-a-socket", &well),
+        ("protocol", "not-a-socket", &well),
+        ("no-state", "not-a-socket", &listener),
+        ("no-timer", "no-timer", &waiting),
+        ("late-timer", "late-timer", &waiting),
+        ("dead-timer", "dead-timer", &waiting),
+        ("stuck", "stuck", &closed_window),
+        ("queue-count", "queue-count", &well),
+        ("queue-end", "queue-count", &full),
+        ("syn-queue", "syn-queue", &listener),
     ] {
         let copy =
             tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
@@ -114,14 +144,19 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             .expect("it was built");
         assert!(output.status.success(), "{release}: {}", shown(&output));
         let found = check(tcpcheck, copy.path());
-        let new: Vec<_> = found.difference(sound).cloned().collect();
+        let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
-        let at = if damage == "broken-chain" {
-            "0x0"
-        } else {
-            socket
-        };
-        assert_eq!(new, [(damage.to_owned(), at.to_owned())], "{release}");
+        let mut at = socket.as_str();
+        if damage == "foreign-end" {
+            at = "0x0";
+            // What was behind it on the chain.
+            new.retain(|(rule, _)| rule != "lost");
+        }
+        assert_eq!(
+            new,
+            [(rule.to_owned(), at.to_owned())],
+            "{release}: {damage}"
+        );
         println!("{release}: {damage}: found, and nothing else");
     }
 }
@@ -212,6 +247,19 @@ fn in_a_crowd_the_sick_are_found_and_nobody_else() {
         assert_eq!(sick.len(), 12);
         assert_eq!(found, sick, "{release}");
         println!("{release}: {} are sick: {found:?}", found.len());
+
+        // A request is sick that was answered again and again: it is no pile, but the beginning of one.
+        let output = Command::new(&tcpcheck)
+            .args(["--rule", "half-open", "--half-open", "0"])
+            .args(["--format", "json", "--core"])
+            .arg(&vmcore)
+            .output()
+            .expect("it was built");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let piles = array(&report["findings"]);
+        assert_eq!(piles.len(), 1, "{release}");
+        assert_eq!(subject(&piles[0]), "1 connection of port 8200");
+        assert_eq!(piles[0]["values"]["port"], 8200);
 
         let sound = check(&tcpcheck, &vmcore);
         plant(&release, &tcpcheck, &vmcore, &sound, sockets);

@@ -91,6 +91,8 @@ pub struct Bucket {
     pub sockets: usize,
     /// Sockets whose own hash says that they are in another bucket: their addresses, and that bucket.
     pub misplaced: Vec<(u64, usize)>,
+    /// Sockets whose link back (`pprev`) is not to what leads to them: their addresses, and to where it is instead.
+    pub unlinked: Vec<(u64, u64)>,
     /// How the chain ends, if that is the end of another one: what was behind is not found.
     pub foreign_end: Option<u64>,
 }
@@ -139,6 +141,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize) -> Layout {
                 sockets += bucket.sockets;
                 if bucket.sockets > many
                     || !bucket.misplaced.is_empty()
+                    || !bucket.unlinked.is_empty()
                     || bucket.foreign_end.is_some()
                 {
                     odd.push(bucket);
@@ -160,16 +163,25 @@ impl Bucket {
             index,
             sockets: 0,
             misplaced: Vec::new(),
+            unlinked: Vec::new(),
             foreign_end: None,
         };
         let mut end = head.first().addr();
+        // Links are at the beginning of the head and of each node.
+        let mut from = head.addr();
         for socket in head.sockets() {
             let Ok(socket) = socket else {
                 // Where it ends can't be known.
                 return bucket;
             };
             bucket.sockets += 1;
-            end = socket.skc_nulls_node().next().addr();
+            let node = socket.skc_nulls_node();
+            end = node.next().addr();
+            let back = node.pprev().addr();
+            if back != from {
+                bucket.unlinked.push((socket.addr(), back));
+            }
+            from = node.addr();
             let own = (socket.skc_hash() & mask) as usize;
             if own != index {
                 bucket.misplaced.push((socket.addr(), own));
@@ -181,10 +193,36 @@ impl Bucket {
     }
 }
 
+/// The number of the bucket of TCP's table of connections on whose chain a socket is: the chain's end names it, if that isn't far.
+pub fn bucket_of(k: &Memory, address: u64) -> Option<usize> {
+    /// Few chains are longer, and a damaged dump may have a million sockets that aren't: each is asked about.
+    const MOST: usize = 64;
+    let mut node = sock_common::at(k, address).ok()?.skc_nulls_node();
+    for _ in 0..MOST {
+        let next = node.next();
+        if next.addr() & 1 == 1 {
+            return usize::try_from(next.addr() >> 1).ok();
+        }
+        node = next.deref().ok()?;
+    }
+    None
+}
+
+/// The number of the bucket in which a socket should be, by its hash.
+pub fn own_bucket(k: &Memory, spaces: &Spaces<'_>, address: u64) -> Option<usize> {
+    let hash = sock_common::at(k, address).ok()?.skc_hash();
+    let table = hashinfos(k, spaces, &mut Faults::default())
+        .into_iter()
+        .next()?;
+    Some((hash & table.ehash_mask()) as usize)
+}
+
 /// The TCP sockets of all namespaces.
 pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
+    let missing = faults.missing();
     let tables = hashinfos(k, spaces, faults);
     let mut found = TcpTables::default();
+    let mut is_complete = !tables.is_empty();
     let mut seen = Vec::new();
     for table in tables {
         // Namespaces with their own table of connections share that of listeners.
@@ -203,6 +241,8 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                     .extend(gather(count, "ehash", faults, |index| {
                         buckets.get(index).map(|bucket| bucket.chain())
                     }));
+            } else {
+                is_complete = false;
             }
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
@@ -216,6 +256,8 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                     .extend(gather(count, "lhash2", faults, |index| {
                         buckets.get(index).map(|bucket| bucket.nulls_head())
                     }));
+            } else {
+                is_complete = false;
             }
         }
         // Before 5.19, by port alone.
@@ -232,6 +274,7 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 }));
         }
     }
+    found.is_complete = is_complete && faults.missing() == missing;
     found
 }
 

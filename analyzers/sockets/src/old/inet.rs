@@ -69,6 +69,7 @@ impl Ends {
 pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
     /// What the table can have by the kernel's command line is less (`thash_entries`).
     const MOST: usize = 1 << 24;
+    let missing = faults.missing();
     let mut found = TcpTables::default();
     let Some(table) = faults.check("tcp_hashinfo", k.get(sym::tcp_hashinfo)) else {
         return found;
@@ -90,6 +91,7 @@ pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables 
         found.established = gather(buckets.len(), "__tcp_ehash", faults, |index| {
             buckets.get(index).map(|bucket| bucket.chain())
         });
+        found.is_complete = faults.missing() == missing;
     }
     found
 }
@@ -134,7 +136,7 @@ impl Datagram {
         }
         let mut filter = None;
         if protocol == Protocol::Raw && base.family == "inet" && base.protocol == ICMP {
-            filter = work.check(address, icmp_filter(sk));
+            filter = work.check(address, "icmp_filter", icmp_filter(sk));
         }
         Ok(Datagram {
             base,

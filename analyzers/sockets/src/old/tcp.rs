@@ -10,7 +10,7 @@ use super::inet::protocol;
 use crate::inet::{Ends, ipv4, ipv6, network16};
 use crate::name::Name;
 use crate::sock::{Base, INET6, LISTEN, Reader, TIME_WAIT, Work, family_name, state_name};
-use crate::tcp::{Form, Info, Listener, Tcp, Timer, Which};
+use crate::tcp::{Form, Info, Listener, Place, Tcp, Timer, Which};
 
 /// `TCP_SYN_RECV`
 const SYN_RECV: u8 = 3;
@@ -45,6 +45,7 @@ impl Tcp {
         let listener = (state == LISTEN).then(|| Box::new(listener(work, sk, tcp)));
         Ok(Tcp {
             form: Form::Full,
+            place: Place::default(),
             ends,
             rx_queue,
             tx_queue,
@@ -172,6 +173,7 @@ fn small(base: Base, form: Form, ends: Ends, timer: Timer) -> Tcp {
     Tcp {
         base,
         form,
+        place: Place::default(),
         ends,
         rx_queue: 0,
         tx_queue: 0,
@@ -257,11 +259,11 @@ fn congestion(algorithm: u8) -> Name {
 fn listener(work: &mut Work<'_, '_>, sk: sock<'_>, tcp: tcp_opt<'_>) -> Listener {
     let mut accept_queue = Vec::new();
     for request in walk::chain(Ok(tcp.accept_queue()), open_request::dl_next) {
-        if let Some(request) = work.check(sk.addr(), request) {
+        if let Some(request) = work.check(sk.addr(), "accept_queue", request) {
             accept_queue.push(request.sk().addr());
         }
     }
-    let requests = work.check(sk.addr(), tcp.listen_opt().deref_or_null());
+    let requests = work.check(sk.addr(), "listen_opt", tcp.listen_opt().deref_or_null());
     let requests = requests.flatten();
     Listener {
         accept_queue,

@@ -3,7 +3,7 @@
 use kernel::{inet_request_sock, inet_timewait_sock, sock_common, tcp_sock};
 use kstruct::{Fault, View as _, walk};
 
-use super::{Form, Info, Listener, Tcp, Timer, Which};
+use super::{Form, Info, Listener, Place, Tcp, Timer, Which};
 use crate::inet::Ends;
 use crate::name::Name;
 use crate::sock::{Base, LISTEN, NEW_SYN_RECV, Reader, TIME_WAIT, Work, family_name, state_name};
@@ -36,15 +36,21 @@ impl Tcp {
         };
         let listener = (state == LISTEN).then(|| Box::new(listener(work, tcp)));
         let operations = connection.icsk_ca_ops().deref_or_null();
-        let congestion = work.check(base.address, operations).flatten();
+        let congestion = work
+            .check(base.address, "icsk_ca_ops", operations)
+            .flatten();
         let congestion = congestion.map_or_else(Name::default, |ops| Name::from(ops.name()));
         let wants_info = work.reader.wants.info;
         let details = wants_info
             .then(|| congestion_info(tcp, state, congestion.bytes()))
             .transpose();
-        let congestion_info = work.check(base.address, details).flatten().flatten();
+        let congestion_info = work
+            .check(base.address, "icsk_ca_priv", details)
+            .flatten()
+            .flatten();
         Ok(Tcp {
             form: Form::Full,
+            place: Place::default(),
             ends: Ends::of(common),
             rx_queue: u32::from(rx_queue),
             tx_queue: u32::from(tx_queue),
@@ -112,6 +118,7 @@ impl Tcp {
         Tcp {
             base,
             form,
+            place: Place::default(),
             ends: Ends::of(common),
             rx_queue: 0,
             tx_queue: 0,
@@ -274,7 +281,7 @@ fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {
     #[cfg(kernel_has = "inet_connection_sock.icsk_ulp_ops")]
     {
         let operations = tcp.inet_conn().icsk_ulp_ops().deref_or_null();
-        if let Some(Some(operations)) = work.check(tcp.addr(), operations) {
+        if let Some(Some(operations)) = work.check(tcp.addr(), "icsk_ulp_ops", operations) {
             return Name::from(operations.name());
         }
     }
@@ -287,7 +294,7 @@ fn listener(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Listener {
     let sk = tcp.inet_conn().icsk_inet().sk();
     let mut accept_queue = Vec::new();
     for request in walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next) {
-        if let Some(request) = work.check(tcp.addr(), request) {
+        if let Some(request) = work.check(tcp.addr(), "icsk_accept_queue", request) {
             accept_queue.push(request.sk().addr());
         }
     }

@@ -1,0 +1,130 @@
+//! Whether it is a socket, and where one must be.
+
+use kernel::sock_common;
+use kstruct::View as _;
+use sockets::tcp::{Form, Place, Tcp};
+
+use super::{Look, is_locked};
+use crate::said::{Said, say};
+
+/// All that is wrong about what a socket must be, and where it hangs.
+pub fn not_a_socket(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    /// `IPPROTO_TCP`
+    const TCP: u32 = 6;
+    let base = &socket.base;
+    let is_full = socket.form == Form::Full;
+    let has_state = match (socket.place, socket.form) {
+        (Place::Connections, Form::Full) => !matches!(base.state, "LISTEN" | "UNCONN" | "UNKNOWN"),
+        // What it was when it was a full socket.
+        (Place::Connections, Form::TimeWait) => matches!(base.state, "TIME-WAIT" | "FIN-WAIT-2"),
+        (Place::Connections, Form::Request) => leads_to_listener(look, socket),
+        (Place::Listeners, _) => base.state == "LISTEN",
+        (Place::Held | Place::Unseen, _) => is_full && base.state != "UNKNOWN",
+    };
+    let has_family = matches!(base.family, "inet" | "inet6");
+    let has_protocol = !is_full || base.protocol == TCP;
+    if has_state && has_family && has_protocol {
+        return None;
+    }
+    let common = sock_common::at(look.reader.k, base.address).ok()?;
+    let (state, family) = (common.skc_state(), common.skc_family());
+    let mut wrong = Vec::new();
+    if !has_state {
+        let more = match socket.form {
+            Form::Full => "",
+            Form::TimeWait => " (time-wait, and it is nothing that is left of a connection)",
+            Form::Request => " (a request, and it leads to no listener)",
+        };
+        wrong.push(format!("its state is {state}{more}"));
+    }
+    if !has_family {
+        wrong.push(format!("its family is {family}"));
+    }
+    if !has_protocol {
+        wrong.push(format!("its protocol is {}", base.protocol));
+    }
+    if base.refcount <= 0 {
+        wrong.push(format!("its count of references is {}", base.refcount));
+    }
+    let place = match socket.place {
+        Place::Connections => match bucket_of(look, base.address) {
+            Some(bucket) => format!("in bucket {bucket} of the table of connections"),
+            None => "in the table of connections".to_owned(),
+        },
+        Place::Listeners => "in the table of listeners".to_owned(),
+        Place::Held | Place::Unseen => "in no table, but held".to_owned(),
+    };
+    let wrong = wrong.join(", ");
+    Some(say!("it is {place}, and {wrong}"))
+}
+
+/// Whether a request leads to a listener, or to one that was closed meanwhile.
+#[cfg(kernel_has = "sock_common.skc_listener")]
+fn leads_to_listener(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    use sockets::sock::{CLOSE, LISTEN};
+
+    let listener = sock_common::at(look.reader.k, socket.base.address)
+        .and_then(|common| common.skc_listener().deref());
+    listener.is_ok_and(|listener| matches!(listener.__sk_common().skc_state(), LISTEN | CLOSE))
+}
+
+#[cfg(not(kernel_has = "sock_common.skc_listener"))]
+fn leads_to_listener(_: Look<'_, '_>, _: &Tcp) -> bool {
+    true
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn bucket_of(look: Look<'_, '_>, address: u64) -> Option<usize> {
+    sockets::inet::bucket_of(look.reader.k, address)
+}
+
+#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+fn bucket_of(_: Look<'_, '_>, _: u64) -> Option<usize> {
+    None
+}
+
+pub fn lost(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let state = socket.base.state;
+    // Who connects puts it into the table with the socket locked.
+    if socket.place != Place::Held || state == "UNCONN" || is_locked(look, socket) {
+        return None;
+    }
+    if state == "LISTEN" {
+        return Some(say!(
+            "it listens, a process holds it, and it is not in the table of listeners: no SYN will find it"
+        ));
+    }
+    match own_bucket(look, socket.base.address) {
+        Some(bucket) => Some(say!(
+            "a process holds it, and it is not in the table of connections, nor in bucket {bucket}, which its hash names: no packet will find it",
+            bucket = bucket,
+        )),
+        None => Some(say!(
+            "a process holds it, and it is not in the table of connections: no packet will find it"
+        )),
+    }
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn own_bucket(look: Look<'_, '_>, address: u64) -> Option<usize> {
+    sockets::inet::own_bucket(look.reader.k, &look.reader.spaces, address)
+}
+
+#[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+fn own_bucket(_: Look<'_, '_>, _: u64) -> Option<usize> {
+    None
+}
+
+pub fn refcount(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    // `REFCOUNT_SATURATED` is negative.
+    let count = socket.base.refcount;
+    // Before 4.4 requests are no sockets, and nobody counts references to them.
+    let is_counted =
+        cfg!(not(kernel_has = "open_request.rmt_port")) || socket.form != Form::Request;
+    (is_counted && count <= 0).then(|| {
+        say!(
+            "its count of references is {references}",
+            references = count
+        )
+    })
+}

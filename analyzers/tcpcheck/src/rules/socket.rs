@@ -1,0 +1,84 @@
+//! Windows, buffers, and the queues of listeners.
+
+use sockets::tcp::{Tcp, Which};
+
+use super::{Look, connection, is_locked};
+use crate::said::{Said, many, say};
+
+pub fn zero_window(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    let waits = info.last_data_sent_ms / 1000;
+    (socket.timer.which == Which::Persist && waits >= look.limits.idle).then(|| {
+        say!(
+            "waiting for the peer's window: {bytes}; {probes} sent, the last data {seconds} s ago",
+            bytes = many(socket.tx_queue, "byte"),
+            probes = many(info.probes, "probe"),
+            seconds = waits,
+        )
+    })
+}
+
+pub fn unread(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let (info, memory) = (connection(socket)?, socket.base.memory?);
+    let idle = info.last_data_recv_ms / 1000;
+    // Less than nothing is another rule's.
+    let used = memory.rmem_alloc.cast_signed();
+    // A FIN counts as a byte that was not read, and has no memory.
+    let percent = u64::try_from(used).unwrap_or(0) * 100;
+    let is_full =
+        used > 0 && (percent >= u64::from(memory.rcvbuf) * look.limits.full || info.rcv_wnd == 0);
+    (socket.rx_queue > 0 && is_full && idle >= look.limits.idle).then(|| {
+        say!(
+            "not read: {bytes}, with {memory} of {limit} bytes of memory; the last came {seconds} s ago",
+            bytes = many(socket.rx_queue, "byte"),
+            memory = used,
+            limit = memory.rcvbuf,
+            seconds = idle,
+        )
+    })
+}
+
+pub fn accept_queue(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let listener = socket.listener.as_ref()?;
+    // `sk_acceptq_is_full` (include/net/sock.h)
+    (listener.backlog > listener.max_backlog).then(|| {
+        say!(
+            "waiting to be accepted: {connections}, with {limit} allowed; {requests} not established",
+            connections = many(listener.backlog, "connection"),
+            limit = listener.max_backlog,
+            requests = listener.requests,
+        )
+    })
+}
+
+pub fn accept_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let listener = socket.listener.as_ref()?;
+    if is_locked(look, socket) {
+        return None;
+    }
+    let listed = listener.accept_queue.len();
+    (listener.backlog as usize != listed).then(|| {
+        say!(
+            "waiting by the count: {connections}; on the list: {listed}",
+            connections = many(listener.backlog, "connection"),
+            listed = listed,
+        )
+    })
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub fn syn_queue(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let listener = socket.listener.as_ref()?;
+    let requests = u32::try_from(listener.requests).ok()?;
+    // Where connections wait, that is why requests do, and another rule's. A backlog of 0 allows none, and that is meant so.
+    let is_slow = listener.backlog > listener.max_backlog;
+    // `inet_csk_reqsk_queue_is_full` (include/net/inet_connection_sock.h)
+    (requests > 0 && requests >= listener.max_backlog && !is_slow).then(|| {
+        say!(
+            "not established: {requests}, with {limit} allowed; {young} of them answered once",
+            requests = many(requests, "request"),
+            limit = listener.max_backlog,
+            young = listener.young,
+        )
+    })
+}

@@ -1,0 +1,199 @@
+//! What is sent again, what isn't, and the timers that see to it.
+
+use sockets::tcp::{Form, Tcp, Which};
+
+use super::{Look, connection, is_locked};
+use crate::said::{Said, many, say};
+
+pub fn retransmits(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let (timer, limit) = (&socket.timer, look.limits.retransmits);
+    if timer.which != Which::On || timer.retransmits < limit {
+        return None;
+    }
+    let retransmits = many(timer.retransmits, "time");
+    let next = timer.expires_ms;
+    Some(if socket.form == Form::Request {
+        say!(
+            "the SYN was answered again {retransmits}, next in {next_ms} ms",
+            retransmits = retransmits,
+            next_ms = next,
+        )
+    } else {
+        say!(
+            "sent again {retransmits}, not acknowledged: {bytes}, next in {next_ms} ms",
+            retransmits = retransmits,
+            bytes = many(socket.tx_queue, "byte"),
+            next_ms = next,
+        )
+    })
+}
+
+pub fn keepalive(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    (socket.timer.which == Which::Keepalive && info.probes >= look.limits.probes).then(|| {
+        say!(
+            "not answered: {probes}; the peer was last heard {seconds} s ago",
+            probes = many(info.probes, "probe"),
+            seconds = info.last_ack_recv_ms / 1000,
+        )
+    })
+}
+
+pub fn missing(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    let which = socket.timer.which;
+    (info.unacked > 0 && which != Which::On && !is_locked(look, socket)).then(|| {
+        let timer = which.name();
+        say!(
+            "not acknowledged: {segments}, and the timer is: {timer}",
+            segments = many(info.unacked, "segment"),
+        )
+    })
+}
+
+#[cfg(kernel_has = "sock.sk_tsq_flags")]
+pub fn stuck(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    let waits = info.last_data_sent_ms / 1000;
+    let is_sent_later = info.notsent_bytes == 0
+        || info.unacked > 0
+        || matches!(socket.timer.which, Which::On | Which::Persist)
+        || waits < look.limits.idle
+        // Packets that the layers below still have lead back to the socket when they are gone.
+        || socket.base.memory.is_none_or(|memory| memory.wmem_alloc != 0);
+    let can_send = !matches!(socket.base.state, "UNCONN" | "SYN-SENT" | "SYN-RECV");
+    if is_sent_later || !can_send || is_at_work(look, socket) {
+        return None;
+    }
+    Some(say!(
+        "not sent: {bytes}, with nothing on its way and no timer, the last data {seconds} s ago",
+        bytes = many(info.notsent_bytes, "byte"),
+        seconds = waits,
+    ))
+}
+
+/// Whether something else than a timer of its own will go on with it: its owner, who has it locked, wants it corked, or repairs it; work
+/// that was put off until it is unlocked (`enum tsq_flags`, include/linux/tcp.h); the timer that paces it.
+#[cfg(kernel_has = "sock.sk_tsq_flags")]
+fn is_at_work(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    use kernel::{sock, tcp_sock};
+    use kstruct::View as _;
+
+    /// `TSQF_THROTTLED`: packets below will lead back; if there are none, nothing will.
+    const THROTTLED: u64 = 1;
+    /// `TCP_NAGLE_CORK` (include/net/tcp.h)
+    const CORK: u64 = 2;
+    let (k, address) = (look.reader.k, socket.base.address);
+    let (Ok(sk), Ok(tcp)) = (sock::at(k, address), tcp_sock::at(k, address)) else {
+        // That was said.
+        return true;
+    };
+    #[cfg(kernel_has = "tcp_sock.pacing_timer")]
+    let is_paced = u64::from(tcp.pacing_timer().state()) != 0;
+    #[cfg(not(kernel_has = "tcp_sock.pacing_timer"))]
+    let is_paced = false;
+    is_locked(look, socket)
+        || u64::from(sk.sk_tsq_flags()) & !THROTTLED != 0
+        || u64::from(tcp.nonagle()) & CORK != 0
+        || u64::from(tcp.repair()) != 0
+        || is_paced
+}
+
+pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let timer = &socket.timer;
+    let late = -timer.expires_ms;
+    // What its owner has locked is dealt with when that is over.
+    let is_late = timer.which != Which::Off
+        && late > look.limits.late
+        && !is_locked(look, socket)
+        && late > look.limits.late.saturating_add(wheel::step(look, socket))
+        && dead(look, socket).is_none();
+    is_late.then(|| {
+        let which = timer.which.name();
+        say!(
+            "timer {which} should have expired {late_ms} ms before the dump",
+            late_ms = late,
+        )
+    })
+}
+
+pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let timer = &socket.timer;
+    // That a keepalive timer is on a list is how it is known.
+    let is_said = !matches!(timer.which, Which::Off | Which::Keepalive);
+    // One that has just expired is taken off its list, and then runs.
+    let runs = (0..=look.limits.late).contains(&-timer.expires_ms);
+    if !is_said || runs || wheel::is_queued(look, socket) || is_locked(look, socket) {
+        return None;
+    }
+    let which = timer.which.name();
+    Some(say!(
+        "timer {which} is to expire in {next_ms} ms, and is on no list of timers",
+        next_ms = timer.expires_ms,
+    ))
+}
+
+/// Where a socket's timer is.
+#[cfg(all(
+    kernel_has = "timer_base",
+    kernel_has = "inet_timewait_sock.tw_timer",
+    kernel_has = "request_sock.rsk_timer"
+))]
+mod wheel {
+    use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, timer_list};
+    use kstruct::{Fault, View as _};
+    use sockets::tcp::{Form, Tcp, Which};
+
+    use super::Look;
+
+    fn of<'m>(look: Look<'_, 'm>, socket: &Tcp) -> Result<timer_list<'m>, Fault> {
+        let (k, address) = (look.reader.k, socket.base.address);
+        Ok(match (socket.form, socket.timer.which) {
+            (Form::TimeWait, _) => inet_timewait_sock::at(k, address)?.tw_timer(),
+            (Form::Request, _) => request_sock::at(k, address)?.rsk_timer(),
+            #[cfg(not(kernel_has = "inet_connection_sock.icsk_keepalive_timer"))]
+            (Form::Full, Which::Keepalive) => kernel::sock::at(k, address)?.sk_timer(),
+            #[cfg(kernel_has = "inet_connection_sock.icsk_keepalive_timer")]
+            (Form::Full, Which::Keepalive) => {
+                inet_connection_sock::at(k, address)?.icsk_keepalive_timer()
+            }
+            #[cfg(kernel_has = "inet_connection_sock.icsk_retransmit_timer")]
+            (Form::Full, _) => inet_connection_sock::at(k, address)?.icsk_retransmit_timer(),
+            #[cfg(not(kernel_has = "inet_connection_sock.icsk_retransmit_timer"))]
+            (Form::Full, _) => kernel::sock::at(k, address)?.tcp_retransmit_timer(),
+        })
+    }
+
+    /// `timer_pending`. What can't be read was told of when the socket was.
+    pub fn is_queued(look: Look<'_, '_>, socket: &Tcp) -> bool {
+        of(look, socket).map_or(true, |timer| !timer.entry().pprev().is_null())
+    }
+
+    /// By how many milliseconds a timer may be late by right. Since 4.8 the timer wheel is coarser the further away a timer is: a step of
+    /// its level N is 8 to the power of N jiffies (kernel/time/timer.c, `LVL_GRAN`), and the level stands in the timer's flags
+    /// (`TIMER_ARRAYSHIFT`, 64 slots each).
+    pub fn step(look: Look<'_, '_>, socket: &Tcp) -> i64 {
+        let level = of(look, socket).map_or(0, |timer| timer.flags()) >> 22 >> 6;
+        let jiffies = 8_u64.saturating_pow(level);
+        i64::try_from(look.reader.milliseconds(jiffies)).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(not(all(
+    kernel_has = "timer_base",
+    kernel_has = "inet_timewait_sock.tw_timer",
+    kernel_has = "request_sock.rsk_timer"
+)))]
+mod wheel {
+    use sockets::tcp::Tcp;
+
+    use super::Look;
+
+    pub fn is_queued(_: Look<'_, '_>, _: &Tcp) -> bool {
+        true
+    }
+
+    pub fn step(_: Look<'_, '_>, _: &Tcp) -> i64 {
+        0
+    }
+}
