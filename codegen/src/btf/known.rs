@@ -2,7 +2,8 @@
 //! others.
 //!
 //! The one place where codegen knows kernel variables. It is used for BTF only, and only where the kernel has both the symbol and
-//! the type. Each type is the same in all kernels that have BTF (5.2 and later); what changes is not here.
+//! the type. Each type is the same in all kernels that have BTF (5.2 and later), or a variable stands here with each of its types, of which a
+//! kernel has one; what changes otherwise is not here.
 
 use crate::model::{Encoding, Item, ItemId, Kind, Model, Place, Type, Variable};
 
@@ -14,10 +15,14 @@ enum Is {
     Typedef(&'static str),
     ULong,
     UInt,
+    /// A struct without a name, by all of its members.
+    Nameless(&'static [&'static str]),
     /// A pointer to a struct.
     Pointer(&'static str),
     /// `char *`
     Text,
+    /// `unsigned long [3]`
+    ThreeULong,
     /// An array of `unsigned long` with as many elements as `struct cpumask` has bits: at least `NR_CPUS`.
     ULongPerCpu,
 }
@@ -25,6 +30,7 @@ enum Is {
 /// Name, type, and the file of the kernel that defines it.
 const KNOWN: &[(&str, Is, &str)] = &[
     ("__kfence_pool", Is::Text, "mm/kfence/core.c"),
+    ("avenrun", Is::ThreeULong, "kernel/sched/loadavg.c"),
     ("arp_tbl", Is::Struct("neigh_table"), "net/ipv4/arp.c"),
     ("nd_tbl", Is::Struct("neigh_table"), "net/ipv6/ndisc.c"),
     ("nsfs_mnt", Is::Pointer("vfsmount"), "fs/nsfs.c"),
@@ -33,6 +39,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Struct("list_head"),
         "net/ipv4/tcp_cong.c",
     ),
+    ("__cpu_present_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     ("__cpu_online_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     ("__cpu_possible_mask", Is::Struct("cpumask"), "kernel/cpu.c"),
     (
@@ -41,6 +48,11 @@ const KNOWN: &[(&str, Is, &str)] = &[
         "arch/*/kernel/setup_percpu.c, mm/percpu.c",
     ),
     ("init_net", Is::Struct("net"), "net/core/net_namespace.c"),
+    (
+        "init_uts_ns",
+        Is::Struct("uts_namespace"),
+        "init/version.c, init/version-timestamp.c",
+    ),
     ("init_task", Is::Struct("task_struct"), "init/init_task.c"),
     (
         "irq_desc_tree",
@@ -63,7 +75,13 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ("nr_node_ids", Is::UInt, "mm/page_alloc.c"),
     ("nr_vmap_nodes", Is::UInt, "mm/vmalloc.c"),
     ("page_offset_base", Is::ULong, "arch/x86/kernel/head64.c"),
+    ("panic_cpu", Is::Typedef("atomic_t"), "kernel/panic.c"),
     ("ping_table", Is::Struct("ping_table"), "net/ipv4/ping.c"),
+    (
+        "prb",
+        Is::Pointer("printk_ringbuffer"),
+        "kernel/printk/printk.c",
+    ),
     (
         "purge_vmap_area_list",
         Is::Struct("list_head"),
@@ -79,6 +97,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Struct("raw_hashinfo"),
         "net/ipv6/raw.c",
     ),
+    ("saved_command_line", Is::Text, "init/main.c"),
     ("slab_caches", Is::Struct("list_head"), "mm/slab_common.c"),
     (
         "socket_file_ops",
@@ -91,11 +110,28 @@ const KNOWN: &[(&str, Is, &str)] = &[
         "kernel/irq/irqdesc.c",
     ),
     (
+        "sysctl_hung_task_timeout_secs",
+        Is::ULong,
+        "kernel/hung_task.c",
+    ),
+    ("tainted_mask", Is::ULong, "kernel/panic.c"),
+    (
         "tcp_hashinfo",
         Is::Struct("inet_hashinfo"),
         "net/ipv4/tcp_ipv4.c",
     ),
     ("tick_nsec", Is::ULong, "kernel/time/ntp.c"),
+    // Before 6.13, and since.
+    (
+        "tk_core",
+        Is::Nameless(&["seq", "timekeeper"]),
+        "kernel/time/timekeeping.c",
+    ),
+    (
+        "tk_core",
+        Is::Struct("tk_data"),
+        "kernel/time/timekeeping.c",
+    ),
     ("udp_table", Is::Struct("udp_table"), "net/ipv4/udp.c"),
     (
         "udplite_table",
@@ -159,6 +195,8 @@ fn ty(model: &Model, is: &Is) -> Option<Type> {
             let target = Type::Item(tag(model, name)?.0);
             Some(Type::Pointer(Box::new(target)))
         }
+        Is::Nameless(members) => Some(Type::Item(nameless(model, members)?)),
+        Is::ThreeULong => Some(Type::Array(Box::new(ulong()), Some(3))),
         Is::Text => Some(Type::Pointer(Box::new(Type::Base {
             name: "char".into(),
             size: 1,
@@ -169,6 +207,17 @@ fn ty(model: &Model, is: &Is) -> Option<Type> {
             Some(Type::Array(Box::new(ulong()), Some(bits)))
         }
     }
+}
+
+/// The struct that has no name and these members, if there is but one.
+fn nameless(model: &Model, members: &[&str]) -> Option<ItemId> {
+    let mut found = model.items.iter().enumerate().filter(|(_, item)| {
+        let names = item.members.iter().map(|member| &*member.name);
+        item.kind == Kind::Struct && item.name.is_empty() && names.eq(members.iter().copied())
+    });
+    let (index, _) = found.next()?;
+    let is_only = found.next().is_none();
+    is_only.then_some(ItemId(index as u32))
 }
 
 /// The struct of a name, if there is but one.

@@ -21,6 +21,19 @@ mod text;
 ))]
 pub use text::read;
 
+#[cfg(all(
+    not(kernel_has = "sym:prb"),
+    kernel_has = "sym:log_first_idx",
+    any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
+))]
+mod records;
+#[cfg(all(
+    not(kernel_has = "sym:prb"),
+    kernel_has = "sym:log_first_idx",
+    any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
+))]
+pub use records::read;
+
 use serde::Serialize;
 
 /// What was printed at once.
@@ -61,10 +74,26 @@ pub const LEVELS: [&str; 8] = [
         not(kernel_has = "sym:prb"),
         kernel_has = "sym:logged_chars",
         kernel_has = "sym:log_end"
+    ),
+    all(
+        not(kernel_has = "sym:prb"),
+        kernel_has = "sym:log_first_idx",
+        any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
     )
 )))]
 pub fn read(_: &kstruct::Memory, _: &mut linux::Faults) -> Option<Vec<Record>> {
     None
+}
+
+/// `printk_caller_id` and how it is printed; 0 where the kernel was built without.
+#[cfg(any(kernel_has = "printk_info", kernel_has = "printk_log.caller_id"))]
+fn caller(id: u32) -> Option<String> {
+    const CPU: u32 = 0x8000_0000;
+    match id {
+        0 => None,
+        id if id & CPU != 0 => Some(format!("C{}", id & !CPU)),
+        id => Some(format!("T{id}")),
+    }
 }
 
 /// What stands in records that say that something went wrong. The name of a subsystem may stand before them.
