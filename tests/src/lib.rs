@@ -102,7 +102,7 @@ pub fn built(program: &str) -> &'static Path {
                 "--message-format=json-render-diagnostics",
             ])
             .args(["--package=xtask", "--package=ps", "--package=netdev"])
-            .arg("--package=structs")
+            .args(["--package=structs", "--package=tests", "--bins", "--lib"])
             .output()
             .expect("cargo runs");
         assert!(output.status.success(), "{}", shown(&output));

@@ -191,7 +191,7 @@ fn every_case_is_as_expected_and_reads_what_the_compiler_wrote() {
         .current_dir(&package)
         .env(
             "CARGO_TARGET_DIR",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/golden"),
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/packages"),
         )
         .env("CARGO_TERM_COLOR", "never")
         .env("RUSTFLAGS", "-Dwarnings")

@@ -219,10 +219,11 @@ fn no_name_becomes_code() {
         .current_dir(&package)
         .env(
             "CARGO_TARGET_DIR",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile"),
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/packages"),
         )
         .env("CARGO_TERM_COLOR", "never")
-        .args(["check", "--quiet", "--offline"])
+        .env("RUSTFLAGS", "-Dwarnings")
+        .args(["build", "--quiet", "--offline"])
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", shown(&output));

@@ -66,7 +66,7 @@ impl Workshop {
             .env("KSTRUCT_KERNEL", self.bindings(kernel))
             .env(
                 "CARGO_TARGET_DIR",
-                concat!(env!("CARGO_TARGET_TMPDIR"), "/kernel_has"),
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/packages"),
             )
             .env("RUSTFLAGS", "-Dwarnings")
             .env("CARGO_TERM_COLOR", "never")

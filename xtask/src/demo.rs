@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use crate::{build, find, generate, kernels, lab, paths, workspace};
+use crate::{build, failures, find, generate, kernels, lab, paths, workspace};
 
 /// Generates the fixture's bindings, builds `netdev` for it and prints its report: the main job, from end to end.
 pub fn demo() -> anyhow::Result<u8> {
@@ -64,12 +64,18 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
     if let Some(names) = &args.kernels {
         return kernels::test(names, !args.no_compile);
     }
+    // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
+    let analyzers = workspace::analyzers()?;
+    let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
     if args.machines.is_none() {
+        let vmlinux = paths::fixture_vmlinux();
+        let kernel = find::kernel_name(&vmlinux)?;
+        build::compile(&kernel, Some(&vmlinux), &names, false)?;
         let mut command = Command::new(env!("CARGO"));
         command
             .current_dir(paths::root())
             .args(["test", "--workspace"]);
-        finish(&mut command)?;
+        failures::run(&mut command)?;
     }
     if !args.lab {
         eprintln!(
@@ -86,9 +92,6 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
         "lab_netfilter",
         "lab_netdev",
     ];
-    // All at once: one by one, as tests ask for them, each would select more of the kernel and compile the others anew.
-    let analyzers = workspace::analyzers()?;
-    let names: Vec<String> = analyzers.into_iter().map(|it| it.name).collect();
     let compile = |machines: &[lab::Machine]| {
         machines
             .iter()
@@ -111,14 +114,14 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "formats",
                 "btf",
             ]);
-            let both =
-                |how| anyhow::Ok([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
-            let stopped = both(lab::How::Stop)?;
-            compile(&stopped)?;
-            let mut machines = Vec::from(stopped);
-            machines.extend(both(lab::How::Panic)?);
-            machines.extend(both(lab::How::Live)?);
-            machines.push(lab::ensure("6.12", 5, lab::How::Crowd)?);
+            use lab::How::{Crowd, Live, Panic, Stop};
+
+            let both = |how| [("6.1", 4, how), ("6.12", 5, how)];
+            let mut machines = lab::ensure_all(&both(Stop))?;
+            compile(&machines)?;
+            let mut others = [both(Panic), both(Live)].concat();
+            others.push(("6.12", 5, Crowd));
+            machines.extend(lab::ensure_all(&others)?);
             machines
         }
     };
@@ -143,13 +146,5 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
             Err(error) => eprintln!("{error:#}"),
         }
     }
-    finish(&mut command)
-}
-
-fn finish(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().context("can't run cargo")?;
-    if !status.success() {
-        bail!("tests failed");
-    }
-    Ok(())
+    failures::run(&mut command)
 }

@@ -8,6 +8,7 @@ mod check;
 mod debuginfod;
 mod demo;
 mod diff;
+mod failures;
 mod find;
 mod fixture;
 mod fleet;

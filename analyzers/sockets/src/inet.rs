@@ -54,12 +54,19 @@ pub(crate) fn ipv6(address: kernel::in6_addr<'_>) -> IpAddr {
 }
 
 /// A list of sockets, whichever kind of list a kernel uses for it.
-pub(crate) trait Chain<'m> {
+pub(crate) trait Chain<'m>: Copy {
+    /// Whether nothing is: of most buckets that is all there is to know.
+    fn is_empty(self) -> bool;
     /// What is on it.
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>>;
 }
 
 impl<'m> Chain<'m> for hlist_head<'m> {
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.first().is_null()
+    }
+
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
         self.entries(sock_common::skc_node)
     }
@@ -79,7 +86,10 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
         let mut found = Vec::new();
         let mut errors = Vec::new();
         for index in start..count.min(start + PIECE) {
-            for socket in bucket(index).into_iter().flat_map(Chain::sockets) {
+            let Some(chain) = bucket(index).filter(|chain| !chain.is_empty()) else {
+                continue;
+            };
+            for socket in chain.sockets() {
                 match socket {
                     Ok(socket) => found.push(socket.addr()),
                     Err(fault) => errors.push((index, fault)),

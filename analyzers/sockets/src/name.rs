@@ -61,6 +61,12 @@ impl serde::Serialize for Name {
 
 /// Writes text that somebody else chose: what isn't printable must not steer a terminal.
 pub fn write_escaped(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
+    // Mostly it is plain, and there is much of it.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return f.write_str(text);
+    }
     for chunk in bytes.utf8_chunks() {
         let valid = chunk.valid();
         if valid.chars().any(char::is_control) {

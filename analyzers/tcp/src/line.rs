@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use sockets::sock::Base;
 use sockets::tcp::{Congestion, Form, Info, Tcp, Which};
-use sockets::text::{push_milliseconds, push_number, write_holders, write_rate, write_timer};
+use sockets::text::{push_milliseconds, push_number, push_timer, write_holders, write_rate};
 
 /// What is shown of a socket.
 #[derive(Clone, Copy)]
@@ -154,9 +154,13 @@ fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, places: &mut [u8; 
         }
     }
     if shown.options && socket.timer.which != Which::Off {
-        write!(out, " timer:({},", socket.timer.which.name())?;
-        write_timer(out, socket.timer.expires_ms)?;
-        write!(out, ",{})", socket.timer.retransmits)?;
+        out.push_str(" timer:(");
+        out.push_str(socket.timer.which.name());
+        out.push(',');
+        push_timer(out, socket.timer.expires_ms);
+        out.push(',');
+        push_number(out, socket.timer.retransmits.into());
+        out.push(')');
     }
     if shown.extended {
         write_extended(out, socket, base)?;

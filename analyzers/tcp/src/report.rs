@@ -151,50 +151,56 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
     Ok(report)
 }
 
-/// What orders sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same. It is made of numbers, as it is
-/// moved as often as it is compared.
+/// What orders sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same. They are the bits of all that, one
+/// behind the other: of two IPv4 connections the first word nearly always tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    netns: Option<u64>,
-    rest: [u64; 6],
+struct Key([u128; 4]);
+
+impl Key {
+    /// The network namespace's inode number.
+    fn netns(&self) -> Option<u64> {
+        // No namespace's is 0.
+        match (self.0[0] >> 96) as u64 {
+            0 => None,
+            inode => Some(inode),
+        }
+    }
 }
 
 fn key(socket: &Tcp) -> Key {
     let (base, ends) = (&socket.base, &socket.ends);
-    let mut bytes = [0; 48];
-    let mut rest = &mut bytes[..];
-    let mut put = |bytes: &[u8]| {
-        let (to, behind) = std::mem::take(&mut rest).split_at_mut(bytes.len());
-        to.copy_from_slice(bytes);
-        rest = behind;
+    let mut words = [0_u128; 4];
+    let mut used = 0;
+    let mut push = |value: u128, bits: usize| {
+        let (word, within) = (used / 128, used % 128);
+        let left = value << (128 - bits);
+        words[word] |= left >> within;
+        if within + bits > 128 {
+            words[word + 1] = left << (128 - within);
+        }
+        used += bits;
     };
-    put(&[u8::from(base.state != "LISTEN")]);
+    // `ns_common.inum` has 32 bits.
+    push(
+        u32::try_from(base.netns.unwrap_or(0))
+            .unwrap_or(u32::MAX)
+            .into(),
+        32,
+    );
+    push(u128::from(base.state != "LISTEN"), 1);
+    push(u128::from(ends.local.is_ipv6()), 1);
     for (address, port) in [
         (ends.local, ends.local_port),
         (ends.remote, ends.remote_port),
     ] {
         match address {
-            IpAddr::V4(address) => {
-                put(&[4]);
-                put(&address.octets());
-                put(&[0; 12]);
-            }
-            IpAddr::V6(address) => {
-                put(&[6]);
-                put(&address.octets());
-            }
+            IpAddr::V4(address) => push(address.to_bits().into(), 32),
+            IpAddr::V6(address) => push(address.to_bits(), 128),
         }
-        put(&port.to_be_bytes());
+        push(port.into(), 16);
     }
-    put(&base.address.to_be_bytes());
-    let mut rest = [0; 6];
-    for (word, bytes) in rest.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_be_bytes(*bytes);
-    }
-    Key {
-        netns: base.netns,
-        rest,
-    }
+    push(base.address.into(), 64);
+    Key(words)
 }
 
 impl Report for Sockets {
@@ -233,11 +239,11 @@ impl Sockets {
     /// The lines from one number to another, with headings where a network namespace begins.
     fn piece(&self, start: usize, end: usize, width: usize) -> String {
         let mut out = String::with_capacity((end - start) * 128);
-        let mut before = start.checked_sub(1).map(|last| self.lines[last].0.netns);
+        let mut before = start.checked_sub(1).map(|last| self.lines[last].0.netns());
         for (key, line) in &self.lines[start..end] {
-            if before != Some(key.netns) {
-                before = Some(key.netns);
-                write_header(&mut out, key.netns, width);
+            if before != Some(key.netns()) {
+                before = Some(key.netns());
+                write_header(&mut out, key.netns(), width);
             }
             line.push(&mut out, width);
         }

@@ -27,6 +27,12 @@ impl Ends {
 }
 
 impl<'m> Chain<'m> for hlist_nulls_head<'m> {
+    /// Where such a chain ends, there is an odd number (`is_a_nulls`).
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.first().addr() & 1 != 0
+    }
+
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
         self.entries(sock_common::skc_nulls_node)
     }
