@@ -32,5 +32,5 @@ fn kept<'m>(memory: &'m Memory, at: u64) -> Result<task_struct<'m>, Fault> {
 #[test]
 fn what_is_done_right_compiles() {
     let _ = (pids, owner, address, cast, kept);
-    assert!(OFFSET > 0 && OFFSET < task_struct::SIZE);
+    const { assert!(OFFSET > 0 && OFFSET < task_struct::SIZE) };
 }

@@ -36,7 +36,12 @@ pub const NAMESPACES: [&str; 3] = ["root", "lab", "idle"];
 
 /// All of them whose guest has recorded what is compared here.
 pub fn machines() -> Vec<Machine> {
-    let machines: Vec<Machine> = lab_machines(&["stop"])
+    machines_that(&["stop"])
+}
+
+/// Those that became one of these.
+pub fn machines_that(became: &[&str]) -> Vec<Machine> {
+    let machines: Vec<Machine> = lab_machines(became)
         .iter()
         .map(|folder| Machine::new(folder))
         .collect();

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use tests::{array, text};
 
-use crate::{finish, machines};
+use crate::{finish, machines_that};
 
 #[test]
 fn packets_that_wait_are_those_that_were_counted() {
-    for machine in machines() {
+    // Each boot leaves other packets behind in rings that they were taken out of.
+    for machine in machines_that(&["stop", "panic"]) {
         let (mut rows, mut packets, mut differences) = (0, 0, Vec::new());
         let mut seen = BTreeSet::new();
         for (namespace, name, interface) in machine.interfaces() {

@@ -302,7 +302,7 @@ fn lock(path: &Path) -> Result<File> {
 
 /// Machines, each by its kernel, its levels of page tables and what becomes of it, made as many at once as CPUs can emulate, and in this order.
 pub fn ensure_all(wanted: &[(&str, u8, How)]) -> Result<Vec<Machine>> {
-    // One mostly waits for one CPU of the host: it has two, and what it does on the second is to spin.
+    // One keeps one CPU of the host busy, until near its end its spinner starts.
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(wanted.len());

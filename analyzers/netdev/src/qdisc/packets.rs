@@ -180,7 +180,8 @@ fn head(list: kernel::sk_buff_head<'_>, out: &mut Vec<Packet>) -> Result<(), Fau
     ring(list.next().cast(), list.addr(), out)
 }
 
-/// Three rings of pointers (`struct skb_array`), of which those that are null are free.
+/// Three rings of pointers (`struct skb_array`, include/linux/ptr_ring.h). What was taken out of one is not made null at once: pointers that
+/// lead nowhere any more lie between `consumer_tail` and `consumer_head`.
 #[cfg(kernel_has = "pfifo_fast_priv.q")]
 fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
     /// No transmit queue is configured to be longer.
@@ -188,22 +189,27 @@ fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
     let q = private::<kernel::pfifo_fast_priv<'_>>(qdisc).deref()?;
     for band in q.q().iter() {
         let ring = band.ring();
-        let size = usize::try_from(i64::from(ring.size()))
-            .unwrap_or(0)
-            .min(MOST);
+        let number = |value: i64| usize::try_from(value).unwrap_or(0);
+        let size = number(ring.size().into()).min(MOST);
         if ring.queue().is_null() {
             continue;
         }
         // What `void **` points to is as wide as this kernel's pointers are.
         let (k, queue) = (ring.queue().memory(), ring.queue().addr());
         let width = u64::from(kernel::KERNEL.pointer_size);
-        let first = usize::try_from(i64::from(ring.consumer_head())).unwrap_or(0);
-        for index in 0..size {
-            let slot = ((first + index) % size) as u64;
-            let packet = k.word(k.wrap(queue.wrapping_add(slot * width)))?;
-            if packet != 0 {
-                add(sk_buff::at(k, packet)?, out)?;
+        let head = number(ring.consumer_head().into());
+        let tail = number(ring.consumer_tail().into());
+        let slots = (0..size).map(|index| (head + index) % size);
+        // Past the start, so that a ring that is full is gone round.
+        let slots = slots
+            .enumerate()
+            .take_while(|(index, slot)| *index == 0 || *slot != tail);
+        for (_, slot) in slots {
+            let packet = k.word(k.wrap(queue.wrapping_add(slot as u64 * width)))?;
+            if packet == 0 {
+                break;
             }
+            add(sk_buff::at(k, packet)?, out)?;
         }
     }
     Ok(())
