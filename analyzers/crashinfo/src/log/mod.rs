@@ -21,18 +21,13 @@ mod text;
 ))]
 pub use text::read;
 
-#[cfg(all(
-    not(kernel_has = "sym:prb"),
-    kernel_has = "sym:log_first_idx",
-    any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
-))]
+#[cfg(kernel_has = "sym:log_first_idx")]
+mod entries;
+#[cfg(kernel_has = "sym:log_first_idx")]
+pub use entries::read;
+// Its tests need no such kernel.
+#[cfg(any(test, kernel_has = "sym:log_first_idx"))]
 mod records;
-#[cfg(all(
-    not(kernel_has = "sym:prb"),
-    kernel_has = "sym:log_first_idx",
-    any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
-))]
-pub use records::read;
 
 use serde::Serialize;
 
@@ -75,11 +70,7 @@ pub const LEVELS: [&str; 8] = [
         kernel_has = "sym:logged_chars",
         kernel_has = "sym:log_end"
     ),
-    all(
-        not(kernel_has = "sym:prb"),
-        kernel_has = "sym:log_first_idx",
-        any(kernel_has = "printk_log", kernel_has = "log.ts_nsec")
-    )
+    kernel_has = "sym:log_first_idx"
 )))]
 pub fn read(_: &kstruct::Memory, _: &mut linux::Faults) -> Option<Vec<Record>> {
     None

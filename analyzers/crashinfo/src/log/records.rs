@@ -1,96 +1,39 @@
 //! The log as records that lie one behind the other (kernel/printk/printk.c, 3.5 to 5.9): a header, the text, and what `dev_printk` says of the
 //! device. Where there is no room for the next one before the buffer's end, there is a header of length 0, and it goes on at the start.
 
-#[cfg(all(not(kernel_has = "printk_log"), kernel_has = "log.ts_nsec"))]
-use kernel::log as Entry;
-#[cfg(kernel_has = "printk_log")]
-use kernel::printk_log as Entry;
-use kernel::sym;
-use kstruct::{Fault, FaultKind, Memory, View as _};
-use linux::Faults;
+use kstruct::{Fault, FaultKind};
 
 use super::{Device, Record};
 
-/// All records, the oldest first. Behind one that is damaged, nothing is found.
-pub fn read(k: &Memory, faults: &mut Faults) -> Option<Vec<Record>> {
-    let log = faults.check("log", Log::new(k))?;
-    let mut records = Vec::new();
-    let walked = log.walk(|at| header(k, log.address.wrapping_add(at)), &mut records);
-    faults.check("records of the log", walked);
-    Some(records)
-}
-
 /// Where the records are.
-struct Log<'m> {
-    address: u64,
-    bytes: &'m [u8],
+pub struct Log<'m> {
+    pub address: u64,
+    pub bytes: &'m [u8],
     /// The number of the oldest record, and of the one that comes next.
-    sequences: [u64; 2],
+    pub sequences: [u64; 2],
     /// Where the oldest one is.
-    first: u64,
+    pub first: u64,
 }
 
 /// What stands before a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Header {
+#[derive(Debug)]
+pub struct Header {
     /// Of itself.
-    size: usize,
+    pub size: usize,
     /// Up to the next header; 0 if that is at the start of the buffer.
-    length: usize,
-    text: usize,
-    device: usize,
-    time: u64,
-    level: u8,
-    facility: u8,
+    pub length: usize,
+    pub text: usize,
+    pub device: usize,
+    pub time: u64,
+    pub level: u8,
+    pub facility: u8,
     /// See [`Record::caller`].
-    caller: Option<String>,
+    pub caller: Option<String>,
 }
 
-fn header(k: &Memory, address: u64) -> Result<Header, Fault> {
-    let entry = Entry::at(k, address)?;
-    // 3.5 had both in one.
-    #[cfg(any(kernel_has = "printk_log.facility", kernel_has = "log.facility"))]
-    let (level, facility) = (entry.level(), entry.facility());
-    #[cfg(not(any(kernel_has = "printk_log.facility", kernel_has = "log.facility")))]
-    let (level, facility) = ((entry.level() & 7) as u8, (entry.level() >> 3) as u8);
-    #[cfg(kernel_has = "printk_log.caller_id")]
-    let caller = super::caller(entry.caller_id());
-    #[cfg(not(kernel_has = "printk_log.caller_id"))]
-    let caller = None;
-    Ok(Header {
-        size: Entry::SIZE,
-        length: entry.len().into(),
-        text: entry.text_len().into(),
-        device: entry.dict_len().into(),
-        time: entry.ts_nsec(),
-        level,
-        facility,
-        caller,
-    })
-}
-
-impl<'m> Log<'m> {
-    fn new(k: &'m Memory) -> Result<Self, Fault> {
-        /// `LOG_BUF_LEN_MAX` is 2 GB, which nobody has; a damaged dump may say anything.
-        const MOST: u64 = 1 << 28;
-        let address = k.get(sym::log_buf)?.addr();
-        let length = u64::try_from(i64::from(k.get(sym::log_buf_len)?)).unwrap_or(0);
-        if length > MOST {
-            return Err(Fault {
-                address,
-                kind: FaultKind::TooLarge,
-            });
-        }
-        Ok(Log {
-            address,
-            bytes: k.bytes(address, length as usize)?,
-            sequences: [k.get(sym::log_first_seq)?, k.get(sym::log_next_seq)?],
-            first: k.get(sym::log_first_idx)?.into(),
-        })
-    }
-
+impl Log<'_> {
     /// Goes from record to record. Each moves on by a header at least, and there are no more than fit the buffer.
-    fn walk(
+    pub fn walk(
         &self,
         header: impl Fn(u64) -> Result<Header, Fault>,
         records: &mut Vec<Record>,
@@ -145,4 +88,117 @@ fn device_of(dictionary: &[u8]) -> Option<Device> {
         subsystem: value("SUBSYSTEM=")?,
         device: value("DEVICE=").unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 16;
+
+    /// As the kernel writes it: the header's first 8 bytes are the time, then lengths of all, the text, and the device, and the level.
+    fn entry(time: u64, text: &str, device: &str) -> Vec<u8> {
+        let used = SIZE + text.len() + device.len();
+        let length = used.next_multiple_of(8);
+        let mut bytes = time.to_le_bytes().to_vec();
+        for part in [length, text.len(), device.len(), 6] {
+            bytes.extend(u16::try_from(part).expect("it is short").to_le_bytes());
+        }
+        bytes.extend(text.bytes().chain(device.bytes()));
+        bytes.resize(length, 0);
+        bytes
+    }
+
+    fn header(bytes: &[u8], at: u64) -> Result<Header, Fault> {
+        let at = at as usize;
+        let Some(header) = bytes.get(at..at + SIZE) else {
+            return Err(Fault {
+                address: at as u64,
+                kind: FaultKind::NotInDump,
+            });
+        };
+        let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        Ok(Header {
+            size: SIZE,
+            length: word(8).into(),
+            text: word(10).into(),
+            device: word(12).into(),
+            time: u64::from_le_bytes(header[..8].try_into().expect("8 bytes")),
+            level: word(14) as u8,
+            facility: 0,
+            caller: None,
+        })
+    }
+
+    fn walked(bytes: &[u8], first: usize, sequences: [u64; 2]) -> (Vec<Record>, bool) {
+        let log = Log {
+            address: 0,
+            bytes,
+            sequences,
+            first: first as u64,
+        };
+        let mut records = Vec::new();
+        let done = log.walk(|at| header(bytes, at), &mut records);
+        (records, done.is_ok())
+    }
+
+    fn shown(records: &[Record]) -> Vec<(Option<u64>, Option<u64>, &str)> {
+        let shown = records.iter();
+        shown
+            .map(|record| (record.sequence, record.time_ns, &*record.text))
+            .collect()
+    }
+
+    #[test]
+    fn records_go_on_at_the_start_of_the_buffer() {
+        let device = "SUBSYSTEM=pci\0DEVICE=+pci:0000:00:01.0";
+        let (first, second) = (entry(1, "first", device), entry(2, "", ""));
+        let third = entry(30, "two\nlines", "");
+        // The newest is at the start; behind the second there is no room for it, which a header of length 0 says.
+        let mut bytes = third.clone();
+        let oldest = bytes.len();
+        bytes.extend([&first[..], &second, &[0; SIZE]].concat());
+        let (records, is_whole) = walked(&bytes, oldest, [70, 73]);
+        assert!(is_whole);
+        assert_eq!(
+            shown(&records),
+            [
+                (Some(70), Some(1), "first"),
+                (Some(71), Some(2), ""),
+                (Some(72), Some(30), "two\nlines"),
+            ]
+        );
+        assert_eq!(
+            records[0].device,
+            Some(Device {
+                subsystem: "pci".to_owned(),
+                device: "+pci:0000:00:01.0".to_owned(),
+            })
+        );
+        assert!(records[1].device.is_none() && records.iter().all(|record| record.level == 6));
+        // None at all.
+        assert_eq!(walked(&bytes, oldest, [70, 70]), (Vec::new(), true));
+    }
+
+    #[test]
+    fn damage_ends_it_with_what_came_before() {
+        let (first, second) = (entry(1, "first", ""), entry(2, "second", ""));
+        let good = [&first[..], &second].concat();
+        let second_at = first.len();
+        // More records than there are: round and round, or behind the end.
+        let (records, is_whole) = walked(&good, 0, [0, u64::MAX]);
+        assert!(!is_whole && records.len() == 2, "{records:?}");
+        // A length of nothing that isn't the end's, of all, of less than the text's.
+        for (at, value) in [(8, 0_u16), (8, 0xffff), (8, 20), (10, 0xffff), (12, 0xffff)] {
+            let mut bytes = good.clone();
+            bytes[second_at + at..][..2].copy_from_slice(&value.to_le_bytes());
+            let (records, is_whole) = walked(&bytes, 0, [0, 100]);
+            assert!(!is_whole, "{at}: {value}");
+            assert_eq!(records[0].text, "first", "{at}: {value}");
+        }
+        // The index of the oldest is anywhere.
+        for first in [good.len(), good.len() - 1, 1 << 31] {
+            assert!(!walked(&good, first, [0, 2]).1, "{first}");
+        }
+    }
 }
