@@ -13,9 +13,9 @@
 //!    `if` and `match` of one function ([`Flow`]). That two releases are the same one is what tells whose dump it is, and allowed;
 //! 6. a tuple of numbers that is ordered against another (`(major, minor) >= (5, 10)`): nothing else here is compared so.
 //!
-//! What is not seen: a release that goes through a function's parameter or a member under another name than `release`, or through a collection; the bodies of macros that aren't
-//! expressions, but for what stands there in one piece (`release.split('.')`); numbers that somebody made of a release elsewhere and compares one by one; and a banner
-//! that is taken apart by other means than a text.
+//! What is not seen: a release that goes through a function's parameter or a member under another name than `release`, or through a collection; the
+//! bodies of macros that aren't expressions, but for what stands there in one piece (`release.split('.')`); numbers that somebody made of a release
+//! elsewhere and compares one by one; and a banner that is taken apart by other means than a text.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,7 @@ fn each_planted_offence_is_found() {
         "fn f(k: &K) -> bool { let (_, r) = (1, k.release); assert!(r == \"old\"); true }",
         "fn f(k: &K) -> u8 { let r; r = k.release; r[0] }",
         "fn f(k: &K) { for c in k.release { g(c) } }",
+        "fn f(k: &K) { for (_, r) in [(\"a\", k.id), (\"b\", k.release)] { r.split('.') } }",
         "fn f(k: &K) -> bool { str::parse(&k.release) }",
         "fn f(k: &K) -> bool { k.banner.starts_with(\"Linux version 5\") }",
         "fn f(v: (u32, u32)) -> bool { v >= (5, 10) }",
@@ -100,6 +101,7 @@ fn each_planted_offence_is_found() {
         "fn f(k: &K) -> K { let r = k.release.to_string(); K { release: r.clone(), other: \"x\" } }",
         "fn f(k: &K) -> Option<String> { let r = k.release?; if r.is_empty() { return None } Some(r) }",
         "fn f(k: &K, dump: &K) -> bool { match (k.release, dump.release) { (Some(a), Some(b)) => a == b, _ => true } }",
+        "fn f(k: &K, v: &V) -> bool { for (key, own) in [(\"A\", k.id), (\"B\", k.release)] { if v.get(key) != own { return false } } true }",
         "fn f(a: &R, b: &R) -> Ordering { (a.pid, a.fd).cmp(&(b.pid, b.fd)) }",
         "fn f(s: &str) -> bool { s.starts_with(\"Linux version \") }",
         "fn f(r: &str) -> bool { r.starts_with(\"x\") } fn g(k: &K) { let r = k.release; show(r) }",
@@ -565,7 +567,12 @@ impl<'a> Visit<'a> for Flow {
     }
 
     fn visit_expr_for_loop(&mut self, walk: &'a syn::ExprForLoop) {
-        if self.is_release(&walk.expr) {
+        if let Expr::Array(array) = &*walk.expr {
+            // Releases among other things.
+            for element in &array.elems {
+                self.meet(element, &walk.pat);
+            }
+        } else if self.is_release(&walk.expr) {
             self.offend("gone through");
         }
         visit::visit_expr_for_loop(self, walk);
