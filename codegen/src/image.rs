@@ -409,6 +409,11 @@ impl<'d> Elf<'d> {
         }
     }
 
+    /// Whether the symbols are those of a kernel, whose banner may not be in this file: it isn't in a debug file.
+    pub fn has_banner_symbol(&self) -> bool {
+        self.symbols().symbol_by_name("linux_banner").is_some()
+    }
+
     /// The text of `linux_banner` and its address. Old kernels have a pointer of that name, new ones an array.
     fn banner(&self) -> Option<(u64, String)> {
         let address = self.symbols().symbol_by_name("linux_banner")?.address();

@@ -13,7 +13,7 @@ pub const SECTION: Option<FindSection> = None;
 
 #[cfg(all(kernel_has = "sym:modules", kernel_has = "module.sect_attrs"))]
 mod with_modules {
-    use kstruct::{Fault, FaultKind, Memory, Module, ModuleName};
+    use kstruct::{Fault, FaultKind, Memory, Module, ModuleName, Text as _};
 
     use crate::{module, sym};
 
@@ -123,7 +123,8 @@ mod with_modules {
             let name = entry.battr().attr().name();
             #[cfg(all(not(kernel_has = "module_sect_attr"), kernel_has = "bin_attribute"))]
             let name = entry.attr().name();
-            if text(name)? != section {
+            // A name is a pointer in most kernels; it was an array in 2.6.
+            if name.text()? != section {
                 continue;
             }
             #[cfg(kernel_has = "module_sect_attr")]
@@ -164,26 +165,5 @@ mod with_modules {
             }
         }
         Ok(MOST_SECTIONS)
-    }
-
-    /// A name is a pointer in most kernels; it was an array in 2.6.
-    trait Text {
-        fn text(self) -> Result<String, Fault>;
-    }
-
-    impl Text for kstruct::CharPtr<'_> {
-        fn text(self) -> Result<String, Fault> {
-            Ok(self.read()?.to_string())
-        }
-    }
-
-    impl Text for kstruct::CharArray<'_> {
-        fn text(self) -> Result<String, Fault> {
-            Ok(self.to_string())
-        }
-    }
-
-    fn text(name: impl Text) -> Result<String, Fault> {
-        name.text()
     }
 }

@@ -729,6 +729,24 @@ impl<'m> CharArray<'m> {
     }
 }
 
+/// A text that is a pointer in some kernels and an array in others: one source reads it in both.
+pub trait Text<'m> {
+    /// The text itself.
+    fn text(self) -> Result<CharArray<'m>, Fault>;
+}
+
+impl<'m> Text<'m> for CharPtr<'m> {
+    fn text(self) -> Result<CharArray<'m>, Fault> {
+        self.read()
+    }
+}
+
+impl<'m> Text<'m> for CharArray<'m> {
+    fn text(self) -> Result<CharArray<'m>, Fault> {
+        Ok(self)
+    }
+}
+
 impl PartialEq<str> for CharArray<'_> {
     fn eq(&self, other: &str) -> bool {
         self.as_bytes() == other.as_bytes()

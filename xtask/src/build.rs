@@ -252,7 +252,7 @@ pub fn compile(
         let packages: Vec<String> = packages.iter().copied().cloned().collect();
         selected::ensure(kernel, vmlinux, &packages)?
     };
-    seed::target(&paths::target(kernel));
+    seed::target(&paths::target(kernel), "release");
     let mut command = cargo(kernel);
     command.env("KSTRUCT_KERNEL", &bindings);
     command.args(["build", "--release"]);

@@ -10,7 +10,7 @@ use comfy_table::{Table, presets};
 
 use crate::kernels::{self, packages};
 use crate::workspace::{self, Analyzer};
-use crate::{build, find, messages, paths, selected};
+use crate::{build, find, messages, paths, seed, selected};
 
 /// How many of the compiler's remarks are printed of each kernel.
 const SHOWN: usize = 20;
@@ -136,6 +136,7 @@ fn check(kernel: &str, vmlinux: Option<PathBuf>, analyzers: &[Analyzer]) -> anyh
     let _lock = build::lock(kernel)?;
     let bindings = selected::ensure(kernel, vmlinux.as_deref(), &names)?;
     let identity = build::identity_in(&bindings).context("there are no bindings")?;
+    seed::target(&paths::target(kernel), "debug");
     let mut command = build::cargo(kernel);
     command
         .env("KSTRUCT_KERNEL", &bindings)

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use kstruct_codegen::dwarf;
 use kstruct_codegen::image::Image;
+use kstruct_codegen::{btf, dwarf};
 
 use crate::lab::programs;
 use crate::{find, loaded, paths, stamp};
@@ -21,6 +21,8 @@ const URLS: &str = "DEBUGINFOD_URLS";
 const TIMEOUT: &str = "DEBUGINFOD_TIMEOUT";
 /// What a client of elfutils waits, in seconds.
 const USUAL_TIMEOUT: u64 = 90;
+/// What servers call a debug file.
+const DEBUG_INFORMATION: &str = "debuginfo";
 /// Bytes within the timeout, as debuginfod-client-config(7) has it.
 const LEAST: u64 = 100 << 10;
 
@@ -68,7 +70,7 @@ impl Servers {
     pub fn vmlinux(&self, id: &str) -> anyhow::Result<PathBuf> {
         let folder = self.tree.join(".build-id").join(&id[..2]);
         let debug = folder.join(format!("{}.debug", &id[2..]));
-        self.fetch(id, "debuginfo", &debug)?.found()?;
+        self.fetch(id, DEBUG_INFORMATION, &debug)?.found()?;
         let image = Image::open(&debug)?;
         // What dwz moved out of it is a file of its own.
         if !dwarf::is_in(&image)
@@ -78,7 +80,7 @@ impl Servers {
             if let Some((first, rest)) = id.split_at_checked(2) {
                 let folder = self.tree.join(".build-id").join(first);
                 let file = folder.join(format!("{rest}.debug"));
-                self.fetch(&id, "debuginfo", &file)?.found()?;
+                self.fetch(&id, DEBUG_INFORMATION, &file)?.found()?;
             }
         }
         let mut found = debug;
@@ -100,7 +102,7 @@ impl Servers {
         let (first, rest) = id.split_at_checked(2).context("a build id is longer")?;
         let folder = self.tree.join(".build-id").join(first);
         let debug = folder.join(format!("{rest}.debug"));
-        let got = self.fetch(id, "debuginfo", &debug)?;
+        let got = self.fetch(id, DEBUG_INFORMATION, &debug)?;
         if matches!(got, Got::Here) {
             self.link(release, &format!("{name}.ko.debug"), &debug)?;
         }
@@ -184,7 +186,7 @@ impl Servers {
             eprintln!("another process asks debuginfod servers; waiting for it");
             lock.lock()?;
         }
-        if has_build_id(into, id).is_ok() {
+        if is_wanted(into, id, what).is_ok() {
             return Ok(Got::Here);
         }
         let part = into.with_extension("part");
@@ -195,7 +197,7 @@ impl Servers {
             eprintln!("fetching {url} ...");
             let got = self.get(&url, &part).and_then(|is_there| {
                 if is_there {
-                    has_build_id(&part, id)?;
+                    is_wanted(&part, id, what)?;
                     fs::rename(&part, into)?;
                 }
                 Ok(is_there)
@@ -284,6 +286,19 @@ impl Got {
 /// curl's exit status.
 const OPERATION_TIMED_OUT: i32 = 28;
 
+/// Whether a file is what was asked for, and would be of use: one without debug information would be kept for ever.
+fn is_wanted(path: &Path, id: &str, what: &str) -> anyhow::Result<()> {
+    has_build_id(path, id)?;
+    let image = Image::open(path)?;
+    if what == DEBUG_INFORMATION
+        && !image.parse()?.has_section(".debug_info")
+        && !btf::is_in(&image)
+    {
+        bail!("what it gave has no debug information in it");
+    }
+    Ok(())
+}
+
 /// Whether a file is ELF with this build id; the error says what it is.
 fn has_build_id(path: &Path, id: &str) -> anyhow::Result<()> {
     match find::build_id_of(path) {
@@ -346,12 +361,18 @@ mod tests {
 
     fn whole(path: &str, stream: &mut TcpStream) -> std::io::Result<()> {
         let id = path.split('/').nth(2).unwrap_or_default();
-        let file = elf(id);
+        let file = elf(id, true);
+        send(stream, file.len(), &file)
+    }
+
+    fn stripped(path: &str, stream: &mut TcpStream) -> std::io::Result<()> {
+        let id = path.split('/').nth(2).unwrap_or_default();
+        let file = elf(id, false);
         send(stream, file.len(), &file)
     }
 
     fn other(_: &str, stream: &mut TcpStream) -> std::io::Result<()> {
-        let file = elf("ffffffffffffffffffffffffffffffffffffffff");
+        let file = elf("ffffffffffffffffffffffffffffffffffffffff", true);
         send(stream, file.len(), &file)
     }
 
@@ -361,7 +382,7 @@ mod tests {
 
     fn truncated(path: &str, stream: &mut TcpStream) -> std::io::Result<()> {
         let id = path.split('/').nth(2).unwrap_or_default();
-        let file = elf(id);
+        let file = elf(id, true);
         send(stream, file.len(), &file[..file.len() / 2])
     }
 
@@ -377,8 +398,8 @@ mod tests {
         Ok(())
     }
 
-    /// A file of x86_64 with nothing but a build id.
-    fn elf(id: &str) -> Vec<u8> {
+    /// A file of x86_64 with nothing but a build id, and what could be debug information.
+    fn elf(id: &str, has_debug_information: bool) -> Vec<u8> {
         use object::write::{Object, StandardSection};
         let bytes: Vec<u8> = (0..id.len() / 2)
             .map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("hexadecimal"))
@@ -393,6 +414,14 @@ mod tests {
             b".note.gnu.build-id".to_vec(),
             object::SectionKind::Note,
         );
+        let debug = file.add_section(
+            Vec::new(),
+            b".debug_info".to_vec(),
+            object::SectionKind::Debug,
+        );
+        if has_debug_information {
+            file.append_section_data(debug, b"any", 1);
+        }
         let mut note = Vec::new();
         for word in [4u32, u32::try_from(bytes.len()).expect("it is short"), 3] {
             note.extend(word.to_le_bytes());
@@ -443,13 +472,15 @@ mod tests {
         }
         let expected = [format!("/buildid/{ID}/debuginfo")];
         assert_eq!(*asked.lock().expect("nobody panicked"), expected);
-        // What was damaged meanwhile is fetched again.
-        fs::write(&into, "no ELF").expect("it can be written");
-        servers(tree.path(), &urls)
-            .fetch(ID, "debuginfo", &into)
-            .and_then(Got::found)
-            .expect("the second server has it");
-        assert_eq!(asked.lock().expect("nobody panicked").len(), 2);
+        // What was damaged meanwhile is fetched again, and so is what was kept and is of no use.
+        for (bytes, fetched) in [(b"no ELF".to_vec(), 2), (elf(ID, false), 3)] {
+            fs::write(&into, bytes).expect("it can be written");
+            servers(tree.path(), &urls)
+                .fetch(ID, "debuginfo", &into)
+                .and_then(Got::found)
+                .expect("the second server has it");
+            assert_eq!(asked.lock().expect("nobody panicked").len(), fetched);
+        }
     }
 
     #[test]
@@ -471,6 +502,9 @@ mod tests {
         let (url, _) = server(text);
         let said = failure(&[&url]);
         assert!(said.contains("no ELF file with a build id"), "{said}");
+        let (url, _) = server(stripped);
+        let said = failure(&[&url]);
+        assert!(said.contains("no debug information in it"), "{said}");
         let (url, _) = server(truncated);
         let said = failure(&[&url]);
         assert!(said.contains("curl failed with 18"), "{said}");

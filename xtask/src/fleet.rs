@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::lab::programs;
 use crate::{find, generate, inventory, paths, stamp, workspace};
 
+/// Of SUSE's packages one has the kernel (`kernel-default`), the other its debug information. A tree that has both is read.
+const SPLIT: &str = "debug information without its kernel, which is in another package: unpack both into one folder, and name that in KSTRUCT_DEBUG_PATH";
 /// What generating one kernel may need at once: 0.5 GiB, and pages of its vmlinux that should stay in memory.
 const MEMORY: u64 = 1 << 30;
 
@@ -63,7 +65,7 @@ fn usual_jobs() -> usize {
 enum Kind {
     Deb,
     Rpm,
-    /// A vmlinux. It comes last: a package has its modules, too.
+    /// A vmlinux. It comes after all packages, of which one may have the same kernel with its modules.
     Plain,
 }
 
@@ -77,7 +79,7 @@ fn kind(path: &Path) -> Option<Kind> {
     }
 }
 
-/// The packages in a folder and those below it, and the files that are called vmlinux.
+/// The packages in a folder and those below it, and the files that are called vmlinux. Links come last: it is the file's own name that counts.
 fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
@@ -94,7 +96,7 @@ fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
             }
         }
     }
-    found.sort();
+    found.sort_by_cached_key(|(kind, path)| (*kind, path.is_symlink(), path.clone()));
     Ok(found)
 }
 
@@ -117,6 +119,19 @@ struct Row {
     outcome: Outcome,
 }
 
+impl Row {
+    fn new(from: &Path, outcome: Outcome) -> Self {
+        Row {
+            kernel: String::new(),
+            from: from.to_owned(),
+            unpacked_seconds: 0.0,
+            generated_seconds: 0.0,
+            bytes: 0,
+            outcome,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Outcome {
     Made,
@@ -124,6 +139,8 @@ enum Outcome {
     Kept,
     /// There is no kernel in it.
     Nothing,
+    /// There is debug information of a kernel, without the kernel itself.
+    Split,
     Failed(anyhow::Error),
 }
 
@@ -133,14 +150,35 @@ fn generate_all(
     modules: &BTreeSet<String>,
     jobs: usize,
 ) -> Vec<Row> {
+    let (plain, packages): (Vec<_>, Vec<_>) =
+        sources.iter().partition(|(kind, _)| *kind == Kind::Plain);
+    let names = Names::default();
+    let mut rows = in_parallel(&packages, jobs, |(kind, path)| {
+        rows_of_package(*kind, path, unpacked, modules, &names)
+    });
+    // In this order, so that the same folder gives the same names.
+    let claimed: Vec<_> = plain
+        .iter()
+        .map(|(_, path)| (path, Mutex::new(Some(names.claim(path)))))
+        .collect();
+    rows.extend(in_parallel(&claimed, jobs, |(path, claim)| {
+        let claim = claim.lock().ok().and_then(|mut claim| claim.take());
+        let row = claim.map(|claim| row_of(path, path, claim, modules, 0.0));
+        row.into_iter().collect()
+    }));
+    rows.sort_by(|a, b| (&a.from, &a.kernel).cmp(&(&b.from, &b.kernel)));
+    rows
+}
+
+/// The rows of all, some at a time.
+fn in_parallel<T: Sync>(all: &[T], jobs: usize, of: impl Fn(&T) -> Vec<Row> + Sync) -> Vec<Row> {
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
-    let names = Names::default();
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some((kind, path)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let done = rows_of(*kind, path, unpacked, modules, &names);
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let done = of(one);
                     if let Ok(mut rows) = rows.lock() {
                         rows.extend(done);
                     }
@@ -148,36 +186,61 @@ fn generate_all(
             });
         }
     });
-    let mut rows = rows.into_inner().unwrap_or_default();
-    rows.sort_by(|a, b| (&a.from, &a.kernel).cmp(&(&b.from, &b.kernel)));
-    rows
+    rows.into_inner().unwrap_or_default()
 }
 
-/// The names that kernels got, with their build ids.
+/// What tells kernels from each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Which {
+    /// The build id, in hexadecimal.
+    Build(String),
+    /// The file that it is in, of a kernel without one.
+    File(PathBuf),
+}
+
+impl Which {
+    fn of(vmlinux: &Path) -> Self {
+        match find::build_id_of(vmlinux) {
+            Some(id) => Which::Build(id),
+            None => Which::File(
+                vmlinux
+                    .canonicalize()
+                    .unwrap_or_else(|_| vmlinux.to_owned()),
+            ),
+        }
+    }
+}
+
+/// The kernels that were met, with the names that they got.
 #[derive(Default)]
-struct Names(Mutex<BTreeMap<String, Option<String>>>);
+struct Names(Mutex<BTreeMap<Which, String>>);
 
 impl Names {
-    /// A name for a vmlinux, which no other kernel has, and whether it is new: this very kernel may have got it already.
+    /// A name for a vmlinux, which no other kernel has, and whether it is new: this very kernel may have got it already, and its file may be
+    /// called otherwise here.
     fn claim(&self, vmlinux: &Path) -> anyhow::Result<(String, bool)> {
-        let build_id = find::build_id_of(vmlinux);
+        let which = Which::of(vmlinux);
         let mut name = find::name_of(vmlinux)?;
         let Ok(mut names) = self.0.lock() else {
             bail!("another kernel's thread panicked");
         };
-        if names.get(&name).is_some_and(|other| *other != build_id)
-            && let Some(id) = &build_id
-        {
-            name = find::name_of_build(&name, id);
+        if let Some(name) = names.get(&which) {
+            return Ok((name.clone(), false));
         }
-        let is_new = !names.contains_key(&name);
-        names.insert(name.clone(), build_id);
-        Ok((name, is_new))
+        if names.values().any(|other| *other == name) {
+            match &which {
+                Which::Build(id) => name = find::name_of_build(&name, id),
+                // Which of them is which can't be said in a name.
+                Which::File(_) => bail!("another kernel of this folder is called {name}"),
+            }
+        }
+        names.insert(which, name.clone());
+        Ok((name, true))
     }
 }
 
-/// What becomes of one file: a row for each kernel in it, and at least one.
-fn rows_of(
+/// What becomes of a package: a row for each kernel in it, and at least one.
+fn rows_of_package(
     kind: Kind,
     path: &Path,
     unpacked: &Path,
@@ -185,55 +248,58 @@ fn rows_of(
     names: &Names,
 ) -> Vec<Row> {
     let start = Instant::now();
-    let row = |outcome| Row {
-        kernel: String::new(),
-        from: path.to_owned(),
-        unpacked_seconds: 0.0,
-        generated_seconds: 0.0,
-        bytes: 0,
-        outcome,
-    };
-    let found = match kind {
-        Kind::Plain => Ok(vec![path.to_owned()]),
-        Kind::Deb | Kind::Rpm => {
-            unpack(kind, path, unpacked, modules).map(|tree| find::in_tree(&tree))
-        }
-    };
+    let tree = unpack(kind, path, unpacked, modules);
     let unpacked_seconds = start.elapsed().as_secs_f64();
-    let found = match found {
-        Ok(found) if found.is_empty() => return vec![row(Outcome::Nothing)],
-        Ok(found) => found,
-        Err(error) => return vec![row(Outcome::Failed(error))],
+    let outcome = match tree.map(|tree| find::in_tree(&tree)) {
+        Ok(found) if !found.kernels.is_empty() => {
+            let rows = found.kernels.iter().map(|vmlinux| {
+                let claim = names.claim(vmlinux);
+                row_of(path, vmlinux, claim, modules, unpacked_seconds)
+            });
+            return rows.collect();
+        }
+        Ok(found) if found.has_split => Outcome::Split,
+        Ok(_) => Outcome::Nothing,
+        Err(error) => Outcome::Failed(error),
     };
-    let mut rows = Vec::new();
-    for vmlinux in found {
-        let start = Instant::now();
-        let mut row = Row {
-            unpacked_seconds,
-            ..row(Outcome::Nothing)
-        };
-        row.outcome = match bindings_of(&vmlinux, modules, names, &mut row.kernel) {
+    vec![Row {
+        unpacked_seconds,
+        ..Row::new(path, outcome)
+    }]
+}
+
+/// What becomes of one kernel.
+fn row_of(
+    from: &Path,
+    vmlinux: &Path,
+    claim: anyhow::Result<(String, bool)>,
+    modules: &BTreeSet<String>,
+    unpacked_seconds: f64,
+) -> Row {
+    let start = Instant::now();
+    let mut row = Row::new(from, Outcome::Nothing);
+    row.unpacked_seconds = unpacked_seconds;
+    row.outcome =
+        match claim.and_then(|claim| bindings_of(vmlinux, modules, claim, &mut row.kernel)) {
             Ok(true) => Outcome::Made,
             Ok(false) => Outcome::Kept,
+            Err(_) if find::is_split(vmlinux) => Outcome::Split,
             Err(error) => Outcome::Failed(error),
         };
-        row.generated_seconds = start.elapsed().as_secs_f64();
-        if !row.kernel.is_empty() {
-            row.bytes = inventory::disk(&[paths::bindings(&row.kernel)]).unwrap_or(0);
-        }
-        rows.push(row);
+    row.generated_seconds = start.elapsed().as_secs_f64();
+    if !row.kernel.is_empty() {
+        row.bytes = inventory::disk(&[paths::bindings(&row.kernel)]).unwrap_or(0);
     }
-    rows
+    row
 }
 
 /// Generates the bindings of a kernel; says whether anything had to be made.
 fn bindings_of(
     vmlinux: &Path,
     modules: &BTreeSet<String>,
-    names: &Names,
+    (name, is_new): (String, bool),
     kernel: &mut String,
 ) -> anyhow::Result<bool> {
-    let (name, is_new) = names.claim(vmlinux)?;
     kernel.clone_from(&name);
     if !is_new {
         return Ok(false);
@@ -394,6 +460,7 @@ fn table(rows: &[Row]) -> Table {
                 Outcome::Made => "new".to_owned(),
                 Outcome::Kept => "was there".to_owned(),
                 Outcome::Nothing => "no kernel in it".to_owned(),
+                Outcome::Split => SPLIT.to_owned(),
                 Outcome::Failed(error) => format!("failed: {error:#}"),
             },
         ]);
@@ -492,6 +559,37 @@ mod tests {
         assert!(stamp::Input::of(&pipe, &[]).is_err());
     }
 
+    /// A kernel may lie there under several names: as a file, its copy, and links to it.
+    #[test]
+    fn a_kernel_is_generated_once_whatever_its_files_are_called() {
+        use crate::find::tests::{FIRST, SECOND, vmlinux};
+        let folder = tempfile::tempdir().expect("there is room");
+        let top = folder.path();
+        let id = std::process::id();
+        let [first, copy, other] = ["b", "c", "d"].map(|name| format!("test-{name}-{id}"));
+        let _removed = Removed(vec![first.clone(), copy.clone(), other.clone()]);
+        let file = vmlinux(top, &format!("vmlinux-{first}"), FIRST);
+        fs::copy(&file, top.join(format!("vmlinux-{copy}"))).expect("it can be copied");
+        vmlinux(top, &format!("vmlinux-{other}"), SECOND);
+        for link in ["vmlinux", "vmlinux-2", "vmlinux-a"] {
+            std::os::unix::fs::symlink(&file, top.join(link)).expect("it can be linked");
+        }
+        let sources = sources(top).expect("a folder");
+        assert_eq!(sources.len(), 6);
+        let rows = generate_all(&sources, top, &BTreeSet::new(), 2);
+        let mut made = 0;
+        for row in &rows {
+            let is_other = row.from.ends_with(format!("vmlinux-{other}"));
+            assert_eq!(
+                row.kernel,
+                if is_other { &*other } else { &*first },
+                "{row:?}"
+            );
+            made += usize::from(matches!(row.outcome, Outcome::Made));
+        }
+        assert_eq!((rows.len(), made), (6, 2), "{rows:?}");
+    }
+
     #[test]
     fn packages_of_every_kind_are_taken_and_bad_ones_said() {
         if programs::find("dpkg-deb").is_none() {
@@ -542,6 +640,7 @@ mod tests {
                     Outcome::Made => "new",
                     Outcome::Kept => "was there",
                     Outcome::Nothing => "nothing",
+                    Outcome::Split => "split",
                     Outcome::Failed(_) => "failed",
                 };
                 format!("{from}: {} {outcome}", row.kernel)

@@ -124,6 +124,13 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             return Ok(true);
         }
     };
+    if !directory.join("index.json").exists() {
+        eprintln!(
+            "{}: there are no bindings; run the same command without --check",
+            directory.display()
+        );
+        return Ok(false);
+    }
     for path in done.changed.iter().chain(&done.stale).take(10) {
         eprintln!("differs: {}", path.display());
     }

@@ -144,17 +144,25 @@ fn kernels() -> anyhow::Result<Vec<Kernel>> {
         known.extend(kernel.debug_information.clone());
     }
     // What could be generated.
-    for (release, path) in there {
+    for found in there {
+        let path = found.path;
         let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let kernel = kernels.entry(release.clone()).or_default();
-        if kernel.debug_information.is_none() && !known.contains(&real) {
-            kernel.name.clone_from(&release);
-            kernel.build_id = find::build_id_of(&path);
+        if known.contains(&real) {
+            continue;
+        }
+        let kernel = kernels.entry(found.name.clone()).or_default();
+        if kernel.debug_information.is_none() {
+            kernel.name = found.name;
+            if let Some(it) = found.kernel {
+                let id = find::hexadecimal(&it.build_id);
+                kernel.machine = Some(machine(it.machine, it.big_endian));
+                kernel.release = Some(it.release);
+                kernel.build_id = Some(id).filter(|id| !id.is_empty());
+            }
             kernel.debug_information_is_there = true;
             kernel.debug_information = Some(path);
         }
     }
-    kernels.retain(|_, kernel| !kernel.name.is_empty());
     Ok(kernels.into_values().collect())
 }
 
@@ -175,7 +183,7 @@ impl Kernel {
             .is_some_and(|it| it.generator == stamp::GENERATOR);
         self.used = Bindings::of(&folder, selected.as_ref(), is_new);
         if let Some(identity) = identity.or(selected) {
-            self.machine = Some(machine(&identity));
+            self.machine = Some(machine(identity.machine, identity.big_endian));
             self.release = Some(identity.release);
             self.build_id = Some(identity.build_id).filter(|id| !id.is_empty());
         }
@@ -294,12 +302,13 @@ fn age(seconds: u64) -> String {
     }
 }
 
-fn machine(identity: &Identity) -> String {
-    match identity.machine {
+/// A machine of ELF, as the runtime names it.
+fn machine(machine: u16, big_endian: bool) -> String {
+    match machine {
         EM_386 => "i386".to_owned(),
         EM_X86_64 => "x86_64".to_owned(),
         EM_AARCH64 => "arm64".to_owned(),
-        EM_PPC64 if identity.big_endian => "ppc64".to_owned(),
+        EM_PPC64 if big_endian => "ppc64".to_owned(),
         EM_PPC64 => "ppc64le".to_owned(),
         EM_S390 => "s390x".to_owned(),
         EM_RISCV => "riscv".to_owned(),

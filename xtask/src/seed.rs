@@ -10,33 +10,36 @@ use crate::paths;
 /// Files of this size and more are linked, not copied: cargo replaces libraries and programs, and writes into small files.
 const LINKED: u64 = 64 << 10;
 
-/// Fills a target directory that has nothing yet from the one beside it that was used last, or the first one from xtask's own. What goes wrong costs time,
-/// and nothing else: cargo compiles what is missing.
-pub fn target(target: &Path) {
-    let release = target.join("release");
-    if release.exists() {
+/// Fills a target directory that has nothing yet of a profile (`release`, or `debug`, as cargo calls its folder) from the one beside it that was
+/// used last, or the first one from xtask's own, which is a release. What goes wrong costs time, and nothing else: cargo compiles what is missing.
+pub fn target(target: &Path, profile: &str) {
+    let folder = target.join(profile);
+    if folder.exists() {
         return;
     }
-    let donor = last_used_beside(target).unwrap_or_else(paths::own_release);
-    let partial = target.join("release.partial");
+    let own = || (profile == "release").then(paths::own_release);
+    let Some(donor) = last_used_beside(target, profile).or_else(own) else {
+        return;
+    };
+    let partial = target.join(format!("{profile}.partial"));
     let _ = fs::remove_dir_all(&partial);
-    let filled = copy(&donor, &partial).and_then(|()| fs::rename(&partial, &release));
+    let filled = copy(&donor, &partial).and_then(|()| fs::rename(&partial, &folder));
     if filled.is_err() {
         let _ = fs::remove_dir_all(&partial);
     }
 }
 
-/// The `release` folder of the kernel that was built last.
-fn last_used_beside(target: &Path) -> Option<PathBuf> {
+/// The folder of that profile of the kernel that was built last.
+fn last_used_beside(target: &Path, profile: &str) -> Option<PathBuf> {
     fs::read_dir(target.parent()?)
         .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path().join("release")))
-        .filter_map(|release| {
-            let used = release.join(".fingerprint").metadata().ok()?.modified();
-            Some((used.ok()?, release))
+        .filter_map(|entry| Some(entry.ok()?.path().join(profile)))
+        .filter_map(|folder| {
+            let used = folder.join(".fingerprint").metadata().ok()?.modified();
+            Some((used.ok()?, folder))
         })
         .max()
-        .map(|(_, release)| release)
+        .map(|(_, folder)| folder)
 }
 
 /// Copies a folder with the times of its files, by which cargo knows what is fresh.

@@ -42,13 +42,13 @@ struct Args {
     /// Show the log too; the same as to ask for `summary log`
     #[arg(long)]
     log: bool,
-    /// Of the log, only records of this level and worse
+    /// Of the log, which is shown then, only records of this level and worse
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<u8>,
-    /// Of the log, only the last so many records
+    /// Of the log, which is shown then, only the last so many records
     #[arg(long, value_name = "COUNT")]
     last: Option<usize>,
-    /// Stamp the log with the time of day in UTC, as far as one clock says what the other was
+    /// Show the log, stamped with the time of day in UTC, as far as one clock says what the other was
     #[arg(long)]
     utc: bool,
     /// What to show
@@ -128,7 +128,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Crash
         log.drain(..unwanted);
     }
     let mut shown = args.parts.clone();
-    for (is_wanted, part) in [(args.log, Part::Log), (args.modules, Part::Modules)] {
+    // Who says how much of the log wants to see it.
+    let is_log_wanted = args.log || args.utc || args.level.is_some() || args.last.is_some();
+    for (is_wanted, part) in [(is_log_wanted, Part::Log), (args.modules, Part::Modules)] {
         if is_wanted && !shown.contains(&part) {
             shown.push(part);
         }

@@ -203,13 +203,19 @@ mod counters {
     /// The NUMA nodes.
     #[cfg(all(kernel_has = "sym:node_data", kernel_has = "sym:nr_node_ids"))]
     fn nodes(k: &Memory) -> Result<Vec<kernel::pglist_data<'_>>, Fault> {
+        use kstruct::View as _;
+
         /// `MAX_NUMNODES` with the largest `CONFIG_NODES_SHIFT`.
         const MOST: u32 = 1 << 10;
-        let table = k.get(sym::node_data)?;
-        let count = k.get(sym::nr_node_ids)?.min(MOST);
+        // By its address: BTF doesn't say that it is an array of pointers.
+        let table = k.address_of(sym::node_data);
+        let width = u64::from(k.kernel().pointer_size);
         let mut found = Vec::new();
-        for node in table.iter().take(count as usize) {
-            found.extend(node.deref_or_null()?);
+        for index in 0..u64::from(k.get(sym::nr_node_ids)?.min(MOST)) {
+            let node = k.word(table.wrapping_add(index * width))?;
+            if node != 0 {
+                found.push(kernel::pglist_data::at(k, node)?);
+            }
         }
         Ok(found)
     }
@@ -274,12 +280,20 @@ mod counters {
     /// What is set aside as huge pages (`hugetlb_total_pages`), in pages of the normal size.
     #[cfg(all(kernel_has = "sym:hstates", kernel_has = "sym:hugetlb_max_hstate"))]
     fn huge_pages(k: &Memory) -> Result<u64, Fault> {
-        let sizes = k.get(sym::hstates)?;
-        let count = usize::try_from(k.get(sym::hugetlb_max_hstate)?).unwrap_or(0);
-        Ok(sizes.iter().take(count).fold(0, |sum: u64, size| {
+        use kstruct::View as _;
+
+        /// More than any machine has sizes (`HUGE_MAX_HSTATE`).
+        const MOST: i32 = 16;
+        // By its address: BTF doesn't say that it is an array.
+        let sizes = k.address_of(sym::hstates);
+        let mut sum: u64 = 0;
+        for index in 0..k.get(sym::hugetlb_max_hstate)?.clamp(0, MOST) {
+            let offset = u64::from(index.unsigned_abs()) * kernel::hstate::SIZE as u64;
+            let size = kernel::hstate::at(k, sizes.wrapping_add(offset))?;
             let pages = 1u64.checked_shl(size.order()).unwrap_or(0);
-            sum.wrapping_add(size.nr_huge_pages().wrapping_mul(pages))
-        }))
+            sum = sum.wrapping_add(size.nr_huge_pages().wrapping_mul(pages));
+        }
+        Ok(sum)
     }
 
     #[cfg(not(all(kernel_has = "sym:hstates", kernel_has = "sym:hugetlb_max_hstate")))]

@@ -147,6 +147,9 @@ impl CrashInfo {
             }
             line("modules", text);
         }
+        if self.log.is_none() {
+            line("log", "of a kind that can't be read".to_owned());
+        }
         if !self.incidents.is_empty() {
             let first = self.incidents.len().saturating_sub(MOST_LINES);
             let count = match first {

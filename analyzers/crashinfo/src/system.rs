@@ -108,21 +108,10 @@ fn names(k: &Memory) -> Result<Option<Names>, Fault> {
 
 #[cfg(kernel_has = "sym:saved_command_line")]
 fn command_line(k: &Memory) -> Result<Option<String>, Fault> {
-    /// A pointer, or an array before 2.6.21.
-    trait Text {
-        fn text(self) -> Result<String, Fault>;
-    }
-    impl Text for kstruct::CharPtr<'_> {
-        fn text(self) -> Result<String, Fault> {
-            Ok(self.read()?.to_string())
-        }
-    }
-    impl Text for kstruct::CharArray<'_> {
-        fn text(self) -> Result<String, Fault> {
-            Ok(self.to_string())
-        }
-    }
-    let line = k.get(sym::saved_command_line)?.text()?;
+    use kstruct::Text as _;
+
+    // A pointer, or an array before 2.6.21.
+    let line = k.get(sym::saved_command_line)?.text()?.to_string();
     Ok(Some(line.trim_end().to_owned()))
 }
 

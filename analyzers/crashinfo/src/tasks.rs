@@ -113,7 +113,7 @@ fn present(_: &Memory) -> Result<Option<Vec<u32>>, Fault> {
 pub fn tasks(k: &Memory, online: &[u32], faults: &mut Faults) -> anyhow::Result<Tasks> {
     let letters = task::States::new(k)
         .map_err(|fault| anyhow::anyhow!("the names of task states can't be read: {fault}"))?;
-    let now = faults.check("clock of the scheduler", now(k, online));
+    let now = faults.check("clock of the scheduler", clock::now(k, online));
     let hung_after_seconds = faults
         .check("sysctl_hung_task_timeout_secs", hung_after(k))
         .flatten();
@@ -141,7 +141,7 @@ pub fn tasks(k: &Memory, online: &[u32], faults: &mut Faults) -> anyhow::Result<
             *all.states.entry(letter).or_default() += 1;
             if letter == 'D' {
                 let seconds = now.flatten().map(|now| {
-                    let ran = last_ran(thread);
+                    let ran = clock::last_ran(thread);
                     now.saturating_sub(ran) as f64 / 1e9
                 });
                 let cpu = task::cpu(thread);
@@ -166,26 +166,27 @@ pub fn tasks(k: &Memory, online: &[u32], faults: &mut Faults) -> anyhow::Result<
     Ok(all)
 }
 
-/// The scheduler's clock in nanoseconds: CPUs that have nothing to do leave theirs behind, so the latest.
+/// The scheduler's clock, in nanoseconds.
 #[cfg(all(
     kernel_has = "rq.clock",
     kernel_has = "task_struct.sched_info.last_arrival"
 ))]
-fn now(k: &Memory, online: &[u32]) -> Result<Option<u64>, Fault> {
-    let mut latest = None;
-    for cpu in online {
-        latest = latest.max(Some(k.per_cpu(sym::runqueues, *cpu)?.clock()));
-    }
-    Ok(latest)
-}
+mod clock {
+    use super::{Fault, Memory, sym, task_struct};
 
-/// When a task last got a CPU (`sched_info_arrive`, kernel/sched/stats.h), by the same clock.
-#[cfg(all(
-    kernel_has = "rq.clock",
-    kernel_has = "task_struct.sched_info.last_arrival"
-))]
-fn last_ran(task: task_struct<'_>) -> u64 {
-    task.sched_info().last_arrival()
+    /// CPUs that have nothing to do leave theirs behind, so the latest.
+    pub fn now(k: &Memory, online: &[u32]) -> Result<Option<u64>, Fault> {
+        let mut latest = None;
+        for cpu in online {
+            latest = latest.max(Some(k.per_cpu(sym::runqueues, *cpu)?.clock()));
+        }
+        Ok(latest)
+    }
+
+    /// When a task last got a CPU (`sched_info_arrive`, kernel/sched/stats.h).
+    pub fn last_ran(task: task_struct<'_>) -> u64 {
+        task.sched_info().last_arrival()
+    }
 }
 
 /// Before 2.6.23: the clock at the last tick.
@@ -193,24 +194,25 @@ fn last_ran(task: task_struct<'_>) -> u64 {
     kernel_has = "runqueue.timestamp_last_tick",
     kernel_has = "task_struct.last_ran"
 ))]
-fn now(k: &Memory, online: &[u32]) -> Result<Option<u64>, Fault> {
-    let mut latest = None;
-    for cpu in online {
-        let clock = k.per_cpu(sym::runqueues, *cpu)?.timestamp_last_tick();
-        latest = latest.max(Some(clock));
+mod clock {
+    use super::{Fault, Memory, sym, task_struct};
+
+    pub fn now(k: &Memory, online: &[u32]) -> Result<Option<u64>, Fault> {
+        let mut latest = None;
+        for cpu in online {
+            let clock = k.per_cpu(sym::runqueues, *cpu)?.timestamp_last_tick();
+            latest = latest.max(Some(clock));
+        }
+        Ok(latest)
     }
-    Ok(latest)
+
+    /// When it last gave up a CPU (`schedule`).
+    pub fn last_ran(task: task_struct<'_>) -> u64 {
+        task.last_ran()
+    }
 }
 
-/// When it last gave up a CPU (`schedule`).
-#[cfg(all(
-    kernel_has = "runqueue.timestamp_last_tick",
-    kernel_has = "task_struct.last_ran"
-))]
-fn last_ran(task: task_struct<'_>) -> u64 {
-    task.last_ran()
-}
-
+/// A kernel that doesn't stamp tasks by a clock that is known here.
 #[cfg(not(any(
     all(
         kernel_has = "rq.clock",
@@ -221,22 +223,16 @@ fn last_ran(task: task_struct<'_>) -> u64 {
         kernel_has = "task_struct.last_ran"
     )
 )))]
-fn now(_: &Memory, _: &[u32]) -> Result<Option<u64>, Fault> {
-    Ok(None)
-}
+mod clock {
+    use super::{Fault, Memory, task_struct};
 
-#[cfg(not(any(
-    all(
-        kernel_has = "rq.clock",
-        kernel_has = "task_struct.sched_info.last_arrival"
-    ),
-    all(
-        kernel_has = "runqueue.timestamp_last_tick",
-        kernel_has = "task_struct.last_ran"
-    )
-)))]
-fn last_ran(_: task_struct<'_>) -> u64 {
-    0
+    pub fn now(_: &Memory, _: &[u32]) -> Result<Option<u64>, Fault> {
+        Ok(None)
+    }
+
+    pub fn last_ran(_: task_struct<'_>) -> u64 {
+        0
+    }
 }
 
 #[cfg(kernel_has = "sym:sysctl_hung_task_timeout_secs")]

@@ -30,6 +30,7 @@ pub fn source(wanted: &str) -> anyhow::Result<(PathBuf, String)> {
 
 /// Finds a vmlinux with debug information.
 pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
+    refuse_nothing(wanted)?;
     let path = Path::new(wanted);
     // A directory whose name is that of a kernel (`linux`, `6.1`) may stand beside its vmlinux.
     if path.is_file() || (wanted.contains('/') && path.exists()) {
@@ -85,6 +86,7 @@ pub fn of_dump(release: &str, build_id: Option<&str>) -> anyhow::Result<PathBuf>
 /// What a kernel is called by who types `--kernel NAME`: one that is there, or else the name itself. Beside it the path of its vmlinux, if that
 /// had to be looked for.
 pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
+    refuse_nothing(wanted)?;
     let path = Path::new(wanted);
     if path.is_file() {
         return Ok((kernel_name(path)?, Some(path.to_owned())));
@@ -117,10 +119,40 @@ pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     Ok((name, None))
 }
 
-/// Every vmlinux in the usual places: the release that it goes by, and its path.
-pub fn all() -> Vec<(String, PathBuf)> {
-    let places = Places::usual().all().into_iter();
-    places.map(|place| (place.release, place.path)).collect()
+/// A vmlinux in one of the usual places.
+pub struct Found {
+    /// The name that it goes by there.
+    pub name: String,
+    pub path: PathBuf,
+    /// What it says itself; `None` for a compressed file, which isn't looked into: that takes seconds.
+    pub kernel: Option<Kernel>,
+}
+
+/// Every vmlinux in the usual places that has debug information of a kernel, as far as that is seen at once.
+pub fn all() -> Vec<Found> {
+    all_in(&Places::usual())
+}
+
+fn all_in(places: &Places) -> Vec<Found> {
+    let found = places.all().into_iter().filter_map(|place| {
+        let kernel = if is_compressed(&place.path) {
+            None
+        } else {
+            let kernel = identity(&place.path).ok();
+            Some(kernel.filter(|kernel| !kernel.release.is_empty())?)
+        };
+        Some(Found {
+            name: place.release,
+            path: place.path,
+            kernel,
+        })
+    });
+    found.collect()
+}
+
+fn is_compressed(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    ENDINGS[1..].iter().any(|ending| path.ends_with(ending))
 }
 
 /// Every vmlinux of a kernel by this name, and of this build id if it has one.
@@ -132,20 +164,42 @@ pub fn of_name(name: &str, build_id: Option<&str>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The kernels in the tree of an unpacked package, of which there is debug information in it.
-pub fn in_tree(top: &Path) -> Vec<PathBuf> {
+/// What there is in the tree of an unpacked package.
+pub struct InTree {
+    /// The kernels of which there is debug information in it.
+    pub kernels: Vec<PathBuf>,
+    /// Whether there is debug information whose kernel is elsewhere.
+    pub has_split: bool,
+}
+
+/// Looks for kernels in the tree of an unpacked package.
+pub fn in_tree(top: &Path) -> InTree {
     let mut places = Places::none();
     places.add_system(top, &[]);
-    let found = places.all().into_iter().map(|place| place.path);
-    found.filter(|path| fits(path, None, None)).collect()
+    let found: Vec<PathBuf> = places.all().into_iter().map(|place| place.path).collect();
+    InTree {
+        has_split: found.iter().any(|path| is_split(path)),
+        kernels: found
+            .into_iter()
+            .filter(|path| fits(path, None, None))
+            .collect(),
+    }
+}
+
+/// Whether a file is debug information that was split off from a kernel's data, and so doesn't say of which kernel it is.
+pub fn is_split(path: &Path) -> bool {
+    Image::open(path).is_ok_and(|image| {
+        image.parse().is_ok_and(|elf| {
+            elf.has_section(".debug_info")
+                && elf.has_banner_symbol()
+                && elf.kernel().is_ok_and(|kernel| kernel.release.is_empty())
+        })
+    })
 }
 
 /// The build id of a file, in hexadecimal. A compressed file is not looked into: that takes seconds.
 pub fn build_id_of(path: &Path) -> Option<String> {
-    let is_compressed = ENDINGS[1..]
-        .iter()
-        .any(|ending| path.to_string_lossy().ends_with(ending));
-    if is_compressed {
+    if is_compressed(path) {
         return None;
     }
     let image = Image::open(path).ok()?;
@@ -256,7 +310,7 @@ fn is_build_id(name: &str) -> bool {
     name.len() >= SHORTEST && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -273,6 +327,14 @@ fn of_series(
         bail!("several kernels are {name}: {}", known.join(", "));
     }
     Ok(known.into_iter().next())
+}
+
+/// An empty name is a variable of the shell that isn't set, as a rule.
+fn refuse_nothing(wanted: &str) -> anyhow::Result<()> {
+    if name_in(wanted).trim().is_empty() {
+        bail!("{wanted:?} names no kernel: give a release, a build id, or the path of a vmlinux");
+    }
+    Ok(())
 }
 
 /// A kernel's name in what may be the name of its file.
@@ -363,18 +425,18 @@ pub fn tame(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::fs;
     use std::process::Command;
 
     use super::*;
     use crate::paths;
 
-    const FIRST: &str = "7f76f39faf07f34cfa9fadd801e131bfa8cb6dc3";
-    const SECOND: &str = "7f76f39fffffffffffffffffffffffffffffffff";
+    pub const FIRST: &str = "7f76f39faf07f34cfa9fadd801e131bfa8cb6dc3";
+    pub const SECOND: &str = "7f76f39fffffffffffffffffffffffffffffffff";
 
     /// The fixture's vmlinux, with a build id.
-    fn vmlinux(top: &Path, file: &str, id: &str) -> PathBuf {
+    pub fn vmlinux(top: &Path, file: &str, id: &str) -> PathBuf {
         let path = top.join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         let mut note = Vec::new();
@@ -468,6 +530,74 @@ mod tests {
         ] {
             let error = of_dump("9.9.9", Some(id)).expect_err("it is no build id");
             assert!(error.to_string().contains("is no build id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_kernel_in_it_is_not_listed() {
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        vmlinux(top, "boot/vmlinux-mine", FIRST);
+        for (file, text) in [
+            ("boot/vmlinux-text", "text"),
+            ("boot/vmlinux-empty", ""),
+            ("boot/vmlinux-packed.xz", "only read when it is needed"),
+        ] {
+            fs::write(top.join(file), text).expect("it can be written");
+        }
+        // Not of a kernel, and a kernel without debug information.
+        let program = std::env::current_exe().expect("this test");
+        fs::copy(program, top.join("boot/vmlinux-program")).expect("it can be copied");
+        let status = Command::new("objcopy")
+            .arg("-S")
+            .args([paths::fixture_vmlinux(), top.join("boot/vmlinux-stripped")])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "objcopy");
+        let all = all_in(&places(top));
+        let shown: Vec<(&str, Option<&str>)> = all
+            .iter()
+            .map(|found| (&*found.name, found.kernel.as_ref().map(|it| &*it.release)))
+            .collect();
+        assert_eq!(shown, [("mine", Some("2.6.9-kstruct")), ("packed", None)]);
+    }
+
+    #[test]
+    fn nothing_names_no_kernel() {
+        for nothing in ["", " ", "vmlinux-"] {
+            let errors = [super::vmlinux(nothing).err(), kernel(nothing).err()];
+            for error in errors {
+                let said = error.expect("it is no name").to_string();
+                assert!(said.contains("names no kernel"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_split_off_a_kernel_is_told_from_what_is_none() {
+        let top = tempfile::tempdir().expect("a folder");
+        let debug = top
+            .path()
+            .join("usr/lib/debug/boot/vmlinux-2.6.9-kstruct.debug");
+        fs::create_dir_all(debug.parent().expect("a folder")).expect("a folder");
+        let status = Command::new("objcopy")
+            .arg("--only-keep-debug")
+            .args([&paths::fixture_vmlinux(), &debug])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "objcopy");
+        assert!(is_split(&debug) && !is_split(&paths::fixture_vmlinux()));
+        let found = in_tree(top.path());
+        assert!(found.has_split && found.kernels.is_empty());
+        // What was split off from a program, or stripped of all, is no kernel's.
+        for options in [
+            &["--strip-symbol=linux_banner", "--only-keep-debug"][..],
+            &["-S"],
+        ] {
+            let status = Command::new("objcopy")
+                .args(options)
+                .args([&paths::fixture_vmlinux(), &debug])
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "objcopy");
+            assert!(!is_split(&debug), "{options:?}");
         }
     }
 

@@ -151,8 +151,8 @@ pub fn write(
         };
         root.copy(&source, &format!("{folder}/{name}"))?;
         if let Some(sysroot) = sysroot {
-            for library in sysroot::libraries(sysroot, target.triplet, &source)? {
-                root.copy(&sysroot.join(&library), &library.to_string_lossy())?;
+            for (library, file) in sysroot::libraries(sysroot, target.triplet, &source)? {
+                root.copy(&file, &library.to_string_lossy())?;
             }
             continue;
         }

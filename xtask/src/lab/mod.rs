@@ -395,10 +395,10 @@ fn make(
             .and_then(|()| boot(package, &image, target, how, &partial, &mut steps));
         match result {
             Ok(stability) if stability.is_stable() => break stability,
-            Ok(stability) if !target.is_own() && stability.is_stable_but_for_queues() => {
+            Ok(stability) if !target.is_usual() && stability.is_stable_but_for_queues() => {
                 break stability;
             }
-            _ if attempt == 1 => {
+            _ if attempt < target.attempts() => {
                 let why = match &result {
                     Ok(stability) => format!(
                         "{:?}",
@@ -410,7 +410,7 @@ fn make(
                 attempt += 1;
             }
             Ok(_) => bail!(
-                "the guest's state moved between the truth and the dump, twice; see {}",
+                "the guest's state moved between the truth and the dump, {attempt} times; see {}",
                 partial.join("stability.json").display()
             ),
             Err(error) => return Err(error),

@@ -21,6 +21,14 @@ mod text;
 ))]
 pub use text::read;
 
+#[cfg(kernel_has = "sym:log_first_idx")]
+mod entries;
+#[cfg(kernel_has = "sym:log_first_idx")]
+pub use entries::read;
+// Its tests need no such kernel.
+#[cfg(any(test, kernel_has = "sym:log_first_idx"))]
+mod records;
+
 use serde::Serialize;
 
 /// What was printed at once.
@@ -61,10 +69,22 @@ pub const LEVELS: [&str; 8] = [
         not(kernel_has = "sym:prb"),
         kernel_has = "sym:logged_chars",
         kernel_has = "sym:log_end"
-    )
+    ),
+    kernel_has = "sym:log_first_idx"
 )))]
 pub fn read(_: &kstruct::Memory, _: &mut linux::Faults) -> Option<Vec<Record>> {
     None
+}
+
+/// `printk_caller_id` and how it is printed; 0 where the kernel was built without.
+#[cfg(any(kernel_has = "printk_info", kernel_has = "printk_log.caller_id"))]
+fn caller(id: u32) -> Option<String> {
+    const CPU: u32 = 0x8000_0000;
+    match id {
+        0 => None,
+        id if id & CPU != 0 => Some(format!("C{}", id & !CPU)),
+        id => Some(format!("T{id}")),
+    }
 }
 
 /// What stands in records that say that something went wrong. The name of a subsystem may stand before them.

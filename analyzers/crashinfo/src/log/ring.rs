@@ -5,7 +5,7 @@ use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::Faults;
 use linux::counter::signed;
 
-use super::{Device, Record};
+use super::{Device, Record, caller};
 
 /// Bits of sizes that no log has (`LOG_BUF_LEN_MAX` is 2 GB, and a descriptor for each 32 bytes of it).
 const MOST_BITS: u32 = 31;
@@ -146,15 +146,5 @@ fn record(info: printk_info<'_>, text: &[u8]) -> Record {
             device: info.dev_info().device().to_string(),
         }),
         text: String::from_utf8_lossy(text).into_owned(),
-    }
-}
-
-/// `printk_caller_id` and how it is printed; 0 where the kernel was built without.
-fn caller(id: u32) -> Option<String> {
-    const CPU: u32 = 0x8000_0000;
-    match id {
-        0 => None,
-        id if id & CPU != 0 => Some(format!("C{}", id & !CPU)),
-        id => Some(format!("T{id}")),
     }
 }
