@@ -114,14 +114,14 @@ pub fn test(args: &TestArgs) -> anyhow::Result<()> {
                 "formats",
                 "btf",
             ]);
-            use lab::How::{Crowd, Live, Panic, Stop};
-
-            let both = |how| [("6.1", 4, how), ("6.12", 5, how)];
-            let mut machines = lab::ensure_all(&both(Stop))?;
+            // One after the other: where two share a host's CPUs, what is timed moves between a guest's recordings.
+            let both =
+                |how| anyhow::Ok([lab::ensure("6.1", 4, how)?, lab::ensure("6.12", 5, how)?]);
+            let mut machines = Vec::from(both(lab::How::Stop)?);
             compile(&machines)?;
-            let mut others = [both(Panic), both(Live)].concat();
-            others.push(("6.12", 5, Crowd));
-            machines.extend(lab::ensure_all(&others)?);
+            machines.extend(both(lab::How::Panic)?);
+            machines.extend(both(lab::How::Live)?);
+            machines.push(lab::ensure("6.12", 5, lab::How::Crowd)?);
             machines
         }
     };

@@ -6,7 +6,6 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -115,10 +114,7 @@ impl Guest {
         let _ = std::fs::remove_file(&console);
         let _ = std::fs::remove_file(&disk);
         File::create(&disk)?.set_len(DISK_SIZE)?;
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let sockets =
-            std::env::temp_dir().join(format!("kstruct-lab-{}-{number}", std::process::id()));
+        let sockets = std::env::temp_dir().join(format!("kstruct-lab-{}", std::process::id()));
         std::fs::create_dir_all(&sockets)?;
         let (qmp_socket, trigger_socket) = (sockets.join("qmp"), sockets.join("trigger"));
         for socket in [&qmp_socket, &trigger_socket] {

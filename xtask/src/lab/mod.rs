@@ -28,8 +28,6 @@ mod truth;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -234,7 +232,15 @@ fn others() -> impl Iterator<Item = &'static Target> {
 fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Machine> {
     let lab = lab_folder()?;
     let packages = lab.join("packages");
-    let downloads = lock(&lab.join("lock"))?;
+    let lock = File::create(lab.join("lock")).context("can't create the lab's lock file")?;
+    if lock.try_lock().is_err() {
+        // Also since a machine on a busy host moves between its recordings.
+        eprintln!(
+            "another process is at work in {}; waiting for it",
+            lab.display()
+        );
+        lock.lock()?;
+    }
     let mut release = packages::resolve(kernel, &packages, target)?;
     if let Some(machine) = cached(&lab, &release, target, how)? {
         return Ok(machine);
@@ -267,62 +273,7 @@ fn ensure_target(kernel: &str, target: &'static Target, how: How) -> Result<Mach
             packages::ensure(&release, &packages, &modules, target, &mut steps)?
         }
     };
-    let sysroot = if target.is_own() {
-        None
-    } else {
-        Some(steps.run("programs", || sysroot::ensure(target, &lab))?)
-    };
-    drop(downloads);
-    // Others may meanwhile make other machines, but not this one.
-    let folder = machine_folder(&lab, &release, target, how)?;
-    let _made = lock(&folder.with_file_name(format!(".lock-{release}-{}level", target.levels)))?;
-    if let Some(machine) = cached(&lab, &release, target, how)? {
-        return Ok(machine);
-    }
-    make(
-        &lab,
-        &package,
-        &modules,
-        target,
-        sysroot.as_deref(),
-        how,
-        steps,
-    )
-}
-
-/// Waits until nobody else is at work on what this file stands for.
-fn lock(path: &Path) -> Result<File> {
-    let lock = File::create(path).with_context(|| format!("can't create {}", path.display()))?;
-    if lock.try_lock().is_err() {
-        eprintln!("waiting for who is at work on {}", path.display());
-        lock.lock()?;
-    }
-    Ok(lock)
-}
-
-/// Machines, each by its kernel, its levels of page tables and what becomes of it, made as many at once as CPUs can emulate, and in this order.
-pub fn ensure_all(wanted: &[(&str, u8, How)]) -> Result<Vec<Machine>> {
-    // One keeps one CPU of the host busy, until near its end its spinner starts.
-    let workers = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(wanted.len());
-    let next = AtomicUsize::new(0);
-    let made: Vec<OnceLock<Result<Machine>>> = wanted.iter().map(|_| OnceLock::new()).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((&(kernel, levels, how), slot)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    wanted.get(index).zip(made.get(index))
-                } {
-                    let _ = slot.set(ensure(kernel, levels, how));
-                }
-            });
-        }
-    });
-    made.into_iter()
-        .map(|slot| slot.into_inner().context("each was made")?)
-        .collect()
+    make(&lab, &package, &modules, target, how, steps)
 }
 
 /// The `vmlinux` of a release whose package is unpacked.
@@ -359,11 +310,15 @@ fn make(
     package: &Package,
     modules: &[(String, String)],
     target: &Target,
-    sysroot: Option<&Path>,
     how: How,
     mut steps: Steps,
 ) -> Result<Machine> {
     let release = &package.release;
+    let sysroot = if target.is_own() {
+        None
+    } else {
+        Some(steps.run("programs", || sysroot::ensure(target, lab))?)
+    };
     let aboard = match how {
         How::Stop | How::Crowd => Aboard::Nothing,
         How::Panic => Aboard::CrashKernel,
@@ -390,6 +345,7 @@ fn make(
                 if how == How::Crowd {
                     return crowd::write_initramfs(package, target, &partial, &image);
                 }
+                let sysroot = sysroot.as_deref();
                 initramfs::write(package, modules, target, sysroot, &aboard, &partial, &image)
             })
             .and_then(|()| boot(package, &image, target, how, &partial, &mut steps));
