@@ -20,7 +20,7 @@ use super::quiet::{amd64_levels, is_quiet};
 use super::target::{Quiet, Target};
 
 /// From QEMU's start to READY.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// From a crowd's network to its truth: 20,000 connections take an emulated CPU long where others use the host's.
 const CROWD_TIMEOUT: Duration = Duration::from_secs(900);
 /// From the second recording's trigger to its end.

@@ -160,8 +160,10 @@ pub fn write(
     }
     for name in [
         "iptables-legacy",
+        "iptables-legacy-restore",
         "iptables-legacy-save",
         "ip6tables-legacy",
+        "ip6tables-legacy-restore",
         "ip6tables-legacy-save",
     ] {
         root.link(&format!("usr/sbin/{name}"), "xtables-legacy-multi");

@@ -229,10 +229,10 @@ impl Target {
         format!("{} levels", self.levels)
     }
 
-    /// How often it is booted until all goes well. Two, as a host that is busy may be too slow; a guest with page tables of two levels dies in QEMU
+    /// How often it is booted until all goes well. Three, as a host that is busy may be too slow; a guest with page tables of two levels dies in QEMU
     /// 7.2 three times of four.
     pub fn attempts(&self) -> u32 {
-        if self.levels == 2 { 4 } else { 2 }
+        if self.levels == 2 { 4 } else { 3 }
     }
 
     /// How many CPUs it has.
