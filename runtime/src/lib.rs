@@ -10,7 +10,10 @@ mod fault;
 mod kallsyms;
 mod kernel;
 mod locate;
-#[allow(unsafe_code, reason = "one line maps the file")]
+#[allow(
+    unsafe_code,
+    reason = "one line maps the file, one fetches from it ahead"
+)]
 mod map;
 mod memory;
 mod module;

@@ -293,6 +293,15 @@ impl Memory {
         self.bytes_elsewhere(address, length)
     }
 
+    /// Asks the CPU to fetch what will be read soon, so that a walk over many structs need not wait for each of them: nothing if it isn't
+    /// in the part of the direct map that lies in the file in one piece.
+    #[inline]
+    pub fn prefetch(&self, address: u64, length: usize) {
+        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
+            crate::map::prefetch(bytes);
+        }
+    }
+
     /// What isn't in that part of the direct map. Most of it is in one page.
     #[inline(never)]
     fn bytes_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], Fault> {

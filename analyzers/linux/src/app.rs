@@ -243,8 +243,13 @@ fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
         );
     }
     if let Some((limit, refused @ 1..)) = memory.dump().memory_limit() {
+        let reads = if refused == 1 {
+            "read was"
+        } else {
+            "reads were"
+        };
         eprintln!(
-            "warning: the memory limit of {limit} bytes was reached, and {refused} reads were refused (--memory-limit)"
+            "warning: the memory limit of {limit} bytes was reached, and {refused} {reads} refused (--memory-limit)"
         );
     }
     if faults.count == 0 {

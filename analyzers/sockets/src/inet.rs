@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::{hlist_head, sock_common};
-use kstruct::{Fault, View as _, walk};
+use kstruct::{Fault, Memory, View as _, walk};
 use linux::Faults;
 use serde::Serialize;
 
@@ -55,16 +55,17 @@ pub(crate) fn ipv6(address: kernel::in6_addr<'_>) -> IpAddr {
 
 /// A list of sockets, whichever kind of list a kernel uses for it.
 pub(crate) trait Chain<'m>: Copy {
-    /// Whether nothing is: of most buckets that is all there is to know.
-    fn is_empty(self) -> bool;
+    /// The address of the first node; `None` if nothing is on it: of most buckets that is all there is to know.
+    fn first_node(self) -> Option<u64>;
     /// What is on it.
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>>;
 }
 
 impl<'m> Chain<'m> for hlist_head<'m> {
     #[inline]
-    fn is_empty(self) -> bool {
-        self.first().is_null()
+    fn first_node(self) -> Option<u64> {
+        let first = self.first();
+        (!first.is_null()).then(|| first.addr())
     }
 
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
@@ -74,6 +75,7 @@ impl<'m> Chain<'m> for hlist_head<'m> {
 
 /// The addresses of the sockets in a table, in the order of its buckets.
 pub(crate) fn gather<'m, C: Chain<'m>>(
+    k: &Memory,
     count: usize,
     what: &str,
     faults: &mut Faults,
@@ -81,14 +83,22 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
 ) -> Vec<u64> {
     /// Buckets that a thread looks at before it takes others.
     const PIECE: usize = 512;
+    /// Bytes of a node: two pointers.
+    const NODE: usize = 2 * kernel::KERNEL.pointer_size as usize;
     let pieces = walk::par_index(count.div_ceil(PIECE), |index| {
         let start = index * PIECE;
         let mut found = Vec::new();
         let mut errors = Vec::new();
+        let mut chains = Vec::new();
         for index in start..count.min(start + PIECE) {
-            let Some(chain) = bucket(index).filter(|chain| !chain.is_empty()) else {
-                continue;
-            };
+            if let Some(chain) = bucket(index)
+                && let Some(first) = chain.first_node()
+            {
+                k.prefetch(first, NODE);
+                chains.push((index, chain));
+            }
+        }
+        for (index, chain) in chains {
             for socket in chain.sockets() {
                 match socket {
                     Ok(socket) => found.push(socket.addr()),

@@ -72,16 +72,19 @@ impl<'m> Reader<'m> {
     }
 
     /// Applies a function to each address, on all cores, and returns what it gave in their order. `what` names in a fault what
-    /// could not be read.
+    /// could not be read. That many bytes of each are `fetched` from memory before it comes to it.
     pub fn read_all<T: Send>(
         &self,
         addresses: &[u64],
         what: &str,
+        fetched: usize,
         faults: &mut Faults,
         read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
     ) -> Vec<T> {
         /// Sockets that a thread reads at least before others may be taken from it.
         const LEAST: usize = 64;
+        /// How many sockets before it is read a socket is fetched from memory.
+        const AHEAD: usize = 4;
         /// Sockets that are read before what isn't one is left out.
         const MOST: usize = 1 << 16;
         let noted = Mutex::new(Vec::new());
@@ -99,6 +102,9 @@ impl<'m> Reader<'m> {
                 .enumerate()
                 .with_min_len(LEAST)
                 .map_init(begin, |work, (index, address)| {
+                    if let Some(later) = addresses.get(index + AHEAD) {
+                        self.k.prefetch(*later, fetched);
+                    }
                     let socket = read(work, *address)
                         .map_err(|fault| work.faults.push((*address, "", fault)))
                         .ok();
@@ -116,7 +122,14 @@ impl<'m> Reader<'m> {
         };
         let mut found = Vec::new();
         for some in addresses.chunks(MOST) {
-            let read: Vec<T> = read_some(some).into_iter().flatten().collect();
+            #[expect(
+                clippy::filter_map_identity,
+                reason = "unlike `flatten`, it takes the place of what it gets"
+            )]
+            let read: Vec<T> = read_some(some)
+                .into_iter()
+                .filter_map(|some| some)
+                .collect();
             if found.is_empty() {
                 found = read;
             } else {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -83,6 +84,9 @@ struct Sockets {
     /// Instead of them, where a table is wanted, their lines.
     #[serde(skip)]
     lines: Vec<(Key, Line)>,
+    /// The numbers of the lines as they are shown.
+    #[serde(skip)]
+    order: Vec<u32>,
     /// By state, of each form that it has: a closed connection's FIN-WAIT-2 may be a time-wait socket.
     states: Vec<Count>,
     #[serde(skip)]
@@ -124,17 +128,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         })
         .taken;
         args.filter.found(report.lines.len())?;
-        report.lines.par_sort_unstable_by_key(|(key, _)| *key);
+        report.order = order(&report.lines);
         return Ok(report);
     }
-    // With their keys beside them: comparing must not read from all over memory.
     let mut keyed = sockets::tcp::each(&reader, faults, |socket| {
-        wants(&socket).then(|| (key(&socket), Box::new(socket)))
+        wants(&socket).then(|| (key(&socket), Some(Box::new(socket))))
     })
     .taken;
     args.filter.found(keyed.len())?;
-    keyed.par_sort_unstable_by_key(|(key, _)| *key);
-    report.sockets = keyed.into_iter().map(|(_, socket)| socket).collect();
+    let order = order(&keyed).into_iter();
+    report.sockets = order.filter_map(|at| keyed[at as usize].1.take()).collect();
     report.summary = args.summary;
     let states = &mut report.states;
     for socket in &report.sockets {
@@ -207,6 +210,20 @@ fn key(socket: &Tcp) -> Key {
     Key(words)
 }
 
+/// The numbers of sockets in the order of their keys. What is moved is small, and most often all that is compared.
+fn order<T: Sync>(keyed: &[(Key, T)]) -> Vec<u32> {
+    let mut order: Vec<(u128, u32)> = keyed
+        .iter()
+        .zip(0..)
+        .map(|((key, _), at)| (key.0[0], at))
+        .collect();
+    let key = |at: u32| keyed[at as usize].0;
+    order.par_sort_unstable_by(|(one, at), (other, other_at)| {
+        one.cmp(other).then_with(|| key(*at).cmp(&key(*other_at)))
+    });
+    order.into_iter().map(|(_, at)| at).collect()
+}
+
 impl Report for Sockets {
     fn table(&self) -> String {
         let mut text = Vec::new();
@@ -225,11 +242,11 @@ impl Report for Sockets {
         }
         let widths = self.lines.iter().map(|(_, line)| line.width);
         let width = widths.max().unwrap_or(IPV4_WIDTH).into();
-        for wave in (0..self.lines.len()).step_by(WAVE) {
-            let end = self.lines.len().min(wave + WAVE);
+        for wave in (0..self.order.len()).step_by(WAVE) {
+            let end = self.order.len().min(wave + WAVE);
             let pieces = walk::par_index((end - wave).div_ceil(PIECE), |index| {
                 let start = wave + index * PIECE;
-                self.piece(start, end.min(start + PIECE), width)
+                self.piece(start..end.min(start + PIECE), width)
             });
             for piece in pieces {
                 out.write_all(piece.as_bytes())?;
@@ -241,10 +258,14 @@ impl Report for Sockets {
 
 impl Sockets {
     /// The lines from one number to another, with headings where a network namespace begins.
-    fn piece(&self, start: usize, end: usize, width: usize) -> String {
-        let mut out = String::with_capacity((end - start) * 128);
-        let mut before = start.checked_sub(1).map(|last| self.lines[last].0.netns());
-        for (key, line) in &self.lines[start..end] {
+    fn piece(&self, lines: Range<usize>, width: usize) -> String {
+        let mut out = String::with_capacity(lines.len() * 128);
+        let at = |number: u32| &self.lines[number as usize];
+        let mut before = lines
+            .start
+            .checked_sub(1)
+            .map(|last| at(self.order[last]).0.netns());
+        for (key, line) in self.order[lines].iter().map(|number| at(*number)) {
             if before != Some(key.netns()) {
                 before = Some(key.netns());
                 write_header(&mut out, key.netns(), width);

@@ -29,8 +29,9 @@ impl Ends {
 impl<'m> Chain<'m> for hlist_nulls_head<'m> {
     /// Where such a chain ends, there is an odd number (`is_a_nulls`).
     #[inline]
-    fn is_empty(self) -> bool {
-        self.first().addr() & 1 != 0
+    fn first_node(self) -> Option<u64> {
+        let first = self.first().addr();
+        (first & 1 == 0).then_some(first)
     }
 
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
@@ -238,7 +239,7 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 let count = buckets.len();
                 found
                     .established
-                    .extend(gather(count, "ehash", faults, |index| {
+                    .extend(gather(k, count, "ehash", faults, |index| {
                         buckets.get(index).map(|bucket| bucket.chain())
                     }));
             } else {
@@ -253,7 +254,7 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 let count = buckets.len();
                 found
                     .listeners
-                    .extend(gather(count, "lhash2", faults, |index| {
+                    .extend(gather(k, count, "lhash2", faults, |index| {
                         buckets.get(index).map(|bucket| bucket.nulls_head())
                     }));
             } else {
@@ -264,14 +265,18 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
         #[cfg(kernel_has = "inet_hashinfo.listening_hash")]
         {
             let buckets = table.listening_hash();
-            found
-                .listeners
-                .extend(gather(buckets.len(), "listening_hash", faults, |index| {
+            found.listeners.extend(gather(
+                k,
+                buckets.len(),
+                "listening_hash",
+                faults,
+                |index| {
                     #[cfg(kernel_has = "inet_listen_hashbucket.nulls_head")]
                     return buckets.get(index).map(|bucket| bucket.nulls_head());
                     #[cfg(not(kernel_has = "inet_listen_hashbucket.nulls_head"))]
                     return buckets.get(index).map(|bucket| bucket.head());
-                }));
+                },
+            ));
         }
     }
     found.is_complete = is_complete && faults.missing() == missing;
@@ -317,7 +322,7 @@ pub fn datagram_tables(
         let array = buckets(table.addr(), table.mask()).and_then(|count| table.hash().array(count));
         if let Some(slots) = faults.check(what, array) {
             let count = slots.len();
-            let sockets = gather(count, what, faults, |index| {
+            let sockets = gather(k, count, what, faults, |index| {
                 slots.get(index).map(|slot| slot.head())
             });
             found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
@@ -332,14 +337,14 @@ pub fn datagram_tables(
     for table in raw {
         if let Some(table) = faults.check("raw_hashinfo", *table) {
             let buckets = table.ht();
-            let sockets = gather(buckets.len(), "raw", faults, |index| buckets.get(index));
+            let sockets = gather(k, buckets.len(), "raw", faults, |index| buckets.get(index));
             found.extend(sockets.into_iter().map(|socket| (Protocol::Raw, socket)));
         }
     }
     #[cfg(kernel_has = "sym:ping_table")]
     if let Some(table) = faults.check("ping_table", k.get(sym::ping_table)) {
         let buckets = table.hash();
-        let sockets = gather(buckets.len(), "ping", faults, |index| buckets.get(index));
+        let sockets = gather(k, buckets.len(), "ping", faults, |index| buckets.get(index));
         found.extend(sockets.into_iter().map(|socket| (Protocol::Ping, socket)));
     }
     found

@@ -75,9 +75,13 @@ pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables 
         return found;
     };
     let listening = table.__tcp_listening_hash();
-    found.listeners = gather(listening.len(), "__tcp_listening_hash", faults, |index| {
-        listening.get(index)
-    });
+    found.listeners = gather(
+        k,
+        listening.len(),
+        "__tcp_listening_hash",
+        faults,
+        |index| listening.get(index),
+    );
     // The size is that of one half; in the other one are sockets in TIME_WAIT.
     let count = usize::try_from(table.__tcp_ehash_size())
         .ok()
@@ -88,7 +92,7 @@ pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables 
         });
     let buckets = count.and_then(|count| table.__tcp_ehash().array(count * 2));
     if let Some(buckets) = faults.check("__tcp_ehash", buckets) {
-        found.established = gather(buckets.len(), "__tcp_ehash", faults, |index| {
+        found.established = gather(k, buckets.len(), "__tcp_ehash", faults, |index| {
             buckets.get(index).map(|bucket| bucket.chain())
         });
         found.is_complete = faults.missing() == missing;
@@ -101,7 +105,7 @@ pub fn datagram_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> Vec<(
     let mut found = Vec::new();
     let mut add = |protocol: Protocol, what, table: Result<Array<'_, hlist_head<'_>>, Fault>| {
         if let Some(buckets) = faults.check(what, table) {
-            let sockets = gather(buckets.len(), what, faults, |index| buckets.get(index));
+            let sockets = gather(k, buckets.len(), what, faults, |index| buckets.get(index));
             found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
         }
     };

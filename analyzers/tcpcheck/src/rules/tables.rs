@@ -25,7 +25,7 @@ impl Tables<'_, '_> {
         let read = self
             .look
             .reader
-            .read_all(&[address], "", &mut unsaid, Tcp::read);
+            .read_all(&[address], "", 0, &mut unsaid, Tcp::read);
         let socket = read.into_iter().next()?;
         let is_wanted = self.filter.wants(&socket.base, Some(&socket.ends));
         is_wanted.then(|| finding(rule, said, &socket))
