@@ -158,8 +158,8 @@ fn allow_between(
 }
 
 /// Of sockets that are gone when the second recording is made, as their probes ran out, the numbers of the dump can't lie between two: those
-/// that count tries and times are at least what they were, and when the next try is can't be known. What /proc says of them was recorded
-/// after ss, and is compared by itself.
+/// that count tries and times are at least what they were, and when the next try is can't be known. Of a TIME_WAIT that was over, less is left than
+/// was. What /proc says of them was recorded after ss, and is compared by itself.
 fn allow_grown(
     found: &BTreeMap<String, Row>,
     truth: &mut BTreeMap<String, Row>,
@@ -184,7 +184,13 @@ fn allow_grown(
             number(row) < number(found)
         };
         let mut columns: Vec<&str> = GROW.into_iter().filter(|column| is_grown(column)).collect();
-        if columns.contains(&"timer_count") {
+        let wait = |row: &Row| {
+            let is_wait = row.get("timer").is_some_and(|timer| timer == "timewait");
+            let left = row.get("expires").filter(|_| is_wait)?;
+            left.parse::<u64>().ok()
+        };
+        let less_is_left = wait(row).zip(wait(found)).is_some_and(|(was, is)| is < was);
+        if columns.contains(&"timer_count") || less_is_left {
             columns.push("expires");
         }
         for column in columns {

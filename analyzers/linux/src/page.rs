@@ -77,12 +77,16 @@ impl<'m> Pages<'m> {
     /// A page whose bytes are known.
     #[inline]
     fn view(self, frame: u64, bytes: &'m [u8]) -> (u64, page<'m>) {
-        let part = kstruct::Part {
+        (frame, self.view_at(self.address(frame), bytes))
+    }
+
+    #[inline]
+    fn view_at(self, address: u64, bytes: &'m [u8]) -> page<'m> {
+        page::new(kstruct::Part {
             memory: self.memory,
-            address: self.address(frame),
+            address,
             bytes: Some(bytes),
-        };
-        (frame, page::new(part))
+        })
     }
 
     /// The memory that they are of.
@@ -111,27 +115,27 @@ pub struct AllPages<'m> {
 }
 
 impl<'m> AllPages<'m> {
-    /// The next page, with its page frame number, of which something is true; or one that can't be read.
+    /// The next page, with its page frame number, of which something is true; or one that can't be read. Those that are tested have no address: to
+    /// count it up, and the number, would take as long as the test.
     #[inline]
     pub fn next_where(
         &mut self,
-        is_wanted: impl Fn(u64, page<'m>) -> bool,
+        is_wanted: impl Fn(page<'m>) -> bool,
     ) -> Option<(u64, Result<page<'m>, Fault>)> {
         loop {
-            let (pages, first) = (self.pages, self.frame);
-            let mut rest = self.rest.chunks_exact(page::SIZE).enumerate();
-            let found = rest
-                .by_ref()
-                .map(|(index, bytes)| pages.view(first + index as u64, bytes))
-                .find(|(frame, page)| is_wanted(*frame, *page));
-            if let Some((frame, page)) = found {
-                let seen = (frame - first + 1) as usize;
+            let pages = self.pages;
+            let (all, _) = self.rest.as_chunks::<{ page::SIZE }>();
+            let mut rest = all.iter();
+            let found = rest.find(|bytes| is_wanted(pages.view_at(0, *bytes)));
+            // With the one that was found, as many are behind us.
+            let seen = all.len() - rest.len();
+            self.frame += seen as u64;
+            if let Some(bytes) = found {
                 self.rest = self.rest.get(seen * page::SIZE..).unwrap_or_default();
-                self.frame = frame + 1;
+                let (frame, page) = pages.view(self.frame - 1, bytes);
                 return Some((frame, Ok(page)));
             }
-            let next = first + (self.rest.len() / page::SIZE) as u64;
-            let found = look_up(pages, next);
+            let found = look_up(pages, self.frame);
             (self.frame, self.rest) = (found.frame, found.run);
             if found.alone.is_some() || found.run.is_empty() {
                 return found.alone;

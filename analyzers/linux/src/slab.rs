@@ -410,15 +410,16 @@ impl<'m, W: Fn(slab<'m>) -> bool> Iterator for SlabPages<'m, W> {
     type Item = Result<Met<'m>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (pages, guarded, is_wanted) = (self.pages, &self.guarded, &self.is_wanted);
-        let (_, page) = self.rest.next_where(|frame, page| {
-            page_slab(page).is_some_and(is_wanted)
-                && is_slab(page)
-                && !guarded.contains(&pages.memory_at(frame))
-        })?;
-        match page {
-            Ok(page) => page_slab(page).map(|slab| Ok(Met::new(slab))),
-            Err(fault) => Some(Err(fault)),
+        let is_wanted = &self.is_wanted;
+        loop {
+            let (frame, page) = self
+                .rest
+                .next_where(|page| page_slab(page).is_some_and(is_wanted) && is_slab(page))?;
+            match page {
+                Ok(_) if self.guarded.contains(&self.pages.memory_at(frame)) => {}
+                Ok(page) => return page_slab(page).map(|slab| Ok(Met::new(slab))),
+                Err(fault) => return Some(Err(fault)),
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Addresses and ports of IPv4 and IPv6 sockets, and the tables that such sockets are in.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::{hlist_head, sock_common};
-use kstruct::{Fault, Memory, View as _, walk};
+use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
+use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 
 use crate::sock::Base;
@@ -73,7 +75,8 @@ impl<'m> Chain<'m> for hlist_head<'m> {
     }
 }
 
-/// The addresses of the sockets in a table, in the order of its buckets.
+/// The addresses of the sockets in a table, in the order of its buckets, each once: chains that lead into each other are a fault. Otherwise a damaged
+/// dump had as many sockets as its square.
 pub(crate) fn gather<'m, C: Chain<'m>>(
     k: &Memory,
     count: usize,
@@ -85,10 +88,11 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
     const PIECE: usize = 512;
     /// Bytes of a node: two pointers.
     const NODE: usize = 2 * kernel::KERNEL.pointer_size as usize;
+    /// Sockets that are taken from a chain before it is asked whether others have them, too.
+    const MOST: usize = 128;
     let pieces = walk::par_index(count.div_ceil(PIECE), |index| {
         let start = index * PIECE;
-        let mut found = Vec::new();
-        let mut errors = Vec::new();
+        let mut found = Found::default();
         let mut chains = Vec::new();
         for index in start..count.min(start + PIECE) {
             if let Some(chain) = bucket(index)
@@ -99,23 +103,91 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
             }
         }
         for (index, chain) in chains {
-            for socket in chain.sockets() {
+            for (number, socket) in chain.sockets().enumerate() {
+                if number == MOST {
+                    found.longer.push((index, found.sockets.len()));
+                    break;
+                }
                 match socket {
-                    Ok(socket) => found.push(socket.addr()),
-                    Err(fault) => errors.push((index, fault)),
+                    Ok(socket) => found.sockets.push(socket.addr()),
+                    Err(fault) => found.faults.push((index, fault)),
                 }
             }
         }
-        (found, errors)
+        found
     });
-    let mut all = Vec::new();
-    for (found, errors) in pieces {
-        all.extend(found);
-        for (index, fault) in errors {
+    let mut all: Vec<u64> = Vec::new();
+    let mut crossing = None;
+    if pieces.iter().all(|piece| piece.longer.is_empty()) {
+        pieces.iter().for_each(|piece| all.extend(&piece.sockets));
+        let mut sorted = all.clone();
+        sorted.par_sort_unstable();
+        let mut neighbours = sorted.windows(2);
+        crossing = neighbours
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0]);
+        if crossing.is_some() {
+            let mut seen = HashSet::new();
+            all.retain(|socket| seen.insert(*socket));
+        }
+    } else {
+        let firsts = pieces.iter().flat_map(|piece| &piece.sockets);
+        let mut firsts: HashSet<u64> = firsts.copied().collect();
+        let mut seen = HashSet::new();
+        let mut take = |socket: u64| {
+            let is_new = seen.insert(socket);
+            if is_new {
+                all.push(socket);
+            } else {
+                crossing = Some(socket);
+            }
+        };
+        for piece in &pieces {
+            let mut from = 0;
+            for &(index, to) in &piece.longer {
+                piece.sockets[from..to].iter().copied().for_each(&mut take);
+                from = to;
+                let chain = bucket(index).into_iter().flat_map(Chain::sockets);
+                for socket in chain.skip(MOST) {
+                    match socket.map(|socket| socket.addr()) {
+                        Ok(socket) if firsts.insert(socket) => take(socket),
+                        // What is behind it is on that chain.
+                        Ok(socket) => {
+                            take(socket);
+                            break;
+                        }
+                        Err(fault) => {
+                            faults.add(format_args!("bucket {index} of {what}"), fault);
+                        }
+                    }
+                }
+            }
+            piece.sockets[from..].iter().copied().for_each(&mut take);
+        }
+    }
+    for piece in pieces {
+        for (index, fault) in piece.faults {
             faults.add(format_args!("bucket {index} of {what}"), fault);
         }
     }
+    if let Some(address) = crossing {
+        let kind = FaultKind::Inconsistent;
+        faults.add(
+            format_args!("{what}: a chain that leads into another"),
+            Fault { address, kind },
+        );
+    }
     all
+}
+
+/// What is on the chains of some buckets.
+#[derive(Default)]
+struct Found {
+    sockets: Vec<u64>,
+    /// Buckets of which this is not all, and how many of the sockets come before the rest.
+    longer: Vec<(usize, usize)>,
+    /// By bucket, what could not be read.
+    faults: Vec<(usize, Fault)>,
 }
 
 #[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]

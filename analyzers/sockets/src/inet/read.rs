@@ -1,5 +1,7 @@
 //! How the tables and the sockets in them are read.
 
+use std::collections::HashSet;
+
 use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
@@ -150,9 +152,19 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize) -> Layout {
             }
             (sockets, odd)
         });
+        // A socket to which several chains lead is told of once.
+        let (mut misplaced, mut unlinked) = (HashSet::new(), HashSet::new());
         for (sockets, odd) in pieces {
             layout.sockets += sockets;
-            layout.odd.extend(odd);
+            for mut bucket in odd {
+                bucket
+                    .misplaced
+                    .retain(|(socket, _)| misplaced.insert(*socket));
+                bucket
+                    .unlinked
+                    .retain(|(socket, _)| unlinked.insert(*socket));
+                layout.odd.push(bucket);
+            }
         }
     }
     layout
@@ -160,6 +172,8 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize) -> Layout {
 
 impl Bucket {
     fn read(head: hlist_nulls_head<'_>, index: usize, mask: u32) -> Self {
+        /// A chain with so many sockets that shouldn't be there is not followed: it may lead into another one, and that into yet another.
+        const MOST: usize = 16;
         let mut bucket = Bucket {
             index,
             sockets: 0,
@@ -175,6 +189,9 @@ impl Bucket {
                 // Where it ends can't be known.
                 return bucket;
             };
+            if bucket.misplaced.len() + bucket.unlinked.len() >= MOST {
+                return bucket;
+            }
             bucket.sockets += 1;
             let node = socket.skc_nulls_node();
             end = node.next().addr();

@@ -15,20 +15,24 @@ impl Tables<'_, '_> {
             .get_or_init(|| sockets::inet::layout(reader.k, &reader.spaces, many))
     }
 
-    /// A finding about one socket, if it is one, and looked at.
-    fn about(&self, rule: &'static str, address: u64, said: Said) -> Option<Finding> {
-        if self.nonsense.binary_search(&address).is_ok() {
-            return None;
-        }
-        // That it can't be read was said when all were.
+    /// A finding about each of these sockets that is one, and looked at.
+    fn about(&self, rule: &'static str, said: Vec<(u64, Said)>) -> Vec<Finding> {
+        let addresses = said.iter().map(|(address, _)| *address);
+        let addresses: Vec<u64> = addresses
+            .filter(|address| self.nonsense.binary_search(address).is_err())
+            .collect();
+        // That one can't be read was said when all were.
         let mut unsaid = Faults::default();
-        let read = self
-            .look
-            .reader
-            .read_all(&[address], "", 0, &mut unsaid, Tcp::read);
-        let socket = read.into_iter().next()?;
-        let is_wanted = self.filter.wants(&socket.base, Some(&socket.ends));
-        is_wanted.then(|| finding(rule, said, &socket))
+        let reader = self.look.reader;
+        let sockets = reader.read_all(&addresses, "", 0, &mut unsaid, Tcp::read);
+        // They come in the order in which they were asked for.
+        let mut said = said.into_iter();
+        let findings = sockets.iter().filter_map(|socket| {
+            let (_, said) = said.find(|(address, _)| *address == socket.base.address)?;
+            let is_wanted = self.filter.wants(&socket.base, Some(&socket.ends));
+            is_wanted.then(|| finding(rule, said, socket))
+        });
+        findings.collect()
     }
 }
 
@@ -43,8 +47,8 @@ pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Findi
             .collect();
         let by = held.socket;
         let said = say!("it is held by struct socket {by:#x}, and its sk_socket is another");
-        if let Some(mut finding) = seen.about(rule, held.sk, said) {
-            finding.holders = holders;
+        for mut finding in seen.about(rule, vec![(held.sk, said)]) {
+            finding.holders.clone_from(&holders);
             findings.push(finding);
         }
     }
@@ -52,6 +56,7 @@ pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Findi
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let mut all = Vec::new();
     for bucket in &seen.layout().odd {
         for (address, own) in &bucket.misplaced {
             let said = say!(
@@ -59,20 +64,22 @@ pub fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
                 bucket = bucket.index,
                 own_bucket = *own,
             );
-            findings.extend(seen.about(rule, *address, said));
+            all.push((*address, said));
         }
     }
+    findings.extend(seen.about(rule, all));
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let mut unlinked = Vec::new();
     for bucket in &seen.layout().odd {
         for (address, back) in &bucket.unlinked {
             let said = say!(
                 "it is in bucket {bucket}, and its link back (pprev) is {back:#x}, from where nothing leads to it",
                 bucket = bucket.index,
             );
-            findings.extend(seen.about(rule, *address, said));
+            unlinked.push((*address, said));
         }
         if let Some(end) = bucket.foreign_end {
             let said = say!(
@@ -84,6 +91,7 @@ pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
             findings.push(of_all(rule, None, said));
         }
     }
+    findings.extend(seen.about(rule, unlinked));
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
