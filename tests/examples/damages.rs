@@ -12,7 +12,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, inet_connection_sock, kmem_cache, module, sk_buff_head, sock, sock_common, vmap_area,
+    Elf64_Sym, inet_connection_sock, kmem_cache, module, sk_buff_head, sock, sock_common, socket,
+    vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -201,6 +202,21 @@ impl<'a> Dump<'a> {
                 if next & 1 == 0 {
                     self.change(next + 8, |_| back);
                 }
+            }
+            // The end of its chain is a socket on another one.
+            onto if onto.starts_with("onto-") => {
+                let other = u64::from_str_radix(onto.trim_start_matches("onto-0x"), 16);
+                let other = sock::at(&k, other.expect("an address")).expect("it is a socket");
+                let other = other.__sk_common().skc_nulls_node().addr();
+                let mut last = node;
+                while last.next().addr() & 1 == 0 {
+                    last = last.next().deref().expect("it is sound");
+                }
+                self.change(last.addr(), |_| other);
+            }
+            "foreign-owner" => {
+                let owner = sk.sk_socket().addr() + offset_of!(socket, sk) as u64;
+                self.change(owner, |old| old ^ 0x1000);
             }
             "no-owner" => self.change(at(offset_of!(sock, sk_socket)), |_| 0),
             "no-state" => self.change(at(offset_of!(sock_common, skc_state)), |old| old & !0xff),

@@ -153,8 +153,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "owner",
-        sentence: "A process's file leads to a socket that does not lead back to it (socket.sk, sk_socket).",
+        sentence: "A process holds a socket by a struct socket that is not the one to which that leads back (sk_socket).",
         check: Check::Tables(tables::owner),
+    },
+    Rule {
+        name: "foreign-owner",
+        sentence: "The struct socket to which a socket leads (sk_socket) has another one for its own (socket.sk): what its process does, it does to that.",
+        check: Check::Socket(basics::foreign_owner),
     },
     Rule {
         name: "retransmits",
@@ -216,7 +221,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "dead-timer",
-        sentence: "A timer is said to be pending, and is on no list of timers: it will never expire.",
+        sentence: "A timer is said to be pending, and is on no list of timers (its link back is null): it will never expire.",
         check: Check::Socket(timers::dead),
     },
     Rule {
@@ -277,19 +282,19 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-bucket",
-        sentence: "A socket is on a chain of the table where no packet will find it.",
+        sentence: "A socket is on another chain of the table of connections than its hash says (skc_hash): no packet will find it.",
         check: Check::Tables(tables::wrong_bucket),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "broken-chain",
-        sentence: "A chain of the table ends with the end of another one, so that sockets behind that are lost, or its links back are wrong.",
+        sentence: "A chain of the table of connections ends with the end of another one, so that sockets behind that are lost, or its links back are wrong.",
         check: Check::Tables(tables::broken_chain),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "long-chain",
-        sentence: "A chain of the table has many more sockets (--chain) than the table's load explains.",
+        sentence: "A chain of the table of connections has many more sockets (--chain) than the table's load explains.",
         check: Check::Tables(tables::long_chain),
     },
     #[cfg(kernel_has = "sym:tcp_memory_pressure")]

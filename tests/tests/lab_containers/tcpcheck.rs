@@ -119,6 +119,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("lost", "lost", &well),
         ("lost", "lost", &listener),
         ("no-owner", "owner", &well),
+        ("foreign-owner", "foreign-owner", &well),
         ("no-state", "not-a-socket", &well),
         ("time-wait", "not-a-socket", &well),
         ("family", "not-a-socket", &well),
@@ -132,17 +133,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("queue-end", "queue-count", &full),
         ("syn-queue", "syn-queue", &listener),
     ] {
-        let copy =
-            tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
-        std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(copy.path(), mode).expect("it is ours");
-        let output = Command::new(&program)
-            .arg(copy.path())
-            .args([damage, socket])
-            .output()
-            .expect("it was built");
-        assert!(output.status.success(), "{release}: {}", shown(&output));
+        let copy = damaged(&program, vmcore, damage, socket);
         let found = check(tcpcheck, copy.path());
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
@@ -159,6 +150,44 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         );
         println!("{release}: {damage}: found, and nothing else");
     }
+
+    // A chain that leads into another: what is on both is one socket, and that it is on both is said.
+    let copy = damaged(&program, vmcore, &format!("onto-{full}"), &well);
+    let output = Command::new(super::build("tcp", release))
+        .args(["--format", "json", "--core"])
+        .arg(copy.path())
+        .output()
+        .expect("it was built");
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("a chain that leads into another"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let listed = array(&report["sockets"]);
+    let addresses: BTreeSet<String> = listed
+        .iter()
+        .map(|socket| text(&socket["address"]))
+        .collect();
+    assert_eq!(addresses.len(), listed.len());
+    assert!(addresses.contains(&full) && addresses.contains(&well));
+    println!(
+        "{release}: a chain that leads into another: {} sockets, each once",
+        listed.len()
+    );
+}
+
+/// A copy of a dump in which a socket is damaged.
+fn damaged(program: &Path, vmcore: &Path, damage: &str, socket: &str) -> tempfile::NamedTempFile {
+    let copy = tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
+    std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(copy.path(), mode).expect("it is ours");
+    let output = Command::new(program)
+        .arg(copy.path())
+        .args([damage, socket])
+        .output()
+        .expect("it was built");
+    assert!(output.status.success(), "{damage}: {}", shown(&output));
+    copy
 }
 
 /// The guest with 20,000 connections wrote down what it made sick, and which rule is to find it.

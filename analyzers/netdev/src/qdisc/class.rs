@@ -232,12 +232,14 @@ impl<'m> Walk<'_, 'm> {
             .set("cburst", burst(most.rate_bytes_ps(), class.cbuffer()))
             .set("level", class.level());
         let stats = class.xstats();
+        // `htb_dump_class_stats`: what a slow class may still send can take longer than 32 bits of ticks say.
+        let tokens = |nanoseconds| ticks(nanoseconds).clamp(i32::MIN.into(), i32::MAX.into());
         row.statistics
             .set("lended", stats.lends())
             .set("borrowed", stats.borrows())
             .set("giants", stats.giants())
-            .set("tokens", ticks(class.tokens()))
-            .set("ctokens", ticks(class.ctokens()));
+            .set("tokens", tokens(class.tokens()))
+            .set("ctokens", tokens(class.ctokens()));
         // HTB_CANT_SEND and so on: whether it waits for its rate.
         row.statistics.set(
             "mode",

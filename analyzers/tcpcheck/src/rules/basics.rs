@@ -115,6 +115,24 @@ fn own_bucket(_: Look<'_, '_>, _: u64) -> Option<usize> {
     None
 }
 
+/// `sock_graft`, `sock_init_data`: each leads to the other. MPTCP's subflows have their connection's.
+pub fn foreign_owner(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let base = &socket.base;
+    if base.socket == 0 || socket.form != Form::Full || socket.ulp.bytes() == b"mptcp" {
+        return None;
+    }
+    // What can't be read is said when the socket is.
+    let owner = kernel::socket::at(look.reader.k, base.socket).ok()?;
+    let other = owner.sk().addr();
+    (other != base.address).then(|| {
+        say!(
+            "it leads to struct socket {owner:#x}, whose own is {other:#x}",
+            owner = base.socket,
+            other = other,
+        )
+    })
+}
+
 pub fn refcount(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     // `REFCOUNT_SATURATED` is negative.
     let count = socket.base.refcount;
