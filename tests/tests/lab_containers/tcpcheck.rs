@@ -153,11 +153,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
 
     // A chain that leads into another: what is on both is one socket, and that it is on both is said.
     let copy = damaged(&program, vmcore, &format!("onto-{full}"), &well);
-    let output = Command::new(super::build("tcp", release))
-        .args(["--format", "json", "--core"])
-        .arg(copy.path())
-        .output()
-        .expect("it was built");
+    let core = copy.path().to_str().expect("paths here are UTF-8");
+    let output = xtask(&["run", "tcp", "--core", core, "--", "--format", "json"]);
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("a chain that leads into another"), "{said}");
