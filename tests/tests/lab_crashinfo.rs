@@ -395,7 +395,7 @@ fn the_log_is_what_dmesg_shows() {
 
 /// Rows of /proc/meminfo that `crashinfo` doesn't have: they are no counters of pages (sizes of address space, of the direct map's pages),
 /// or of huge pages and of machines with high memory, or always 0 (`NFS_Unstable`, `VmallocChunk`, from 6.12 on `Bounce`).
-const NOT_SHOWN: [&str; 27] = [
+const NOT_SHOWN: [&str; 28] = [
     "AnonHugePages",
     "Bounce",
     "CmaFree",
@@ -405,6 +405,7 @@ const NOT_SHOWN: [&str; 27] = [
     "DirectMap2G",
     "DirectMap2M",
     "DirectMap4M",
+    "DirectMap64k",
     "DirectMap4k",
     "FileHugePages",
     "FilePmdMapped",

@@ -229,7 +229,8 @@ fn add_zeros(
     }
 }
 
-/// When timers expire that began anew between the recordings: what they count has changed.
+/// When timers expire that began anew between the recordings: what they count has changed. A request whose accept is deferred counts nothing
+/// (`reqsk_timer_handler`): it began anew if it has more time than it had. /proc's own value was recorded after ss, and is compared by itself.
 fn leave_out_timers_that_ran_out(
     found: &mut BTreeMap<String, Row>,
     truth: &mut BTreeMap<String, Row>,
@@ -246,7 +247,9 @@ fn leave_out_timers_that_ran_out(
         let ran_out = counts
             .iter()
             .any(|count| row.get(*count) != after.get(*count))
-            || later(after) > later(row);
+            || later(after) > later(row)
+            || row.get("state").is_some_and(|state| state == "SYN-RECV")
+                && found.get(key).and_then(later) > later(row);
         if ran_out {
             row.remove(expires);
             if let Some(found) = found.get_mut(key) {

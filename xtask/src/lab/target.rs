@@ -179,8 +179,6 @@ pub static TARGETS: [Target; 9] = [
     },
     Target {
         name: "ppc64le",
-        // It has not come to a dump yet: its programs' loader is not found.
-        series: &[],
         architecture: "ppc64el",
         flavour: "powerpc64le",
         levels: 4,
