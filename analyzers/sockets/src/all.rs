@@ -55,7 +55,7 @@ impl Sockets {
             .iter()
             .map(|(protocol, address)| (*address, *protocol))
             .collect();
-        let datagram = reader.read_all(&addresses, "socket", 0, faults, |work, address| {
+        let datagram = reader.read_all(&addresses, "socket", faults, |work, address| {
             let protocol = protocols.get(&address).copied();
             Datagram::read(work, protocol.unwrap_or(Protocol::Raw), address)
         });

@@ -117,65 +117,45 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
         found
     });
     let mut all: Vec<u64> = Vec::new();
-    let mut crossing = None;
-    if pieces.iter().all(|piece| piece.longer.is_empty()) {
-        pieces.iter().for_each(|piece| all.extend(&piece.sockets));
-        let mut sorted = all.clone();
-        sorted.par_sort_unstable();
-        let mut neighbours = sorted.windows(2);
-        crossing = neighbours
-            .find(|pair| pair[0] == pair[1])
-            .map(|pair| pair[0]);
-        if crossing.is_some() {
-            let mut seen = HashSet::new();
-            all.retain(|socket| seen.insert(*socket));
-        }
-    } else {
-        let firsts = pieces.iter().flat_map(|piece| &piece.sockets);
-        let mut firsts: HashSet<u64> = firsts.copied().collect();
-        let mut seen = HashSet::new();
-        let mut take = |socket: u64| {
-            let is_new = seen.insert(socket);
-            if is_new {
-                all.push(socket);
-            } else {
-                crossing = Some(socket);
-            }
-        };
-        for piece in &pieces {
-            let mut from = 0;
-            for &(index, to) in &piece.longer {
-                piece.sockets[from..to].iter().copied().for_each(&mut take);
-                from = to;
-                let chain = bucket(index).into_iter().flat_map(Chain::sockets);
-                for socket in chain.skip(MOST) {
-                    match socket.map(|socket| socket.addr()) {
-                        Ok(socket) if firsts.insert(socket) => take(socket),
-                        // What is behind it is on that chain.
-                        Ok(socket) => {
-                            take(socket);
-                            break;
-                        }
-                        Err(fault) => {
-                            faults.add(format_args!("bucket {index} of {what}"), fault);
-                        }
-                    }
-                }
-            }
-            piece.sockets[from..].iter().copied().for_each(&mut take);
-        }
+    let is_long = pieces.iter().any(|piece| !piece.longer.is_empty());
+    let mut seen: HashSet<u64> = HashSet::new();
+    if is_long {
+        seen.extend(pieces.iter().flat_map(|piece| &piece.sockets));
     }
     for piece in pieces {
+        let mut from = 0;
+        for (index, to) in piece.longer {
+            all.extend(&piece.sockets[from..to]);
+            from = to;
+            let chain = bucket(index).into_iter().flat_map(Chain::sockets);
+            for socket in chain.skip(MOST) {
+                match socket.map(sock_common::addr) {
+                    Ok(socket) => {
+                        all.push(socket);
+                        if !seen.insert(socket) {
+                            // What is behind it is on that chain.
+                            break;
+                        }
+                    }
+                    Err(fault) => faults.add(format_args!("bucket {index} of {what}"), fault),
+                }
+            }
+        }
+        all.extend(&piece.sockets[from..]);
         for (index, fault) in piece.faults {
             faults.add(format_args!("bucket {index} of {what}"), fault);
         }
     }
-    if let Some(address) = crossing {
-        let kind = FaultKind::Inconsistent;
+    let mut sorted = all.clone();
+    sorted.par_sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        let (address, kind) = (pair[0], FaultKind::Inconsistent);
         faults.add(
             format_args!("{what}: a chain that leads into another"),
             Fault { address, kind },
         );
+        let mut seen = HashSet::new();
+        all.retain(|socket| seen.insert(*socket));
     }
     all
 }

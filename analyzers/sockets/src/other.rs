@@ -88,7 +88,7 @@ pub fn netlinks(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Netlink> {
             addresses.extend(faults.check(what, socket).map(netlink_sock::addr));
         }
     }
-    reader.read_all(&addresses, "netlink socket", 0, faults, read_netlink)
+    reader.read_all(&addresses, "netlink socket", faults, read_netlink)
 }
 
 #[cfg(kernel_has = "netlink_opt.pid")]
@@ -226,7 +226,7 @@ pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
             addresses.extend(faults.check(what, socket).map(sock_common::addr));
         }
     }
-    reader.read_all(&addresses, "packet socket", 0, faults, read_packet)
+    reader.read_all(&addresses, "packet socket", faults, read_packet)
 }
 
 #[cfg(kernel_has = "packet_opt.num")]
@@ -295,7 +295,7 @@ pub fn held(
 ) -> Vec<Base> {
     let (unlisted, _) = unlisted(unknown(reader, known, faults, |_| true), listed);
     let addresses: Vec<u64> = unlisted.into_iter().map(|held| held.sk).collect();
-    reader.read_all(&addresses, "socket", 0, faults, |work, address| {
+    reader.read_all(&addresses, "socket", faults, |work, address| {
         let sk = sock::at(work.reader.k, address)?;
         Ok(work.base(sk, state_name(sk.__sk_common().skc_state())))
     })

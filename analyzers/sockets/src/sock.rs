@@ -72,12 +72,11 @@ impl<'m> Reader<'m> {
     }
 
     /// Applies a function to each address, on all cores, and returns what it gave in their order. `what` names in a fault what
-    /// could not be read. That many bytes of each are `fetched` from memory before it comes to it.
+    /// could not be read. What all sockets have is fetched from memory before it comes to each: waiting for it would take longer than the rest.
     pub fn read_all<T: Send>(
         &self,
         addresses: &[u64],
         what: &str,
-        fetched: usize,
         faults: &mut Faults,
         read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
     ) -> Vec<T> {
@@ -85,6 +84,7 @@ impl<'m> Reader<'m> {
         const LEAST: usize = 64;
         /// How many sockets before it is read a socket is fetched from memory.
         const AHEAD: usize = 4;
+        const SIZE: usize = <sock<'_> as kstruct::View<'_>>::SIZE;
         /// Sockets that are read before what isn't one is left out.
         const MOST: usize = 1 << 16;
         let noted = Mutex::new(Vec::new());
@@ -103,7 +103,7 @@ impl<'m> Reader<'m> {
                 .with_min_len(LEAST)
                 .map_init(begin, |work, (index, address)| {
                     if let Some(later) = addresses.get(index + AHEAD) {
-                        self.k.prefetch(*later, fetched);
+                        self.k.prefetch(*later, SIZE);
                     }
                     let socket = read(work, *address)
                         .map_err(|fault| work.faults.push((*address, "", fault)))

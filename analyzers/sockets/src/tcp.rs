@@ -303,11 +303,9 @@ pub fn each<T: Send>(
     take: impl Fn(Tcp) -> Option<T> + Send + Sync,
 ) -> Each<T> {
     const WHAT: &str = "TCP socket";
-    /// What is fetched of a socket before it is read. The rest of `tcp_sock` is three times as large, and a line of a table needs little of it.
-    const FETCHED: usize = <kernel::sock<'_> as kstruct::View<'_>>::SIZE;
     let tables = tcp_tables(reader.k, &reader.spaces, faults);
     // First, as they say which of the others wait to be accepted.
-    let listeners = reader.read_all(&tables.listeners, WHAT, FETCHED, faults, |work, address| {
+    let listeners = reader.read_all(&tables.listeners, WHAT, faults, |work, address| {
         Ok(Tcp {
             place: Place::Listeners,
             ..Tcp::read(work, address)?
@@ -315,7 +313,7 @@ pub fn each<T: Send>(
     });
     let waiting = waiting(&listeners);
     let read = |addresses: &[u64], place: Place, faults: &mut Faults| {
-        reader.read_all(addresses, WHAT, FETCHED, faults, |work, address| {
+        reader.read_all(addresses, WHAT, faults, |work, address| {
             let mut socket = Tcp::read(work, address)?;
             socket.place = place;
             if !waiting.is_empty() {

@@ -39,7 +39,7 @@ pub struct Unix {
 /// The unix sockets of all namespaces.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Unix> {
     let addresses = addresses(reader, faults);
-    reader.read_all(&addresses, "unix socket", 0, faults, read)
+    reader.read_all(&addresses, "unix socket", faults, read)
 }
 
 /// Buckets of a namespace's table: `UNIX_HASH_SIZE` of 6.0 and later (include/net/af_unix.h).

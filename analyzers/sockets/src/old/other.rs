@@ -41,7 +41,7 @@ pub fn netlinks(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Netlink> {
             }
         }
     }
-    reader.read_all(&addresses, "netlink socket", 0, faults, read_netlink)
+    reader.read_all(&addresses, "netlink socket", faults, read_netlink)
 }
 
 fn read_netlink(work: &mut Work<'_, '_>, address: u64) -> Result<Netlink, Fault> {
@@ -75,7 +75,7 @@ pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
             addresses.extend(faults.check("packet_sklist", socket).map(sock_common::addr));
         }
     }
-    reader.read_all(&addresses, "packet socket", 0, faults, read_packet)
+    reader.read_all(&addresses, "packet socket", faults, read_packet)
 }
 
 fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {

@@ -163,7 +163,7 @@ pub fn requests(reader: &Reader<'_>, listening: &[Tcp], faults: &mut Faults) -> 
             }
         }
     }
-    reader.read_all(&addresses, "request", 0, faults, |work, address| {
+    reader.read_all(&addresses, "request", faults, |work, address| {
         let listener = listeners.get(&address).copied().unwrap_or_default();
         Tcp::request(work, address, listener)
     })

@@ -24,7 +24,7 @@ impl Tables<'_, '_> {
         // That one can't be read was said when all were.
         let mut unsaid = Faults::default();
         let reader = self.look.reader;
-        let sockets = reader.read_all(&addresses, "", 0, &mut unsaid, Tcp::read);
+        let sockets = reader.read_all(&addresses, "", &mut unsaid, Tcp::read);
         // They come in the order in which they were asked for.
         let mut said = said.into_iter();
         let findings = sockets.iter().filter_map(|socket| {
@@ -37,20 +37,20 @@ impl Tables<'_, '_> {
 }
 
 pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    for held in seen.disowned {
-        let holders: Vec<String> = seen
-            .look
-            .reader
-            .owners
-            .of(held.socket)
-            .map(|holder| name_of(&holder))
-            .collect();
+    let said = seen.disowned.iter().map(|held| {
         let by = held.socket;
         let said = say!("it is held by struct socket {by:#x}, and its sk_socket is another");
-        for mut finding in seen.about(rule, vec![(held.sk, said)]) {
-            finding.holders.clone_from(&holders);
-            findings.push(finding);
+        (held.sk, said)
+    });
+    let owners = &seen.look.reader.owners;
+    let mut disowned = seen.disowned.iter();
+    for mut finding in seen.about(rule, said.collect()) {
+        // Those that have it, and not those that it has for its own.
+        if let Some(held) = disowned.find(|held| held.sk == finding.address) {
+            let holders = owners.of(held.socket);
+            finding.holders = holders.map(|holder| name_of(&holder)).collect();
         }
+        findings.push(finding);
     }
 }
 
