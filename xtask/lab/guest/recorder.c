@@ -294,6 +294,11 @@ static void snapshot(void)
 		;
 	keys_used = 0;
 	running = 0;
+	// What each CPU holds back of the counters of memory goes to the kernel's sums now, not between the truth and the dump.
+	int refresh = open("/proc/sys/vm/stat_refresh", O_RDONLY | O_CLOEXEC);
+	if (refresh < 0 || read(refresh, from, sizeof from) < 0)
+		fail("read", "/proc/sys/vm/stat_refresh");
+	close(refresh);
 	for (int i = 0; system_files[i]; i++) {
 		snprintf(from, sizeof from, "/proc/%s", system_files[i]);
 		snprintf(to, sizeof to, "system/%s", system_files[i]);

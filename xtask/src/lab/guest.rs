@@ -45,6 +45,12 @@ pub const REGIONS: [(u64, Region); 4] = [
     (192 * MIB, Region::ToolsAfter),
 ];
 
+/// Bytes below which a disk counts as full.
+const LEAST_FREE: u64 = 32 * MIB;
+
+/// How the guest's disks are written. QEMU would stop a machine whose disk's file finds no room: it would wait in silence.
+const DRIVE: &str = "cache=writeback,rerror=report,werror=report";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Region {
     Tools,
@@ -135,7 +141,7 @@ impl Guest {
             .arg(initramfs)
             .arg("-drive")
             .arg(format!(
-                "file={},format=raw,if=none,id=truth,cache=writeback",
+                "file={},format=raw,if=none,id=truth,{DRIVE}",
                 disk.display()
             ))
             .arg("-device")
@@ -154,7 +160,7 @@ impl Guest {
             command
                 .arg("-drive")
                 .arg(format!(
-                    "file={},format=raw,if=none,id=vmcore,cache=writeback",
+                    "file={},format=raw,if=none,id=vmcore,{DRIVE}",
                     vmcore.display()
                 ))
                 .arg("-device")
@@ -201,6 +207,9 @@ impl Guest {
                 line.trim().to_string()
             } else if let Some(status) = self.child.try_wait()? {
                 format!("QEMU ended with {status}")
+            } else if super::free(&self.folder)? < LEAST_FREE {
+                // The console's own file may have lost lines by now.
+                "the disk is full".to_owned()
             } else if begin.elapsed() > timeout {
                 format!("no {text:?} after {} s", timeout.as_secs())
             } else {

@@ -339,6 +339,7 @@ fn make(
         let _ = std::fs::remove_dir_all(&partial);
         std::fs::create_dir_all(&partial)
             .with_context(|| format!("can't create {}", partial.display()))?;
+        has_room(&partial)?;
         let image = partial.join("initramfs");
         let result = steps
             .run("initramfs", || {
@@ -405,6 +406,30 @@ fn make(
     std::fs::rename(&partial, folder)?;
     remove_stale(folder, release, target.levels);
     Ok(machine)
+}
+
+/// Bytes that a boot may write: memory in three dumps, of which one is compressed, the crash kernel's copy, and the recorder's disk.
+const ROOM: u64 = 2 << 30;
+
+/// An error if the disk would be full before a boot ends.
+fn has_room(folder: &Path) -> Result<()> {
+    let free = free(folder)?;
+    if free < ROOM {
+        bail!(
+            "{} has {} MiB free; a boot needs {} (cargo xtask kernels lists what can be removed)",
+            folder.display(),
+            free >> 20,
+            ROOM >> 20
+        );
+    }
+    Ok(())
+}
+
+/// Bytes that are free on a folder's disk.
+fn free(folder: &Path) -> Result<u64> {
+    let disk = rustix::fs::statvfs(folder)
+        .with_context(|| format!("can't ask what is free at {}", folder.display()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// One boot, from an initramfs to `stability.json`.
