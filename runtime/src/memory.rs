@@ -302,6 +302,18 @@ impl Memory {
         }
     }
 
+    /// The same for the lines of memory at some offsets of what lies at an address, none of them at `length` or beyond.
+    #[inline]
+    pub fn prefetch_at(&self, address: u64, length: usize, offsets: &[usize]) {
+        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
+            for offset in offsets {
+                if let Some(line) = bytes.get(*offset..*offset + 1) {
+                    crate::map::prefetch(line);
+                }
+            }
+        }
+    }
+
     /// What isn't in that part of the direct map. Most of it is in one page.
     #[inline(never)]
     fn bytes_elsewhere(&self, address: u64, length: usize) -> Result<&[u8], Fault> {

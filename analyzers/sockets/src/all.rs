@@ -62,18 +62,15 @@ impl Sockets {
         let unix = crate::unix::sockets(reader, faults);
         let netlink = netlinks(reader, faults);
         let packet = packets(reader, faults);
-        let listed = || {
-            let bases = tcp.iter().map(|socket| &socket.base);
-            bases
-                .chain(datagram.iter().map(|socket| &socket.base))
-                .chain(unix.iter().map(|socket| &socket.base))
-                .chain(netlink.iter().map(|socket| &socket.base))
-                .chain(packet.iter().map(|socket| &socket.base))
-        };
-        let known = listed().map(|base| base.socket).collect();
-        let listed = listed().map(|base| base.address);
+        let bases = tcp.iter().map(|socket| &socket.base);
+        let listed = bases
+            .chain(datagram.iter().map(|socket| &socket.base))
+            .chain(unix.iter().map(|socket| &socket.base))
+            .chain(netlink.iter().map(|socket| &socket.base))
+            .chain(packet.iter().map(|socket| &socket.base))
+            .map(|base| base.address);
         Sockets {
-            others: held(reader, known, listed, faults),
+            others: held(reader, listed, faults),
             tcp,
             datagram,
             unix,

@@ -150,6 +150,9 @@ impl Filter {
         let Some(ends) = ends else {
             return !asks;
         };
+        if !asks {
+            return true;
+        }
         if self.ipv4 && base.family != "inet" || self.ipv6 && base.family != "inet6" {
             return false;
         }

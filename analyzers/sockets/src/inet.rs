@@ -61,6 +61,10 @@ pub(crate) trait Chain<'m>: Copy {
     fn first_node(self) -> Option<u64>;
     /// What is on it.
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>>;
+    /// Where its first link is.
+    fn link(self) -> u64;
+    /// Where a socket's link to the next one is, and the place of the link that leads to it, as it says itself (`pprev`).
+    fn links(socket: sock_common<'m>) -> (u64, u64);
 }
 
 impl<'m> Chain<'m> for hlist_head<'m> {
@@ -72,6 +76,17 @@ impl<'m> Chain<'m> for hlist_head<'m> {
 
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
         self.entries(sock_common::skc_node)
+    }
+
+    #[inline]
+    fn link(self) -> u64 {
+        self.addr()
+    }
+
+    #[inline]
+    fn links(socket: sock_common<'m>) -> (u64, u64) {
+        let node = socket.skc_node();
+        (node.addr(), node.pprev().addr())
     }
 }
 
@@ -103,13 +118,19 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
             }
         }
         for (index, chain) in chains {
+            let mut link = chain.link();
             for (number, socket) in chain.sockets().enumerate() {
                 if number == MOST {
                     found.longer.push((index, found.sockets.len()));
                     break;
                 }
                 match socket {
-                    Ok(socket) => found.sockets.push(socket.addr()),
+                    Ok(socket) => {
+                        let (next, back) = C::links(socket);
+                        found.is_tangled |= back != link;
+                        link = next;
+                        found.sockets.push(socket.addr());
+                    }
                     Err(fault) => found.faults.push((index, fault)),
                 }
             }
@@ -118,6 +139,7 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
     });
     let mut all: Vec<u64> = Vec::new();
     let is_long = pieces.iter().any(|piece| !piece.longer.is_empty());
+    let is_tangled = pieces.iter().any(|piece| piece.is_tangled);
     let mut seen: HashSet<u64> = HashSet::new();
     if is_long {
         seen.extend(pieces.iter().flat_map(|piece| &piece.sockets));
@@ -146,6 +168,10 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
             faults.add(format_args!("bucket {index} of {what}"), fault);
         }
     }
+    // What two chains lead to says of at least one of them that it doesn't.
+    if !is_tangled && !is_long {
+        return all;
+    }
     let mut sorted = all.clone();
     sorted.par_sort_unstable();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -164,6 +190,8 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
 #[derive(Default)]
 struct Found {
     sockets: Vec<u64>,
+    /// Whether a link back is not to where the chain came from.
+    is_tangled: bool,
     /// Buckets of which this is not all, and how many of the sockets come before the rest.
     longer: Vec<(usize, usize)>,
     /// By bucket, what could not be read.

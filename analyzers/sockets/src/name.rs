@@ -59,10 +59,15 @@ impl serde::Serialize for Name {
     }
 }
 
+/// Whether text that somebody else chose is what it looks like.
+pub fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// Writes text that somebody else chose: what isn't printable must not steer a terminal.
 pub fn write_escaped(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
     // Mostly it is plain, and there is much of it.
-    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    if is_plain(bytes)
         && let Ok(text) = std::str::from_utf8(bytes)
     {
         return f.write_str(text);

@@ -3,7 +3,6 @@
 use kernel::sock;
 use kstruct::{Ptr, View as _, walk};
 use linux::Faults;
-use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 
 use crate::sock::{Base, Reader, state_name};
@@ -285,15 +284,14 @@ pub struct Held {
     pub sk: u64,
 }
 
-/// Sockets that processes hold, whose `struct socket` is not among the known ones, and that are not listed: those of other families, and
+/// Sockets that processes hold, whose `struct socket` none that was read leads to, and that are not listed: those of other families, and
 /// those that are in no table as they are not bound.
 pub fn held(
     reader: &Reader<'_>,
-    known: Vec<u64>,
     listed: impl Iterator<Item = u64>,
     faults: &mut Faults,
 ) -> Vec<Base> {
-    let (unlisted, _) = unlisted(unknown(reader, known, faults, |_| true), listed);
+    let (unlisted, _) = unlisted(unknown(reader, faults, |_| true), listed);
     let addresses: Vec<u64> = unlisted.into_iter().map(|held| held.sk).collect();
     reader.read_all(&addresses, "socket", faults, |work, address| {
         let sk = sock::at(work.reader.k, address)?;
@@ -301,24 +299,13 @@ pub fn held(
     })
 }
 
-/// Sockets that processes hold, whose `struct socket` is not among the known ones, and that are wanted.
+/// Sockets that processes hold, to whose `struct socket` none that was read leads, and that are wanted.
 pub(crate) fn unknown(
     reader: &Reader<'_>,
-    mut known: Vec<u64>,
     faults: &mut Faults,
     wants: impl Fn(sock<'_>) -> bool + Send + Sync,
 ) -> Vec<Held> {
-    known.par_sort_unstable();
-    let mut known = known.into_iter().peekable();
-    // Both are sorted.
-    let unknown: Vec<u64> = reader
-        .owners
-        .sockets()
-        .filter(|socket| {
-            while known.next_if(|known| known < socket).is_some() {}
-            known.peek() != Some(socket)
-        })
-        .collect();
+    let unknown: Vec<u64> = reader.owners.unasked().collect();
     let found = walk::par_index(unknown.len(), |index| {
         let address = *unknown.get(index)?;
         let socket: Ptr<'_, kernel::socket<'_>> = Ptr::new(reader.k, address);

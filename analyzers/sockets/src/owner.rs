@@ -1,5 +1,7 @@
 //! Who holds a socket: all processes' tables of open files, gone through once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kstruct::Memory;
 use linux::Faults;
 use rayon::slice::ParallelSliceMut as _;
@@ -21,39 +23,73 @@ pub struct Holder {
 /// All sockets that are open files, by the address of their `struct socket`.
 #[derive(Default)]
 pub struct Owners {
-    /// The sockets, in order. Apart from who holds them: to search 20,000 of them needs as little memory as can be.
-    sockets: Vec<u64>,
-    /// Who holds each of them, by process and number.
-    holders: Vec<Holder>,
+    /// By socket, process and number.
+    held: Vec<Held>,
+    /// Of the first of those with a socket: whether it was asked who holds it.
+    asked: Vec<AtomicBool>,
+    /// The processes, as they are listed.
+    processes: Vec<(i32, Name)>,
+}
+
+/// A file that is a socket. It is small: to search 20,000 of them needs as little memory as can be.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    /// The `struct socket`.
+    pub(crate) socket: u64,
+    /// Which of the processes has it open.
+    pub(crate) process: u32,
+    /// The number of the file.
+    pub(crate) fd: u32,
 }
 
 impl Owners {
     /// Who holds the socket at an address; nobody does if that is 0.
     pub fn of(&self, socket: u64) -> impl Iterator<Item = Holder> {
-        let start = self.sockets.partition_point(|held| *held < socket);
-        self.sockets[start..]
+        let start = self.held.partition_point(|held| held.socket < socket);
+        if let Some(asked) = self.asked.get(start)
+            && self.held[start].socket == socket
+        {
+            asked.store(true, Ordering::Relaxed);
+        }
+        self.held[start..]
             .iter()
-            .zip(&self.holders[start..])
-            .take_while(move |(held, _)| **held == socket)
-            .map(|(_, holder)| *holder)
+            .take_while(move |held| held.socket == socket)
+            .filter_map(|held| {
+                let (pid, comm) = *self.processes.get(held.process as usize)?;
+                let fd = held.fd;
+                Some(Holder { pid, fd, comm })
+            })
     }
 
-    /// The addresses of all that are held, in order.
-    pub fn sockets(&self) -> impl Iterator<Item = u64> {
+    /// The addresses of those that are held, and whose holders nobody asked for, in order.
+    pub fn unasked(&self) -> impl Iterator<Item = u64> {
         let mut last = 0;
-        self.sockets.iter().filter_map(move |socket| {
-            let is_new = *socket != last;
-            last = *socket;
-            is_new.then_some(*socket)
-        })
+        self.held
+            .iter()
+            .zip(&self.asked)
+            .filter_map(move |(held, asked)| {
+                let is_new = held.socket != last;
+                last = held.socket;
+                (is_new && !asked.load(Ordering::Relaxed)).then_some(held.socket)
+            })
     }
 
     /// Goes through all processes.
     pub fn read(k: &Memory, faults: &mut Faults) -> Self {
-        let mut held = files::held(k, faults);
-        held.par_sort_unstable_by_key(|(socket, holder)| (*socket, holder.pid, holder.fd));
-        let (sockets, holders) = held.into_iter().unzip();
-        Owners { sockets, holders }
+        let mut processes = Vec::new();
+        let mut held = files::held(k, &mut processes, faults);
+        let pid = |held: &Held| processes.get(held.process as usize).map(|(pid, _)| *pid);
+        held.par_sort_unstable_by(|one, other| {
+            one.socket
+                .cmp(&other.socket)
+                .then_with(|| (pid(one), one.fd).cmp(&(pid(other), other.fd)))
+        });
+        let asked = held.iter().map(|_| AtomicBool::new(false)).collect();
+        Owners {
+            held,
+            asked,
+            processes,
+        }
     }
 }
 
@@ -69,7 +105,7 @@ mod files {
     use kstruct::{Fault, FaultKind, Memory, walk};
     use linux::{Faults, task};
 
-    use super::Holder;
+    use super::Held;
     use crate::name::Name;
 
     /// A process has no more open files, whatever it is allowed.
@@ -82,15 +118,19 @@ mod files {
 
     /// A table of open files. Threads share it, and processes may.
     struct Table<'m> {
-        /// Whose it is.
-        processes: Vec<(i32, Name)>,
+        /// Whose it is: numbers of processes.
+        processes: Vec<u32>,
         fdt: fdtable<'m>,
         length: usize,
     }
 
     /// All files of all processes that are sockets.
-    pub fn held(k: &Memory, faults: &mut Faults) -> Vec<(u64, Holder)> {
-        let tables = tables(k, faults);
+    pub(crate) fn held(
+        k: &Memory,
+        processes: &mut Vec<(i32, Name)>,
+        faults: &mut Faults,
+    ) -> Vec<Held> {
+        let tables = tables(k, processes, faults);
         let pieces: Vec<(&Table<'_>, usize)> = tables
             .iter()
             .flat_map(|table| (0..table.length).step_by(PIECE).map(move |at| (table, at)))
@@ -115,13 +155,11 @@ mod files {
                         match pointer.deref() {
                             Ok(file) if file.f_op().addr() == operations => {
                                 let socket = file.private_data().addr();
-                                held.extend(table.processes.iter().map(|(pid, comm)| {
-                                    let holder = Holder {
-                                        pid: *pid,
-                                        fd: number as u32,
-                                        comm: *comm,
-                                    };
-                                    (socket, holder)
+                                let fd = number as u32;
+                                held.extend(table.processes.iter().map(|process| Held {
+                                    socket,
+                                    process: *process,
+                                    fd,
                                 }));
                             }
                             Ok(_) => {}
@@ -137,28 +175,36 @@ mod files {
         for ((held, errors), (table, _)) in found.into_iter().zip(&pieces) {
             all.extend(held);
             for (number, fault) in errors {
-                let pid = table.processes.first().map_or(0, |(pid, _)| *pid);
+                let process = table.processes.first();
+                let process = process.and_then(|number| processes.get(*number as usize));
+                let pid = process.map_or(0, |(pid, _)| *pid);
                 faults.add(format_args!("file {number} of process {pid}"), fault);
             }
         }
         all
     }
 
-    fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Table<'m>> {
+    fn tables<'m>(
+        k: &'m Memory,
+        processes: &mut Vec<(i32, Name)>,
+        faults: &mut Faults,
+    ) -> Vec<Table<'m>> {
         let mut tables: Vec<(u64, Table<'m>)> = Vec::new();
         let mut places = std::collections::HashMap::new();
         for leader in task::leaders(k) {
             let Some(leader) = faults.check("task list", leader) else {
                 continue;
             };
-            let process = (leader.pid(), Name::from(leader.comm()));
+            let pid = leader.pid();
+            let process = processes.len() as u32;
+            processes.push((pid, Name::from(leader.comm())));
             for address in tables_of(leader, faults) {
                 let place = *places.entry(address).or_insert(tables.len());
                 if let Some((_, table)) = tables.get_mut(place) {
                     table.processes.push(process);
                     continue;
                 }
-                let what = format_args!("open files of process {}", process.0);
+                let what = format_args!("open files of process {pid}");
                 match faults.check(what, table(k, address, process)) {
                     Some(table) => tables.push((address, table)),
                     None => {
@@ -187,7 +233,7 @@ mod files {
         found
     }
 
-    fn table(k: &Memory, address: u64, process: (i32, Name)) -> Result<Table<'_>, Fault> {
+    fn table(k: &Memory, address: u64, process: u32) -> Result<Table<'_>, Fault> {
         let files: kernel::files_struct<'_> = kstruct::View::at(k, address)?;
         let fdt = files.fdt().deref()?;
         let length = usize::try_from(fdt.max_fds()).unwrap_or(usize::MAX);
@@ -223,10 +269,11 @@ mod files {
     use kstruct::Memory;
     use linux::Faults;
 
-    use super::Holder;
+    use super::Held;
+    use crate::name::Name;
 
     /// Kernels before 2.6.15 have their tables elsewhere.
-    pub fn held(_: &Memory, _: &mut Faults) -> Vec<(u64, Holder)> {
+    pub(crate) fn held(_: &Memory, _: &mut Vec<(i32, Name)>, _: &mut Faults) -> Vec<Held> {
         Vec::new()
     }
 }

@@ -12,7 +12,7 @@ use sockets::all::{Line, Sockets};
 use sockets::filter::Filter;
 use sockets::inet::Ends;
 use sockets::sock::{Base, Reader};
-use sockets::text::write_holders;
+use sockets::text::{Text, write_holders};
 
 /// Shows every socket in a dump, in all network namespaces, one line each, in the spirit of `ss -anpe` and of /proc/net: TCP, UDP,
 /// UDP-Lite, raw, ping, unix, netlink and packet sockets, and those of other families that a process holds.
@@ -126,8 +126,9 @@ const NO_NAMESPACE: &str = if cfg!(kernel_has = "net.dev_base_head") {
 fn row(line: &Line<'_>) -> (Vec<String>, String) {
     let base = line.base;
     // Writing to a string doesn't fail.
-    let mut last = String::new();
-    let _ = write_holders(&mut last, &base.holders);
+    let mut holders = Text::default();
+    let _ = write_holders(&mut holders, &base.holders);
+    let mut last = holders.into_string();
     let _ = write!(last, " ino:{} sock:{:x}", base.inode, base.address);
     if base.uid != 0 {
         let _ = write!(last, " uid:{}", base.uid);

@@ -80,13 +80,25 @@ impl<'m> Reader<'m> {
         faults: &mut Faults,
         read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
     ) -> Vec<T> {
+        self.read_places(addresses, &places(), what, faults, read)
+    }
+
+    /// The same where what is fetched of each socket is said: the lines of memory at these offsets.
+    pub fn read_places<T: Send>(
+        &self,
+        addresses: &[u64],
+        places: &[usize],
+        what: &str,
+        faults: &mut Faults,
+        read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
+    ) -> Vec<T> {
         /// Sockets that a thread reads at least before others may be taken from it.
         const LEAST: usize = 64;
         /// How many sockets before it is read a socket is fetched from memory.
         const AHEAD: usize = 4;
-        const SIZE: usize = <sock<'_> as kstruct::View<'_>>::SIZE;
         /// Sockets that are read before what isn't one is left out.
         const MOST: usize = 1 << 16;
+        let length = places.iter().max().map_or(0, |last| last + 1);
         let noted = Mutex::new(Vec::new());
         let begin = || Work {
             reader: self,
@@ -103,7 +115,7 @@ impl<'m> Reader<'m> {
                 .with_min_len(LEAST)
                 .map_init(begin, |work, (index, address)| {
                     if let Some(later) = addresses.get(index + AHEAD) {
-                        self.k.prefetch(*later, SIZE);
+                        self.k.prefetch_at(*later, length, places);
                     }
                     let socket = read(work, *address)
                         .map_err(|fault| work.faults.push((*address, "", fault)))
@@ -145,6 +157,15 @@ impl<'m> Reader<'m> {
         }
         found
     }
+}
+
+/// Bytes that a CPU's caches take from memory at once.
+pub(crate) const LINE: usize = 64;
+
+/// Where in a socket the lines of memory are that all sockets have.
+pub(crate) fn places() -> Vec<usize> {
+    const SIZE: usize = <sock<'_> as kstruct::View<'_>>::SIZE;
+    (0..SIZE).step_by(LINE).collect()
 }
 
 /// What is read of a socket besides its state, ends, queues, timers and holders. Each part lies in memory of its own, and waiting for

@@ -1,8 +1,7 @@
 //! TCP sockets, with the numbers that the kernel gives to `ss`: net/ipv4/tcp.c (`tcp_get_info`), net/ipv4/inet_diag.c
 //! (`inet_sk_diag_fill`), net/ipv4/tcp_diag.c. What kernels differ in is in `read`, and in `old::tcp`.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use linux::Faults;
 use serde::Serialize;
 
@@ -312,22 +311,22 @@ pub fn each<T: Send>(
         })
     });
     let waiting = waiting(&listeners);
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    let places = read::places(reader.wants);
+    #[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]
+    let places = crate::sock::places();
     let read = |addresses: &[u64], place: Place, faults: &mut Faults| {
-        reader.read_all(addresses, WHAT, faults, |work, address| {
+        reader.read_places(addresses, &places, WHAT, faults, |work, address| {
             let mut socket = Tcp::read(work, address)?;
             socket.place = place;
             if !waiting.is_empty() {
                 socket.waits_at = waiting.get(&address).copied();
             }
-            Ok((socket.base.socket, take(socket)))
+            Ok(take(socket))
         })
     };
     let others = read(&tables.established, Place::Connections, faults);
-    let known = listeners.iter().map(|socket| socket.base.socket);
-    let known = known
-        .chain(others.iter().map(|(socket, _)| *socket))
-        .collect();
-    let held = held(reader, known, faults);
+    let held = held(reader, faults);
     let listed = tables.established.iter().chain(&tables.listeners).copied();
     let (closed, disowned) = crate::other::unlisted(held, listed);
     let closed: Vec<u64> = closed.into_iter().map(|held| held.sk).collect();
@@ -342,21 +341,24 @@ pub fn each<T: Send>(
     let requests = crate::old::tcp::requests(reader, &listeners, faults);
     #[cfg(not(kernel_has = "open_request.rmt_port"))]
     let requests = Vec::new();
-    // In place: to copy all of them costs more than to move them.
-    let mut taken: Vec<T> = others.into_iter().filter_map(|(_, taken)| taken).collect();
+    #[expect(
+        clippy::filter_map_identity,
+        reason = "unlike `flatten`, it takes the place of what it gets"
+    )]
+    let mut taken: Vec<T> = others.into_iter().filter_map(|taken| taken).collect();
     taken.extend(listeners.into_iter().filter_map(&take));
-    taken.extend(closed.into_iter().filter_map(|(_, taken)| taken));
+    taken.extend(closed.into_iter().flatten());
     taken.extend(requests.into_iter().filter_map(&take));
     Each { taken, disowned }
 }
 
-/// TCP sockets that processes hold by a `struct socket` that is not among the known ones.
-fn held(reader: &Reader<'_>, known: Vec<u64>, faults: &mut Faults) -> Vec<Held> {
+/// TCP sockets that processes hold by a `struct socket` to which none that was read leads.
+fn held(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Held> {
     /// `AF_INET`, `IPPROTO_TCP`, `SOCK_STREAM`.
     const INET: u16 = 2;
     const TCP: u32 = 6;
     const STREAM: u32 = 1;
-    crate::other::unknown(reader, known, faults, |sk| {
+    crate::other::unknown(reader, faults, |sk| {
         matches!(sk.__sk_common().skc_family(), INET | INET6)
             && u32::from(sk.sk_protocol()) == TCP
             && u32::from(sk.sk_type()) == STREAM

@@ -1,12 +1,14 @@
 //! A socket as a line of text, with what `ss` would show of it.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
+use sockets::inet::Ends;
 use sockets::sock::Base;
 use sockets::tcp::{Congestion, Form, Info, Tcp, Which};
-use sockets::text::{push_milliseconds, push_number, push_timer, write_holders, write_rate};
+use sockets::text::{Text, push_milliseconds, push_timer, write_holders, write_rate};
 
 /// What is shown of a socket.
 #[derive(Clone, Copy)]
@@ -28,54 +30,145 @@ pub struct Shown {
 /// What IPv4 addresses can need. IPv6 ones are as wide as they have to be.
 pub const IPV4_WIDTH: u8 = 21;
 
-/// A socket's text, made when it is read: how wide the columns of addresses are is known when all are. No column begins further on than a
-/// byte can say.
+/// A socket's line, made when it is read. What orders lines is their [`Key`]: as much of it as tells two IPv4 sockets apart is kept where it is
+/// compared at once. How wide the columns of addresses are is known when all are read.
 pub struct Line {
-    text: Box<str>,
-    /// Where its own end begins in the text, then the peer's, then the rest.
-    places: [u8; 3],
-    /// Columns of addresses must be as wide as this.
-    pub width: u8,
+    key: [u64; 3],
+    /// Where its own end begins in the text, then the peer's, then the rest; no column begins further on than a byte can say. Then how long the
+    /// rest of the key is, that rest, and the text.
+    rest: Box<[u8]>,
+}
+
+/// Bytes before the rest of the key.
+const HEAD: usize = 4;
+
+/// What orders sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The network namespace, whether it listens, the version of IP, and of the addresses and ports as much as there is room for; of IPv4 the
+    /// socket's own address, too.
+    first: [u64; 3],
+    /// Of IPv6, whose addresses are longer, all of that.
+    rest: [u8; 44],
+}
+
+/// A socket's.
+pub fn key(socket: &Tcp) -> Key {
+    let base = &socket.base;
+    let netns = base.netns.unwrap_or(0);
+    key_of(netns, base.state == "LISTEN", &socket.ends, base.address)
+}
+
+fn key_of(netns: u64, is_listener: bool, ends: &Ends, address: u64) -> Key {
+    // `ns_common.inum` has 32 bits, and none is 0.
+    let head = (netns << 32) | (u64::from(!is_listener) << 31);
+    let (local_port, remote_port) = (u64::from(ends.local_port), u64::from(ends.remote_port));
+    let mut rest = [0; 44];
+    let first = match (ends.local, ends.remote) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            let (local, remote) = (u64::from(local.to_bits()), u64::from(remote.to_bits()));
+            [
+                head | local >> 2,
+                local << 62 | local_port << 46 | remote << 14 | remote_port >> 2,
+                // All 64 bits of a kernel's addresses have not room; the upper ones are the same for all.
+                (remote_port << 62) | (address & ((1 << 62) - 1)),
+            ]
+        }
+        (local, remote) => {
+            let ipv6 = |address| match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => address,
+            };
+            let (local, remote) = (ipv6(local), ipv6(remote));
+            let mut put = |from: usize, bytes: &[u8]| {
+                if let Some(room) = rest.get_mut(from..from + bytes.len()) {
+                    room.copy_from_slice(bytes);
+                }
+            };
+            put(0, &local.octets());
+            put(16, &ends.local_port.to_be_bytes());
+            put(18, &remote.octets());
+            put(34, &ends.remote_port.to_be_bytes());
+            put(36, &address.to_be_bytes());
+            let bits = local.to_bits();
+            [
+                head | 1 << 30 | (bits >> 98) as u64,
+                (bits >> 34) as u64,
+                (bits << 30) as u64 | local_port << 14 | (remote.to_bits() >> 114) as u64,
+            ]
+        }
+    };
+    Key { first, rest }
 }
 
 thread_local! {
     /// Where a thread writes a line, of which it then keeps as much as there is.
-    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
+    static SCRATCH: RefCell<Text> = RefCell::default();
 }
 
 impl Line {
-    /// A socket's line, and where more was asked for a second one.
-    pub fn of(socket: &Tcp, shown: Shown) -> Self {
+    /// A socket's line, and where more was asked for a second one; and how wide columns of addresses must be for it.
+    pub fn of(socket: &Tcp, shown: Shown) -> (Self, u8) {
+        let Key { first, rest } = key(socket);
+        let is_ipv6 = socket.ends.local.is_ipv6();
+        let rest = if is_ipv6 { &rest[..] } else { &[] };
         let mut places = [0; 3];
-        let text = SCRATCH.with_borrow_mut(|out| {
-            out.clear();
+        let rest = SCRATCH.with_borrow_mut(|text| {
+            text.clear();
             // Writing to a string doesn't fail.
-            let _ = write_socket(out, socket, shown, &mut places);
-            out.as_str().into()
+            let _ = write_socket(text, socket, shown, &mut places);
+            let mut all = Vec::with_capacity(HEAD + rest.len() + text.len());
+            all.extend_from_slice(&places);
+            all.push(rest.len() as u8);
+            all.extend_from_slice(rest);
+            all.extend_from_slice(text.bytes());
+            all.into_boxed_slice()
         });
-        let [local, remote, rest] = places;
-        let width = if socket.ends.local.is_ipv6() {
-            (remote - local).max(rest - remote)
+        let [local, remote, end] = places;
+        let width = if is_ipv6 {
+            (remote - local).max(end - remote)
         } else {
             IPV4_WIDTH
         };
-        Line {
-            text,
-            places,
-            width,
-        }
+        (Line { key: first, rest }, width)
+    }
+
+    /// The network namespace's inode number, if it is known.
+    pub fn netns(&self) -> Option<u64> {
+        Some(self.key[0] >> 32).filter(|inode| *inode != 0)
+    }
+
+    /// Where its own end, the peer's and the rest begin in the text; the rest of the key, and the text.
+    #[inline]
+    fn parts(&self) -> Option<([usize; 3], &[u8], &[u8])> {
+        let (&[local, remote, end, length], rest) = self.rest.split_first_chunk::<HEAD>()?;
+        let (key, text) = rest.split_at_checked(usize::from(length))?;
+        let places = [usize::from(local), usize::from(remote), usize::from(end)];
+        Some((places, key, text))
+    }
+
+    /// What comes first.
+    #[inline]
+    pub fn order(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key).then_with(|| {
+            let (one, other) = (self.parts(), other.parts());
+            one.map(|(_, key, _)| key)
+                .cmp(&other.map(|(_, key, _)| key))
+        })
     }
 
     /// Adds it with columns of this width.
-    pub fn push(&self, out: &mut String, width: usize) {
-        let [local, remote, rest] = self.places.map(usize::from);
-        out.push_str(&self.text[..local]);
-        for end in [&self.text[local..remote], &self.text[remote..rest]] {
-            let blanks = (width + 1).saturating_sub(end.len());
-            out.push_str(&BLANKS[..blanks.clamp(1, BLANKS.len())]);
-            out.push_str(end);
+    pub fn push(&self, out: &mut Vec<u8>, width: usize) {
+        let Some(([local, remote, rest], _, text)) = self.parts() else {
+            return;
+        };
+        out.extend_from_slice(&text[..local]);
+        for end in [&text[local..remote], &text[remote..rest]] {
+            let blanks = (width + 1).saturating_sub(end.len()).max(1);
+            out.resize(out.len() + blanks, b' ');
+            out.extend_from_slice(end);
         }
-        out.push_str(&self.text[rest..]);
+        out.extend_from_slice(&text[rest..]);
     }
 }
 
@@ -83,7 +176,8 @@ impl Line {
 const HAS_NAMESPACES: bool = cfg!(kernel_has = "net.dev_base_head");
 
 /// The heading of a network namespace.
-pub fn write_header(out: &mut String, netns: Option<u64>, width: usize) {
+pub fn header(netns: Option<u64>, width: usize) -> String {
+    let mut out = String::new();
     // Writing to a string doesn't fail.
     if HAS_NAMESPACES {
         let inode = netns.map_or_else(|| "?".to_owned(), |inode| inode.to_string());
@@ -94,6 +188,7 @@ pub fn write_header(out: &mut String, netns: Option<u64>, width: usize) {
         "{:<10} {:>7} {:>7} {:>width$} {:>width$}",
         "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port"
     );
+    out
 }
 
 /// A socket's two ends, the first with the interface that it is bound to.
@@ -106,7 +201,7 @@ fn ends(socket: &Tcp) -> [(IpAddr, u16, Option<&str>); 2] {
 }
 
 fn write_end(
-    out: &mut String,
+    out: &mut Text,
     socket: &Tcp,
     address: IpAddr,
     port: u16,
@@ -114,30 +209,30 @@ fn write_end(
 ) -> fmt::Result {
     match address {
         IpAddr::V4(address) => {
-            for (number, octet) in address.octets().into_iter().enumerate() {
-                if number > 0 {
-                    out.push('.');
-                }
-                push_number(out, octet.into());
+            let [first, rest @ ..] = address.octets();
+            out.push_number(first.into());
+            for octet in rest {
+                out.push(b".");
+                out.push_number(octet.into());
             }
         }
-        IpAddr::V6(address) if address.is_unspecified() && !socket.ends.v6only => out.push('*'),
+        IpAddr::V6(address) if address.is_unspecified() && !socket.ends.v6only => out.push(b"*"),
         IpAddr::V6(address) => write!(out, "[{address}]")?,
     }
     if let Some(device) = device {
         write!(out, "%{device}")?;
     }
     if port == 0 {
-        out.push_str(":*");
+        out.push(b":*");
         return Ok(());
     }
-    out.push(':');
-    push_number(out, port.into());
+    out.push(b":");
+    out.push_number(port.into());
     Ok(())
 }
 
 /// Writes a socket, with nothing before its ends, whose places in the text it says.
-fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, places: &mut [u8; 3]) -> fmt::Result {
+fn write_socket(out: &mut Text, socket: &Tcp, shown: Shown, places: &mut [u8; 3]) -> fmt::Result {
     let base = &socket.base;
     push_column(out, base.state, 10);
     push_queue(out, socket.rx_queue);
@@ -154,13 +249,13 @@ fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, places: &mut [u8; 
         }
     }
     if shown.options && socket.timer.which != Which::Off {
-        out.push_str(" timer:(");
+        out.push(b" timer:(");
         out.push_str(socket.timer.which.name());
-        out.push(',');
+        out.push(b",");
         push_timer(out, socket.timer.expires_ms);
-        out.push(',');
-        push_number(out, socket.timer.retransmits.into());
-        out.push(')');
+        out.push(b",");
+        out.push_number(socket.timer.retransmits.into());
+        out.push(b")");
     }
     if shown.extended {
         write_extended(out, socket, base)?;
@@ -180,39 +275,37 @@ fn write_socket(out: &mut String, socket: &Tcp, shown: Shown, places: &mut [u8; 
             (",d", memory.drops),
         ] {
             out.push_str(name);
-            push_number(out, number.into());
+            out.push_number(number.into());
         }
-        out.push(')');
+        out.push(b")");
     }
-    out.push('\n');
+    out.push(b"\n");
     if shown.info
         && let Some(info) = &socket.info
     {
-        out.push_str("        ");
+        out.push(b"        ");
         write_info(out, socket, info, shown.numeric)?;
-        out.push('\n');
+        out.push(b"\n");
     }
     Ok(())
 }
 
-const BLANKS: &str = "                                                                ";
-
 /// A text, and blanks up to the next column.
-fn push_column(out: &mut String, text: &str, width: usize) {
+fn push_column(out: &mut Text, text: &str, width: usize) {
     out.push_str(text);
-    out.push_str(&BLANKS[..width.saturating_sub(text.len())]);
+    out.push_blanks(width.saturating_sub(text.len()));
 }
 
 /// A number to the right of a column of 7, behind a blank.
-fn push_queue(out: &mut String, number: u32) {
+fn push_queue(out: &mut Text, number: u32) {
     let digits = number
         .checked_ilog10()
         .map_or(1, |digits| digits as usize + 1);
-    out.push_str(&BLANKS[..8_usize.saturating_sub(digits).max(1)]);
-    push_number(out, number.into());
+    out.push_blanks(8_usize.saturating_sub(digits).max(1));
+    out.push_number(number.into());
 }
 
-fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
+fn write_extended(out: &mut Text, socket: &Tcp, base: &Base) -> fmt::Result {
     if base.uid != 0 {
         write!(out, " uid:{}", base.uid)?;
     }
@@ -236,7 +329,7 @@ fn write_extended(out: &mut String, socket: &Tcp, base: &Base) -> fmt::Result {
 }
 
 /// Numbers that are shown unless they are 0.
-fn push_numbers<const N: usize>(out: &mut String, numbers: [(&str, u64); N]) {
+fn push_numbers<const N: usize>(out: &mut Text, numbers: [(&str, u64); N]) {
     for (name, number) in numbers {
         if number != 0 {
             push_named(out, name, number);
@@ -245,25 +338,25 @@ fn push_numbers<const N: usize>(out: &mut String, numbers: [(&str, u64); N]) {
 }
 
 /// ` name:number`
-fn push_named(out: &mut String, name: &str, number: u64) {
-    out.push(' ');
+fn push_named(out: &mut Text, name: &str, number: u64) {
+    out.push(b" ");
     out.push_str(name);
-    out.push(':');
-    push_number(out, number);
+    out.push(b":");
+    out.push_number(number);
 }
 
 /// Microseconds as milliseconds, unless there are none.
-fn push_time(out: &mut String, name: &str, microseconds: u64) {
+fn push_time(out: &mut Text, name: &str, microseconds: u64) {
     if microseconds != 0 {
-        out.push(' ');
+        out.push(b" ");
         out.push_str(name);
-        out.push(':');
+        out.push(b":");
         push_milliseconds(out, microseconds);
     }
 }
 
 /// `tcp_stats_print` of misc/ss.c.
-fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> fmt::Result {
+fn write_info(out: &mut Text, socket: &Tcp, info: &Info, is_numeric: bool) -> fmt::Result {
     let is_listener = socket.listener.is_some();
     for (name, has) in [
         ("ts", info.ts),
@@ -274,7 +367,7 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
         ("fastopen", info.fastopen),
     ] {
         if has {
-            out.push(' ');
+            out.push(b" ");
             out.push_str(name);
         }
     }
@@ -295,7 +388,7 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
         push_numbers(out, [("backoff", info.backoff.into())]);
         if info.rtt != 0 {
             push_time(out, "rtt", info.rtt.into());
-            out.push('/');
+            out.push(b"/");
             push_milliseconds(out, info.rttvar.into());
         }
         push_time(out, "ato", info.ato);
@@ -384,7 +477,7 @@ fn write_info(out: &mut String, socket: &Tcp, info: &Info, is_numeric: bool) -> 
     Ok(())
 }
 
-fn write_congestion(out: &mut String, info: &Congestion, is_numeric: bool) -> fmt::Result {
+fn write_congestion(out: &mut Text, info: &Congestion, is_numeric: bool) -> fmt::Result {
     match info {
         Congestion::Bbr {
             bw,
@@ -392,16 +485,16 @@ fn write_congestion(out: &mut String, info: &Congestion, is_numeric: bool) -> fm
             pacing_gain,
             cwnd_gain,
         } => {
-            out.push_str(" bbr:(bw:");
+            out.push(b" bbr:(bw:");
             write_rate(out, *bw as f64 * 8.0, is_numeric)?;
-            out.push_str("bps,mrtt:");
+            out.push(b"bps,mrtt:");
             push_milliseconds(out, (*min_rtt).into());
             for (name, gain) in [("pacing_gain", *pacing_gain), ("cwnd_gain", *cwnd_gain)] {
                 if gain != 0 {
                     write!(out, ",{name}:{}", six_digits(f64::from(gain) / 256.0))?;
                 }
             }
-            out.push(')');
+            out.push(b")");
         }
         Congestion::Dctcp {
             ce_state,
@@ -412,7 +505,7 @@ fn write_congestion(out: &mut String, info: &Congestion, is_numeric: bool) -> fm
             out,
             " dctcp:(ce_state:{ce_state},alpha:{alpha},ab_ecn:{ab_ecn},ab_tot:{ab_tot})"
         )?,
-        Congestion::DctcpFallback => out.push_str(" dctcp:fallback_mode"),
+        Congestion::DctcpFallback => out.push(b" dctcp:fallback_mode"),
         Congestion::Vegas { .. } => {}
     }
     Ok(())
@@ -428,12 +521,12 @@ fn six_digits(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn write_rates(out: &mut String, info: &Info, rtt: u32, is_numeric: bool) -> fmt::Result {
+fn write_rates(out: &mut Text, info: &Info, rtt: u32, is_numeric: bool) -> fmt::Result {
     if rtt != 0 && info.snd_mss != 0 && info.snd_cwnd != 0 {
-        out.push_str(" send ");
+        out.push(b" send ");
         let bits = f64::from(info.snd_cwnd) * f64::from(info.snd_mss) * 8_000_000.0;
         write_rate(out, bits / f64::from(rtt), is_numeric)?;
-        out.push_str("bps");
+        out.push(b"bps");
     }
     push_numbers(
         out,
@@ -444,19 +537,19 @@ fn write_rates(out: &mut String, info: &Info, rtt: u32, is_numeric: bool) -> fmt
         ],
     );
     if let Some(rate @ 1..) = info.pacing_rate {
-        out.push_str(" pacing_rate ");
+        out.push(b" pacing_rate ");
         write_rate(out, rate as f64 * 8.0, is_numeric)?;
-        out.push_str("bps");
+        out.push(b"bps");
         if let Some(most @ 1..) = info.max_pacing_rate {
-            out.push('/');
+            out.push(b"/");
             write_rate(out, most as f64 * 8.0, is_numeric)?;
-            out.push_str("bps");
+            out.push(b"bps");
         }
     }
     if info.delivery_rate != 0 {
-        out.push_str(" delivery_rate ");
+        out.push(b" delivery_rate ");
         write_rate(out, info.delivery_rate as f64 * 8.0, is_numeric)?;
-        out.push_str("bps");
+        out.push(b"bps");
     }
     push_numbers(
         out,
@@ -466,7 +559,7 @@ fn write_rates(out: &mut String, info: &Info, rtt: u32, is_numeric: bool) -> fmt
         ],
     );
     if info.app_limited {
-        out.push_str(" app_limited");
+        out.push(b" app_limited");
     }
     if info.busy_time != 0 {
         write!(out, " busy:{}ms", info.busy_time / 1000)?;
@@ -481,4 +574,62 @@ fn write_rates(out: &mut String, info: &Info, rtt: u32, is_numeric: bool) -> fmt
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use sockets::inet::Ends;
+
+    use super::key_of;
+
+    #[test]
+    fn each_part_orders_what_is_before_it_being_the_same() {
+        let of =
+            |text: &str, (local, local_port): (&str, u16), (remote, remote_port): (&str, u16)| {
+                let address = |text: &str| text.parse::<IpAddr>().expect(text);
+                let ends = Ends {
+                    local: address(local),
+                    local_port,
+                    remote: address(remote),
+                    remote_port,
+                    v6only: false,
+                };
+                let mut parts = text.split(' ').map(|part| part.parse().expect(text));
+                let (netns, connected, socket) = (parts.next(), parts.next(), parts.next());
+                let [netns, connected, socket]: [u64; 3] =
+                    [netns, connected, socket].map(|part| part.unwrap_or(0));
+                key_of(netns, connected == 0, &ends, socket)
+            };
+        // In order: each differs from the one before it in the least that counts there.
+        let sorted = [
+            of(
+                "0 1 9",
+                ("255.255.255.255", 65535),
+                ("255.255.255.255", 65535),
+            ),
+            of("4026531840 0 9", ("255.0.0.1", 9), ("9.9.9.9", 9)),
+            of("4026531840 0 9", ("::", 1), ("::", 0)),
+            of("4026531840 0 9", ("ffff::1", 9), ("::9", 9)),
+            of("4026531840 1 9", ("1.0.0.0", 9), ("9.9.9.9", 9)),
+            of("4026531840 1 9", ("1.0.0.1", 7), ("9.9.9.9", 9)),
+            of("4026531840 1 9", ("1.0.0.1", 8), ("9.9.9.8", 9)),
+            of("4026531840 1 9", ("1.0.0.1", 8), ("9.9.9.9", 6)),
+            of("4026531840 1 9", ("1.0.0.1", 8), ("9.9.9.9", 7)),
+            of("4026531840 1 10", ("1.0.0.1", 8), ("9.9.9.9", 7)),
+            of("4026531840 1 0", ("1.0.0.1", 8), ("9.9.9.9", 8)),
+            of("4026531840 1 0", ("1.0.0.1", 65535), ("0.0.0.0", 0)),
+            of("4026531840 1 9", ("::1", 9), ("ffff::9", 9)),
+            of("4026531840 1 9", ("::2", 7), ("ffff::9", 9)),
+            of("4026531840 1 9", ("::2", 8), ("ffff::8", 9)),
+            of("4026531840 1 9", ("::2", 8), ("ffff::9", 7)),
+            of("4026531840 1 9", ("::2", 8), ("ffff::9", 8)),
+            of("4026531840 1 10", ("::2", 8), ("ffff::9", 8)),
+            of("4026531841 0 0", ("0.0.0.0", 0), ("0.0.0.0", 0)),
+        ];
+        for (number, pair) in sorted.windows(2).enumerate() {
+            assert!(pair[0] < pair[1], "{number}");
+        }
+    }
 }

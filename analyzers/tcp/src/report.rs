@@ -1,9 +1,9 @@
 //! Options, and the report.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::Parser;
 use kstruct::{Memory, walk};
@@ -15,7 +15,7 @@ use sockets::filter::Filter;
 use sockets::sock::{Reader, Wants};
 use sockets::tcp::{Form, Tcp};
 
-use crate::line::{IPV4_WIDTH, Line, Shown, write_header};
+use crate::line::{IPV4_WIDTH, Line, Shown, header, key};
 
 /// Shows every TCP socket in a dump, in all network namespaces, as `ss -tan` would have: connections, listeners with their queues,
 /// time-wait sockets, requests, and sockets that are not bound.
@@ -83,10 +83,10 @@ struct Sockets {
     sockets: Vec<Box<Tcp>>,
     /// Instead of them, where a table is wanted, their lines.
     #[serde(skip)]
-    lines: Vec<(Key, Line)>,
-    /// The numbers of the lines as they are shown.
+    lines: Vec<Line>,
+    /// How wide columns of addresses must be.
     #[serde(skip)]
-    order: Vec<u32>,
+    width: usize,
     /// By state, of each form that it has: a closed connection's FIN-WAIT-2 may be a time-wait socket.
     states: Vec<Count>,
     #[serde(skip)]
@@ -123,21 +123,28 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
     if is_table && !args.summary {
         // A socket's line is written by the thread that has just read it, and the socket isn't kept: memory for 20,000 of them takes longer
         // than all the rest.
+        let widest = AtomicU8::new(IPV4_WIDTH);
         report.lines = sockets::tcp::each(&reader, faults, |socket| {
-            wants(&socket).then(|| (key(&socket), Line::of(&socket, shown)))
+            let wanted = wants(&socket).then(|| Line::of(&socket, shown));
+            wanted.map(|(line, width)| {
+                if width > widest.load(Ordering::Relaxed) {
+                    widest.fetch_max(width, Ordering::Relaxed);
+                }
+                line
+            })
         })
         .taken;
         args.filter.found(report.lines.len())?;
-        report.order = order(&report.lines);
+        report.lines.par_sort_unstable_by(Line::order);
+        report.width = widest.into_inner().into();
         return Ok(report);
     }
-    let mut keyed = sockets::tcp::each(&reader, faults, |socket| {
-        wants(&socket).then(|| (key(&socket), Some(Box::new(socket))))
+    report.sockets = sockets::tcp::each(&reader, faults, |socket| {
+        wants(&socket).then(|| Box::new(socket))
     })
     .taken;
-    args.filter.found(keyed.len())?;
-    let order = order(&keyed).into_iter();
-    report.sockets = order.filter_map(|at| keyed[at as usize].1.take()).collect();
+    args.filter.found(report.sockets.len())?;
+    report.sockets.par_sort_by_cached_key(|socket| key(socket));
     report.summary = args.summary;
     let states = &mut report.states;
     for socket in &report.sockets {
@@ -158,72 +165,6 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
     Ok(report)
 }
 
-/// What orders sockets: by namespace, listeners first, by addresses, IPv4 first. No two have the same. They are the bits of all that, one
-/// behind the other: of two IPv4 connections the first word nearly always tells.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key([u128; 4]);
-
-impl Key {
-    /// The network namespace's inode number.
-    fn netns(&self) -> Option<u64> {
-        // No namespace's is 0.
-        match (self.0[0] >> 96) as u64 {
-            0 => None,
-            inode => Some(inode),
-        }
-    }
-}
-
-fn key(socket: &Tcp) -> Key {
-    let (base, ends) = (&socket.base, &socket.ends);
-    let mut words = [0_u128; 4];
-    let mut used = 0;
-    let mut push = |value: u128, bits: usize| {
-        let (word, within) = (used / 128, used % 128);
-        let left = value << (128 - bits);
-        words[word] |= left >> within;
-        if within + bits > 128 {
-            words[word + 1] = left << (128 - within);
-        }
-        used += bits;
-    };
-    // `ns_common.inum` has 32 bits.
-    push(
-        u32::try_from(base.netns.unwrap_or(0))
-            .unwrap_or(u32::MAX)
-            .into(),
-        32,
-    );
-    push(u128::from(base.state != "LISTEN"), 1);
-    push(u128::from(ends.local.is_ipv6()), 1);
-    for (address, port) in [
-        (ends.local, ends.local_port),
-        (ends.remote, ends.remote_port),
-    ] {
-        match address {
-            IpAddr::V4(address) => push(address.to_bits().into(), 32),
-            IpAddr::V6(address) => push(address.to_bits(), 128),
-        }
-        push(port.into(), 16);
-    }
-    push(base.address.into(), 64);
-    Key(words)
-}
-
-/// The numbers of sockets in the order of their keys. What is moved is small, and most often all that is compared.
-fn order<T: Sync>(keyed: &[(Key, T)]) -> Vec<u32> {
-    let mut order: Vec<(u128, u32)> = keyed
-        .iter()
-        .zip(0..)
-        .map(|((key, _), at)| (key.0[0], at))
-        .collect();
-    let key = |at: u32| keyed[at as usize].0;
-    order.par_sort_unstable_by(|(one, at), (other, other_at)| {
-        one.cmp(other).then_with(|| key(*at).cmp(&key(*other_at)))
-    });
-    order.into_iter().map(|(_, at)| at).collect()
-}
-
 impl Report for Sockets {
     fn table(&self) -> String {
         let mut text = Vec::new();
@@ -235,21 +176,22 @@ impl Report for Sockets {
     fn write_table(&self, out: &mut dyn Write) -> std::io::Result<()> {
         /// Sockets that a thread writes before it takes others.
         const PIECE: usize = 256;
-        /// Sockets whose text is made before it is written: the next ones take its memory.
-        const WAVE: usize = 16 * PIECE;
         if self.summary {
             return out.write_all(self.counts().as_bytes());
         }
-        let widths = self.lines.iter().map(|(_, line)| line.width);
-        let width = widths.max().unwrap_or(IPV4_WIDTH).into();
-        for wave in (0..self.order.len()).step_by(WAVE) {
-            let end = self.order.len().min(wave + WAVE);
-            let pieces = walk::par_index((end - wave).div_ceil(PIECE), |index| {
-                let start = wave + index * PIECE;
-                self.piece(start..end.min(start + PIECE), width)
+        // Text is written before there is much of it: what comes next takes the same memory.
+        let wave = 2 * PIECE * rayon::current_num_threads();
+        for wave in (0..self.lines.len())
+            .step_by(wave)
+            .map(|from| from..from + wave)
+        {
+            let end = self.lines.len().min(wave.end);
+            let pieces = walk::par_index((end - wave.start).div_ceil(PIECE), |index| {
+                let start = wave.start + index * PIECE;
+                self.piece(start..end.min(start + PIECE))
             });
             for piece in pieces {
-                out.write_all(piece.as_bytes())?;
+                out.write_all(&piece)?;
             }
         }
         Ok(())
@@ -258,19 +200,16 @@ impl Report for Sockets {
 
 impl Sockets {
     /// The lines from one number to another, with headings where a network namespace begins.
-    fn piece(&self, lines: Range<usize>, width: usize) -> String {
-        let mut out = String::with_capacity(lines.len() * 128);
-        let at = |number: u32| &self.lines[number as usize];
-        let mut before = lines
-            .start
-            .checked_sub(1)
-            .map(|last| at(self.order[last]).0.netns());
-        for (key, line) in self.order[lines].iter().map(|number| at(*number)) {
-            if before != Some(key.netns()) {
-                before = Some(key.netns());
-                write_header(&mut out, key.netns(), width);
+    fn piece(&self, lines: Range<usize>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(lines.len() * 128);
+        let before = lines.start.checked_sub(1);
+        let mut before = before.map(|last| self.lines[last].netns());
+        for line in &self.lines[lines] {
+            if before != Some(line.netns()) {
+                before = Some(line.netns());
+                out.extend_from_slice(header(line.netns(), self.width).as_bytes());
             }
-            line.push(&mut out, width);
+            line.push(&mut out, self.width);
         }
         out
     }

@@ -39,6 +39,17 @@ impl<'m> Chain<'m> for hlist_nulls_head<'m> {
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
         self.entries(sock_common::skc_nulls_node)
     }
+
+    #[inline]
+    fn link(self) -> u64 {
+        self.addr()
+    }
+
+    #[inline]
+    fn links(socket: sock_common<'m>) -> (u64, u64) {
+        let node = socket.skc_nulls_node();
+        (node.addr(), node.pprev().addr())
+    }
 }
 
 /// How many buckets a table has, by its mask.

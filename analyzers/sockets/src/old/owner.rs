@@ -7,20 +7,22 @@ use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::{Faults, task};
 
 use crate::name::Name;
-use crate::owner::Holder;
+use crate::owner::Held;
 
 /// A process has no more open files (`NR_OPEN`, include/linux/limits.h).
 const MOST: usize = 1 << 20;
 
 /// All files of all processes that are sockets.
-pub fn held(k: &Memory, faults: &mut Faults) -> Vec<(u64, Holder)> {
+pub(crate) fn held(k: &Memory, processes: &mut Vec<(i32, Name)>, faults: &mut Faults) -> Vec<Held> {
     let mut held = Vec::new();
     let mut tables: HashMap<u64, Vec<(u32, u64)>> = HashMap::new();
     for leader in task::leaders(k) {
         let Some(leader) = faults.check("task list", leader) else {
             continue;
         };
-        let (pid, comm) = (leader.pid(), Name::from(leader.comm()));
+        let pid = leader.pid();
+        let process = processes.len() as u32;
+        processes.push((pid, Name::from(leader.comm())));
         let mut own = Vec::with_capacity(1);
         for thread in task::threads(leader) {
             let what = format_args!("threads of {pid}");
@@ -37,9 +39,10 @@ pub fn held(k: &Memory, faults: &mut Faults) -> Vec<(u64, Holder)> {
             let sockets = tables
                 .entry(address)
                 .or_insert_with(|| sockets(k, address, pid, faults));
-            held.extend(sockets.iter().map(|(fd, socket)| {
-                let holder = Holder { pid, fd: *fd, comm };
-                (*socket, holder)
+            held.extend(sockets.iter().map(|(fd, socket)| Held {
+                socket: *socket,
+                process,
+                fd: *fd,
             }));
         }
     }

@@ -1,12 +1,48 @@
 //! How a TCP socket is read.
 
-use kernel::{inet_request_sock, inet_timewait_sock, sock_common, tcp_sock};
+use kernel::{
+    inet_connection_sock, inet_request_sock, inet_timewait_sock, sock, sock_common, tcp_sock,
+};
 use kstruct::{Fault, View as _, walk};
 
 use super::{Form, Info, Listener, Place, Tcp, Timer, Which};
 use crate::inet::Ends;
 use crate::name::Name;
-use crate::sock::{Base, LISTEN, NEW_SYN_RECV, Reader, TIME_WAIT, Work, family_name, state_name};
+use crate::sock::{
+    Base, LINE, LISTEN, NEW_SYN_RECV, Reader, TIME_WAIT, Wants, Work, family_name, state_name,
+};
+
+/// Where in a socket lies what [`Tcp::read`] reads of nearly each.
+pub(super) fn places(wants: Wants) -> Vec<usize> {
+    if wants.info {
+        return (0..tcp_sock::SIZE).step_by(LINE).collect();
+    }
+    let mut places: Vec<usize> = if wants.memory || wants.origin {
+        crate::sock::places()
+    } else {
+        (0..sock_common::SIZE).step_by(LINE).collect()
+    };
+    // Kernels have some of them elsewhere, or as parts of a word: these are not fetched.
+    let members = [
+        sock::INFO.find_offset("sk_socket"),
+        sock::INFO.find_offset("sk_timer"),
+        sock::INFO.find_offset("sk_type"),
+        inet_connection_sock::INFO.find_offset("icsk_timeout"),
+        inet_connection_sock::INFO.find_offset("icsk_ca_ops"),
+        inet_connection_sock::INFO.find_offset("icsk_ulp_ops"),
+        inet_connection_sock::INFO.find_offset("icsk_retransmits"),
+        tcp_sock::INFO.find_offset("copied_seq"),
+        tcp_sock::INFO.find_offset("write_seq"),
+        tcp_sock::INFO.find_offset("rcv_nxt"),
+        tcp_sock::INFO.find_offset("snd_una"),
+    ];
+    for member in members.into_iter().flatten() {
+        if places.iter().all(|place| place / LINE != member / LINE) {
+            places.push(member);
+        }
+    }
+    places
+}
 
 impl Tcp {
     /// Reads a socket of any form.
