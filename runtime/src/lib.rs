@@ -31,6 +31,7 @@ pub use fault::{Fault, FaultKind};
 pub use kallsyms::{Kallsyms, KernelSymbol};
 pub use kernel::{KernelInfo, Words};
 pub use locate::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, Hints};
+pub use map::prefetch;
 pub use memory::Memory;
 pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCpuSymbol, Symbol};
 pub use refcount::Refcount;

@@ -21,7 +21,7 @@ pub(crate) fn map(path: &Path) -> io::Result<(File, io::Result<Mmap>)> {
 
 /// Asks the CPU to fetch bytes into its caches. It is a hint: what isn't in memory yet stays where it is.
 #[inline]
-pub(crate) fn prefetch(bytes: &[u8]) {
+pub fn prefetch(bytes: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

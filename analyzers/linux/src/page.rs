@@ -122,13 +122,26 @@ impl<'m> AllPages<'m> {
         &mut self,
         is_wanted: impl Fn(page<'m>) -> bool,
     ) -> Option<(u64, Result<page<'m>, Fault>)> {
+        /// Pages that are tested before later ones are fetched.
+        const AT_ONCE: usize = 16;
+        const AHEAD: usize = 64;
         loop {
             let pages = self.pages;
             let (all, _) = self.rest.as_chunks::<{ page::SIZE }>();
-            let mut rest = all.iter();
-            let found = rest.find(|bytes| is_wanted(pages.view_at(0, *bytes)));
-            // With the one that was found, as many are behind us.
-            let seen = all.len() - rest.len();
+            let (mut seen, mut found) = (0, None);
+            for some in all.chunks(AT_ONCE) {
+                // CPUs fetch what follows by themselves, but not beyond the end of a page.
+                if let Some(later) = all.get(seen + AHEAD..) {
+                    kstruct::prefetch(later.first().map_or(&[], |page| &page[..]));
+                }
+                let mut rest = some.iter();
+                found = rest.find(|bytes| is_wanted(pages.view_at(0, *bytes)));
+                // With the one that was found, as many are behind us.
+                seen += some.len() - rest.len();
+                if found.is_some() {
+                    break;
+                }
+            }
             self.frame += seen as u64;
             if let Some(bytes) = found {
                 self.rest = self.rest.get(seen * page::SIZE..).unwrap_or_default();

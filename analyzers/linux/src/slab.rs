@@ -337,8 +337,15 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
     #[inline(never)]
     fn next(&mut self) -> Option<Result<Batch<'m>, Fault>> {
         if self.next >= self.objects.count {
-            let found = self.slabs.next()?;
-            if let Err(fault) = found.and_then(|met| self.look_at(met)) {
+            let found = match self.slabs.next()? {
+                // Most slabs are full, and nobody allocates from them.
+                Ok(met) if self.is_full(met) => match self.all_of(met) {
+                    Ok(batch) => return Some(Ok(batch)),
+                    Err(fault) => Err(fault),
+                },
+                found => found.and_then(|met| self.look_at(met)),
+            };
+            if let Err(fault) = found {
                 self.objects.count = 0;
                 return Some(Err(fault));
             }
@@ -353,6 +360,38 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
         }))
     }
 
+    /// Whether all objects of a slab are allocated, and one [`Batch`] has room for them.
+    #[inline]
+    fn is_full(&self, met: Met<'m>) -> bool {
+        met.free == 0
+            && met.in_use == met.objects
+            && (1..=64).contains(&met.objects)
+            && self.held.iter().all(|(slab, _)| *slab != met.slab.addr())
+    }
+
+    /// The objects of such a slab.
+    #[inline]
+    fn all_of(&mut self, met: Met<'m>) -> Result<Batch<'m>, Fault> {
+        let address = self.pages.memory_of(met.slab.addr())?;
+        let address = address.wrapping_add(self.before);
+        Ok(Batch {
+            allocated: u64::MAX >> (64 - met.objects),
+            address,
+            bytes: self.bytes_of(address, met.objects),
+        })
+    }
+
+    /// Mostly a slab's objects are in one piece. Why something isn't there is said of each object.
+    #[inline]
+    fn bytes_of(&self, first: u64, objects: u64) -> &'m [u8] {
+        let k = self.pages.memory();
+        let length = objects.wrapping_mul(self.objects.size) as usize;
+        match k.bytes(first, length) {
+            Ok(bytes) => bytes,
+            Err(_) => k.run(first, length).unwrap_or_default(),
+        }
+    }
+
     /// Finds a slab's objects, and which are free.
     fn look_at(&mut self, met: Met<'m>) -> Result<(), Fault> {
         let k = self.pages.memory();
@@ -362,12 +401,7 @@ impl<'m, S: Iterator<Item = Result<Met<'m>, Fault>>> Later<'m, S> {
         self.objects.first = first;
         self.objects.count = met.objects;
         self.next = 0;
-        let length = met.objects.wrapping_mul(self.objects.size) as usize;
-        // Mostly they are in one piece. Why something isn't there is said of each object.
-        self.bytes = match k.bytes(first, length) {
-            Ok(bytes) => bytes,
-            Err(_) => k.run(first, length).unwrap_or_default(),
-        };
+        self.bytes = self.bytes_of(first, met.objects);
         self.free.reset(0);
         let held = self.held.iter().find(|(of, _)| *of == slab);
         let held = held.map_or(0, |(_, head)| *head);
