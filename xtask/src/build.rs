@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 
+use crate::stamp::Lock;
 use crate::workspace::{self, Analyzer};
 use crate::{debuginfod, find, generate, paths, seed, seen, selected};
 
@@ -289,12 +290,8 @@ pub fn compile(
 }
 
 /// Locks a kernel's target directory: two builds at once would take each other's binaries away.
-pub fn lock(kernel: &str) -> anyhow::Result<File> {
-    std::fs::create_dir_all(paths::target(kernel))?;
-    let lock = File::create(paths::target(kernel).join("lock"))?;
-    lock.lock()
-        .context("can't lock the kernel's target directory")?;
-    Ok(lock)
+pub fn lock(kernel: &str) -> anyhow::Result<Lock> {
+    Lock::take(&paths::target(kernel).join("lock"))
 }
 
 /// Puts a finished binary where users look for it. Whoever runs the old one keeps it: the new one takes its name, not its

@@ -485,8 +485,6 @@ mod tests {
             for name in &self.0 {
                 let _ = fs::remove_dir_all(paths::bindings(name));
                 let _ = fs::remove_file(stamp::of_bindings(name));
-                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
-                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
             }
         }
     }

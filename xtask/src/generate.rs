@@ -619,7 +619,6 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(self.folder());
             let _ = fs::remove_file(stamp::of_bindings(&self.0));
-            let _ = stamp::lock_of(&paths::bindings(&self.0)).map(fs::remove_file);
         }
     }
 

@@ -119,7 +119,7 @@ struct Dump {
 /// All kernels by name.
 fn kernels() -> anyhow::Result<Vec<Kernel>> {
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
-    // Each with what is in it if it is a kernel's: beside bindings lie the sources of crate `kernel`, and a build that failed leaves a lock.
+    // Each with what is in it if it is a kernel's: beside bindings lie the sources of crate `kernel`, and a build that failed leaves what cargo had compiled.
     let folders = [
         (paths::bindings(""), "index.json"),
         (paths::selected(""), "index.json"),
