@@ -95,6 +95,13 @@ fn shown(hasher: Sha256) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A hash of a few bytes, in hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(bytes);
+    shown(hasher)
+}
+
 /// A hash of all that is in a folder, by which damage shows; `without` is the name of a file at its top that doesn't count.
 pub fn digest(folder: &Path, without: &str) -> anyhow::Result<String> {
     let mut files = Vec::new();
