@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
+use kstruct_codegen::model::AskedBtf;
 
 use crate::stamp::Lock;
 use crate::workspace::{self, Analyzer};
@@ -200,6 +201,11 @@ pub fn identity_in(directory: &Path) -> Option<Identity> {
 /// What a kernel's bindings, of whatever version, were asked for.
 pub fn wishes(kernel: &str) -> Option<Wishes> {
     Wishes::parse(&first_line(&paths::bindings(kernel))?)
+}
+
+/// The BTF that a kernel's bindings were made from by hand, if they were.
+pub fn btf_of(kernel: &str) -> Option<AskedBtf> {
+    wishes(kernel)?.asked.btf
 }
 
 fn first_line(directory: &Path) -> Option<String> {

@@ -59,6 +59,11 @@ impl Input {
         Ok(input)
     }
 
+    /// Whether there is a file in its place that is the same.
+    pub fn is_still_there(&self) -> bool {
+        Input::of(&self.path, &[self]).is_ok_and(|now| now == *self)
+    }
+
     fn is_unchanged(&self, now: &Input) -> bool {
         (&self.path, self.bytes, self.modified_nanoseconds)
             == (&now.path, now.bytes, now.modified_nanoseconds)
