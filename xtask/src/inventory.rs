@@ -1,6 +1,6 @@
 //! `cargo xtask kernels`: which kernels there are, what is there of each, and in which dumps they were met; `remove` frees the disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,10 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     known.join(", ")
                 );
             }
-            for name in names {
-                remove(name)?;
-            }
-            Ok(())
+            let names: BTreeSet<&String> = names.iter().collect();
+            names.into_iter().try_for_each(|name| remove(name))
         }
         None if args.format == Format::Json => {
             println!("{}", serde_json::to_string_pretty(&kernels()?)?);
@@ -445,6 +443,8 @@ pub fn disk(places: &[PathBuf]) -> std::io::Result<u64> {
 fn remove(name: &str) -> anyhow::Result<()> {
     let places = own_places(name);
     let bytes = disk(&places)?;
+    let is_there = |place: &PathBuf| place.symlink_metadata().is_ok();
+    let was_there = places.iter().any(is_there);
     {
         // Nobody must be building for it, or generating.
         let _target = build::lock(name)?;
@@ -461,7 +461,11 @@ fn remove(name: &str) -> anyhow::Result<()> {
             removed.with_context(|| place.display().to_string())?;
         }
     }
-    println!("{name}: {} MB are free", bytes.div_ceil(1_000_000));
+    if was_there {
+        println!("{name}: {} MB are free", bytes.div_ceil(1_000_000));
+    } else {
+        println!("{name}: nothing was made for it; files of others, and dumps, stay");
+    }
     Ok(())
 }
 
