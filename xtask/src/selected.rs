@@ -131,12 +131,9 @@ pub fn ensure(
 
 /// What a selection is made from: the vmlinux that is given, or was the last time, or is found.
 pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let last = vmlinux
-        .map(Path::to_owned)
-        .or_else(|| generate::last_source(kernel));
-    match (last, stamp(kernel)) {
-        (Some(path), _) => Ok(path),
-        // Who builds kernels builds this one again.
+    match (vmlinux, stamp(kernel)) {
+        (Some(path), _) => Ok(path.to_owned()),
+        // It may have been given as a path the last time, and has its modules there.
         (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path),
         (None, _) => generate::source(kernel, None),
     }
