@@ -17,6 +17,27 @@ fn variables_of_modules_are_where_the_guest_says() {
     }
 }
 
+/// A vmlinux that somebody took out of its package has no modules beside it.
+#[test]
+fn analyzers_compile_without_a_remark_where_there_are_no_modules() {
+    for folder in lab_machines(&["stop"]) {
+        let lab = read_json(&folder.join("lab.json"));
+        let name = format!("bare-{}", text(&lab["release"]));
+        // Beside the packages, so that the file can be linked.
+        let packages = root().join("target/lab");
+        let alone = tempfile::tempdir_in(&packages).expect("there is room");
+        let vmlinux = alone.path().join(format!("vmlinux-{name}"));
+        std::fs::hard_link(packages.join(text(&lab["vmlinux"])), &vmlinux).expect("it is there");
+        let output = xtask(&["check", "--kernel", vmlinux.to_str().expect("UTF-8")]);
+        let table = String::from_utf8_lossy(&output.stdout);
+        let is_bare = table.contains(&name) && table.contains(", 0 modules");
+        assert!(is_bare && output.status.success(), "{}", shown(&output));
+        println!("{table}");
+        let output = xtask(&["kernels", "remove", &name]);
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+}
+
 fn check(machine: &Path) {
     let release = text(&read_json(&machine.join("lab.json"))["release"]);
     let vmcore = machine.join("vmcore");

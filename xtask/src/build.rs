@@ -3,14 +3,20 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
+use kstruct_codegen::model::AskedBtf;
 
+use crate::messages::Message;
+use crate::stamp::Lock;
 use crate::workspace::{self, Analyzer};
 use crate::{debuginfod, find, generate, paths, seed, seen, selected};
 
@@ -201,9 +207,12 @@ pub fn wishes(kernel: &str) -> Option<Wishes> {
     Wishes::parse(&first_line(&paths::bindings(kernel))?)
 }
 
-fn first_line(directory: &Path) -> Option<String> {
-    use std::io::{BufRead as _, BufReader};
+/// The BTF that a kernel's bindings were made from by hand, if they were.
+pub fn btf_of(kernel: &str) -> Option<AskedBtf> {
+    wishes(kernel)?.asked.btf
+}
 
+fn first_line(directory: &Path) -> Option<String> {
     let file = File::open(directory.join("index.json")).ok()?;
     BufReader::new(file).lines().next()?.ok()
 }
@@ -262,9 +271,9 @@ pub fn compile(
     for analyzer in &analyzers {
         command.args(["--bin", &analyzer.name]);
     }
-    command.stdin(Stdio::null());
-    let status = command.status().context("can't run cargo")?;
-    if !status.success() {
+    let shown: Vec<&str> = analyzers.iter().map(|it| &*it.name).collect();
+    let shown = shown.join(", ");
+    if !compile_visibly(&mut command, &format!("{shown} for {kernel}"))? {
         bail!("the analyzers do not compile for kernel {kernel}");
     }
     let binaries = paths::binaries(kernel);
@@ -277,24 +286,74 @@ pub fn compile(
         paths.push(copy);
     }
     eprintln!(
-        "built {} for {kernel} in {:.1} s",
-        analyzers
-            .iter()
-            .map(|analyzer| &*analyzer.name)
-            .collect::<Vec<_>>()
-            .join(", "),
+        "built {shown} for {kernel} in {:.1} s",
         start.elapsed().as_secs_f64()
     );
     Ok(paths)
 }
 
+/// So long cargo may take without a word: where all is compiled, it takes less.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// Runs cargo, which compiles `what`, and shows how far it is: the first time for a kernel, that is a minute. Says whether all went well.
+fn compile_visibly(cargo: &mut Command, what: &str) -> anyhow::Result<bool> {
+    let is_terminal = std::io::stderr().is_terminal();
+    cargo
+        .arg(if is_terminal {
+            "--message-format=json-diagnostic-rendered-ansi"
+        } else {
+            "--message-format=json"
+        })
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = cargo.spawn().context("can't run cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let start = Instant::now();
+    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
+        "{spinner} compiling {prefix}, {elapsed}: {pos} crates done{msg}",
+    )?);
+    bar.set_prefix(what.to_owned());
+    std::thread::scope(|scope| {
+        let (sender, lines) = mpsc::channel();
+        scope.spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(sender.send(line)));
+        });
+        let mut is_said = is_terminal;
+        loop {
+            let line = lines.recv_timeout(Duration::from_millis(100));
+            if line == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+            if start.elapsed() >= SILENT && !bar.is_finished() {
+                bar.tick();
+                if !is_said {
+                    eprintln!("compiling {what} ...");
+                    is_said = true;
+                }
+            }
+            let Some(message) = line.ok().and_then(|line| Message::of(&line)) else {
+                continue;
+            };
+            if message.is_compiled() {
+                bar.set_message(format!(", {} the last", message.package()));
+                bar.inc(1);
+            } else if let Some(text) = message.text() {
+                // Cargo has something to say of an error, too.
+                if message.is_error() {
+                    bar.finish_and_clear();
+                }
+                bar.suspend(|| eprintln!("{}", text.trim_end()));
+            }
+        }
+    });
+    bar.finish_and_clear();
+    Ok(child.wait().context("can't run cargo")?.success())
+}
+
 /// Locks a kernel's target directory: two builds at once would take each other's binaries away.
-pub fn lock(kernel: &str) -> anyhow::Result<File> {
-    std::fs::create_dir_all(paths::target(kernel))?;
-    let lock = File::create(paths::target(kernel).join("lock"))?;
-    lock.lock()
-        .context("can't lock the kernel's target directory")?;
-    Ok(lock)
+pub fn lock(kernel: &str) -> anyhow::Result<Lock> {
+    Lock::take(&paths::target(kernel).join("lock"))
 }
 
 /// Puts a finished binary where users look for it. Whoever runs the old one keeps it: the new one takes its name, not its

@@ -1,6 +1,7 @@
 //! `cargo xtask gen --all DIR`: the bindings of every kernel in a folder of debug packages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,10 +11,11 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use comfy_table::{CellAlignment, Table, presets};
+use kstruct_codegen::index::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::programs;
-use crate::{find, generate, inventory, paths, stamp, workspace};
+use crate::{build, find, generate, inventory, paths, stamp, workspace};
 
 /// Of SUSE's packages one has the kernel (`kernel-default`), the other its debug information. A tree that has both is read.
 const SPLIT: &str = "debug information without its kernel, which is in another package: unpack both into one folder, and name that in KSTRUCT_DEBUG_PATH";
@@ -34,7 +36,7 @@ pub fn run(directory: &Path) -> anyhow::Result<bool> {
     let jobs = usual_jobs().clamp(1, sources.len());
     let start = Instant::now();
     let rows = generate_all(&sources, &paths::unpacked(), &modules, jobs);
-    println!("{}", table(&rows));
+    println!("{}", report(&rows, directory));
     let count = |is: fn(&Outcome) -> bool| rows.iter().filter(|row| is(&row.outcome)).count();
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
     eprintln!(
@@ -227,6 +229,9 @@ impl Names {
         if let Some(name) = names.get(&which) {
             return Ok((name.clone(), false));
         }
+        if let Which::Build(id) = &which {
+            name = name_there(build::known_kernels()?, id, name);
+        }
         if names.values().any(|other| *other == name) {
             match &which {
                 Which::Build(id) => name = find::name_of_build(&name, id),
@@ -236,6 +241,18 @@ impl Names {
         }
         names.insert(which, name.clone());
         Ok((name, true))
+    }
+}
+
+/// What the bindings of a build are called that are there already, from an earlier run or of what analyzers use. `usual` is the name that they
+/// would get now.
+fn name_there(known: Vec<(String, Identity)>, build_id: &str, usual: String) -> String {
+    let names = known.into_iter();
+    let mut names = names.filter_map(|(name, it)| (it.build_id == build_id).then_some(name));
+    let first = names.next();
+    match first {
+        Some(first) if first != usual && !names.any(|name| name == usual) => first,
+        _ => usual,
     }
 }
 
@@ -312,6 +329,8 @@ fn bindings_of(
 /// What was unpacked of which package.
 #[derive(Serialize, Deserialize, PartialEq)]
 struct Unpacked {
+    /// Others may have packages of this name, in folders of their own.
+    package: PathBuf,
     bytes: u64,
     modified_nanoseconds: u128,
     modules: BTreeSet<String>,
@@ -320,6 +339,46 @@ struct Unpacked {
 /// The file in an unpacked tree that says what it was made from.
 const STAMP: &str = "unpacked.json";
 
+/// Where a package is unpacked: each file has a tree of its own, whatever others are called.
+fn tree_of(unpacked: &Path, package: &Path) -> PathBuf {
+    let hash = stamp::hash(package.as_os_str().as_encoded_bytes());
+    let start = hash.get(..8).unwrap_or_default();
+    unpacked.join(format!("{}~{start}", tame_name(package)))
+}
+
+fn tame_name(package: &Path) -> String {
+    find::tame(&package.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Takes the tree of a package that was moved here since.
+fn adopt(unpacked: &Path, wanted: &Unpacked, tree: &Path) -> anyhow::Result<()> {
+    let name = tame_name(&wanted.package);
+    let moved = |tree: &Path| {
+        stamp::read::<Unpacked>(&tree.join(STAMP)).filter(|there| {
+            !there.package.exists()
+                && there.bytes == wanted.bytes
+                && there.modified_nanoseconds == wanted.modified_nanoseconds
+        })
+    };
+    for entry in fs::read_dir(unpacked).into_iter().flatten() {
+        let other = entry?.path();
+        let file = other.file_name().unwrap_or_default().to_string_lossy();
+        let is_of_name = file.rsplit_once('~').is_some_and(|(it, _)| it == name);
+        // To wait for trees of packages that are there is to wait for who waits for this one.
+        if !is_of_name || moved(&other).is_none() {
+            continue;
+        }
+        let _lock = stamp::lock(&other)?;
+        if let Some(mut there) = moved(&other) {
+            remove(tree)?;
+            there.package.clone_from(&wanted.package);
+            stamp::write(&other.join(STAMP), &there)?;
+            return fs::rename(&other, tree).with_context(|| tree.display().to_string());
+        }
+    }
+    Ok(())
+}
+
 /// Takes the kernel out of a package, and the modules of these names, unless that was done before. Gives the top of the tree.
 fn unpack(
     kind: Kind,
@@ -327,23 +386,29 @@ fn unpack(
     unpacked: &Path,
     modules: &BTreeSet<String>,
 ) -> anyhow::Result<PathBuf> {
-    let name = package.file_name().unwrap_or_default().to_string_lossy();
-    let tree = unpacked.join(find::tame(&name));
+    let package = &package.canonicalize()?;
+    let tree = tree_of(unpacked, package);
     let metadata = package.metadata()?;
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
     let wanted = Unpacked {
+        package: package.clone(),
         bytes: metadata.len(),
         modified_nanoseconds: modified.unwrap_or_default().as_nanos(),
         modules: modules.clone(),
     };
     let _lock = stamp::lock(&tree)?;
-    if stamp::read::<Unpacked>(&tree.join(STAMP)).is_some_and(|there| there == wanted) {
+    let there = || stamp::read::<Unpacked>(&tree.join(STAMP));
+    if there().is_none() {
+        adopt(unpacked, &wanted, &tree)?;
+    }
+    if there().is_some_and(|there| there == wanted) {
         return Ok(tree);
     }
-    let partial = unpacked.join(format!(".partial-{}", find::tame(&name)));
+    let own = tree.file_name().unwrap_or_default().to_string_lossy();
+    let partial = unpacked.join(format!(".partial-{own}"));
     remove(&partial)?;
     fs::create_dir_all(&partial).with_context(|| partial.display().to_string())?;
-    eprintln!("{name}: unpacking ...");
+    eprintln!("{}: unpacking ...", package.display());
     let patterns = patterns(modules);
     let done = match kind {
         Kind::Rpm if programs::find("rpm2cpio").is_none() => {
@@ -443,26 +508,37 @@ fn run_all(commands: &mut [&mut Command]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(rows: &[Row]) -> Table {
+/// The table, and below it what is too long for one.
+fn report(rows: &[Row], directory: &Path) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["kernel", "from", "unpacked", "generated", "size", "result"]);
+    let mut below = String::new();
     for row in rows {
         let seconds = |seconds: f64| format!("{seconds:.1} s");
-        let from = row.from.file_name().unwrap_or_default().to_string_lossy();
+        // Packages of one name may lie in several folders.
+        let from = row.from.strip_prefix(directory).unwrap_or(&row.from);
+        let from = from.display().to_string();
+        let (result, why) = match &row.outcome {
+            Outcome::Made => ("new", None),
+            Outcome::Kept => ("was there", None),
+            Outcome::Nothing => ("no kernel in it", None),
+            Outcome::Split => ("without its kernel", Some(SPLIT.to_owned())),
+            Outcome::Failed(error) => ("failed", Some(format!("{error:#}"))),
+        };
+        if let Some(why) = why {
+            // It may name the file itself.
+            let file = format!("{}: ", row.from.display());
+            let why = why.strip_prefix(&file).unwrap_or(&why);
+            let _ = write!(below, "\n{from}: {why}");
+        }
         table.add_row([
             row.kernel.clone(),
-            from.into_owned(),
+            from,
             seconds(row.unpacked_seconds),
             seconds(row.generated_seconds),
             format!("{} MB", row.bytes.div_ceil(1_000_000)),
-            match &row.outcome {
-                Outcome::Made => "new".to_owned(),
-                Outcome::Kept => "was there".to_owned(),
-                Outcome::Nothing => "no kernel in it".to_owned(),
-                Outcome::Split => SPLIT.to_owned(),
-                Outcome::Failed(error) => format!("failed: {error:#}"),
-            },
+            result.to_owned(),
         ]);
     }
     for column in [2, 3, 4] {
@@ -470,7 +546,7 @@ fn table(rows: &[Row]) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    format!("{table}{below}")
 }
 
 #[cfg(test)]
@@ -485,10 +561,13 @@ mod tests {
             for name in &self.0 {
                 let _ = fs::remove_dir_all(paths::bindings(name));
                 let _ = fs::remove_file(stamp::of_bindings(name));
-                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
-                let _ = stamp::lock_of(&paths::bindings(name)).map(fs::remove_file);
             }
         }
+    }
+
+    /// A build id that no kernel has, nor another test's.
+    fn build_id(number: u8) -> String {
+        format!("{number:02x}{:038x}", std::process::id())
     }
 
     /// A tree as a debug package has it, with the fixture's kernel and modules.
@@ -562,15 +641,15 @@ mod tests {
     /// A kernel may lie there under several names: as a file, its copy, and links to it.
     #[test]
     fn a_kernel_is_generated_once_whatever_its_files_are_called() {
-        use crate::find::tests::{FIRST, SECOND, vmlinux};
+        use crate::find::tests::vmlinux;
         let folder = tempfile::tempdir().expect("there is room");
         let top = folder.path();
         let id = std::process::id();
         let [first, copy, other] = ["b", "c", "d"].map(|name| format!("test-{name}-{id}"));
         let _removed = Removed(vec![first.clone(), copy.clone(), other.clone()]);
-        let file = vmlinux(top, &format!("vmlinux-{first}"), FIRST);
+        let file = vmlinux(top, &format!("vmlinux-{first}"), &build_id(1));
         fs::copy(&file, top.join(format!("vmlinux-{copy}"))).expect("it can be copied");
-        vmlinux(top, &format!("vmlinux-{other}"), SECOND);
+        vmlinux(top, &format!("vmlinux-{other}"), &build_id(2));
         for link in ["vmlinux", "vmlinux-2", "vmlinux-a"] {
             std::os::unix::fs::symlink(&file, top.join(link)).expect("it can be linked");
         }
@@ -667,11 +746,114 @@ mod tests {
         let rows = all();
         assert_eq!(shown(&rows), expected("new"), "{rows:?}");
         // Modules were found; what isn't wanted is not kept.
-        let identity = crate::build::identity(&in_deb).expect("it was made");
+        let identity = build::identity(&in_deb).expect("it was made");
         assert_eq!(identity.modules, ["ip_tables", "ipt_LOG"]);
-        let notes = unpacked.join("linux-image-dbg.ddeb/usr/lib/debug/notes");
+        let tree = |file: &str| {
+            let package = packages.join(file).canonicalize();
+            tree_of(&unpacked, &package.expect("it is there"))
+        };
+        let notes = tree("deeper/linux-image-dbg.ddeb").join("usr/lib/debug/notes");
         assert!(!notes.exists() && notes.with_file_name("modules-debug").exists());
         assert_eq!(shown(&all()), expected("was there"));
-        assert!(!unpacked.join("cut.deb").exists());
+        assert!(!tree("cut.deb").exists());
+        // What is wrong stands below the table, which stays narrow.
+        let shown = report(&rows, &packages);
+        let (table, below): (Vec<&str>, Vec<&str>) =
+            shown.lines().partition(|line| line.starts_with(' '));
+        assert_eq!(table.len(), 1 + rows.len());
+        let width = table.iter().map(|line| line.trim_end().len()).max();
+        assert!(width.is_some_and(|width| width < 120), "{shown}");
+        assert_eq!(below.len(), 3, "{shown}");
+        assert!(
+            below.contains(&"vmlinux-text: it is not an ELF file"),
+            "{shown}"
+        );
+        assert!(
+            table
+                .iter()
+                .any(|line| line.contains("deeper/linux-image-dbg.ddeb"))
+        );
+    }
+
+    /// Flavours and versions come in folders of their own, and their packages may have one name.
+    #[test]
+    fn packages_of_one_name_have_trees_of_their_own() {
+        use crate::find::tests::vmlinux;
+        if programs::find("dpkg-deb").is_none() {
+            eprintln!("not tested: dpkg-deb isn't there");
+            return;
+        }
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let id = std::process::id();
+        let kernels = ["one", "two"].map(|name| format!("test-{name}-{id}"));
+        let _removed = Removed(kernels.to_vec());
+        let packages = top.join("packages");
+        for (name, build) in kernels.iter().zip([3, 4].map(build_id)) {
+            let tree = top.join(name);
+            vmlinux(&tree, &format!("usr/lib/debug/boot/vmlinux-{name}"), &build);
+            fs::remove_file(tree.join("note")).expect("it is there");
+            let folder = packages.join(name);
+            fs::create_dir_all(&folder).expect("a folder");
+            deb(&tree, &folder.join("linux-image-dbg.deb"));
+        }
+        let unpacked = top.join("unpacked");
+        let all = || {
+            let sources = sources(&packages).expect("it can be read");
+            let rows = generate_all(&sources, &unpacked, &BTreeSet::new(), 2);
+            let kernels: Vec<String> = rows.iter().map(|row| row.kernel.clone()).collect();
+            let made = rows
+                .iter()
+                .filter(|row| matches!(row.outcome, Outcome::Made));
+            (
+                kernels,
+                made.count(),
+                fs::read_dir(&unpacked).expect("it is there").count(),
+            )
+        };
+        assert_eq!(all(), (kernels.to_vec(), 2, 2));
+        assert_eq!(all(), (kernels.to_vec(), 0, 2));
+        // One that was moved takes its tree along.
+        let [one, other] = [&kernels[0], "moved"].map(|name| packages.join(name));
+        fs::rename(one, other).expect("it can be moved");
+        let (mut there, made, trees) = all();
+        there.sort();
+        assert_eq!((there, made, trees), (kernels.to_vec(), 0, 2));
+    }
+
+    /// What a kernel's file is called is no reason to make its bindings twice.
+    #[test]
+    fn a_build_keeps_the_name_that_it_got_first() {
+        use crate::find::tests::vmlinux;
+        let top = tempfile::tempdir().expect("a folder");
+        let id = std::process::id();
+        let [first, second] = ["first", "second"].map(|name| format!("test-{name}-{id}"));
+        let _removed = Removed(vec![first.clone(), second.clone()]);
+        for (folder, name, is_new) in [("a", &first, true), ("b", &second, false)] {
+            let folder = top.path().join(folder);
+            vmlinux(&folder, &format!("vmlinux-{name}"), &build_id(5));
+            let sources = sources(&folder).expect("a folder");
+            let rows = generate_all(&sources, &folder, &BTreeSet::new(), 1);
+            let [row] = &rows[..] else {
+                panic!("{rows:?}");
+            };
+            assert_eq!(row.kernel, first);
+            assert_eq!(matches!(row.outcome, Outcome::Made), is_new, "{row:?}");
+        }
+        assert!(!paths::bindings(&second).exists());
+    }
+
+    #[test]
+    fn of_several_names_the_usual_one_is_taken() {
+        let known = |names: &[&str]| {
+            let it = build::identity("2.6.9").expect("it is committed");
+            let of = |name: &&str| (name.to_string(), it.clone());
+            names.iter().map(of).collect()
+        };
+        let name = |names: &[&str], id: &str| name_there(known(names), id, "usual".to_owned());
+        assert_eq!(name(&["a", "usual"], ""), "usual");
+        assert_eq!(name(&["a", "b"], ""), "a");
+        assert_eq!(name(&["a"], "7f"), "usual");
+        assert_eq!(name(&[], ""), "usual");
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask gen`: from a vmlinux to `generated/<kernel>/`.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -104,7 +105,17 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             if args.core.is_some() && args.modules != Some(Modules::Loaded) {
                 bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
             }
-            find::source(name.as_deref().unwrap_or_default())?
+            let name = name.as_deref().unwrap_or_default();
+            match (find::source(name), build::btf_of(name)) {
+                (Ok(found), _) => found,
+                // Its bindings were made from BTF by hand.
+                (Err(_), Some(btf)) if btf.file.is_file() => {
+                    let file = btf.file.clone();
+                    asked.btf = Some(btf);
+                    (file, name.to_owned())
+                }
+                (Err(error), _) => return Err(error),
+            }
         }
     };
     let extras = extras(args, asked, &vmlinux, &kernel)?;
@@ -348,11 +359,36 @@ pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = vmlinux {
         return Ok(path.to_owned());
     }
-    match build::wishes(kernel).and_then(|wishes| wishes.asked.btf) {
+    match build::btf_of(kernel) {
         Some(btf) if btf.file.is_file() => Ok(btf.file),
         Some(btf) => bail!("{} is there no more", btf.file.display()),
         None => find::vmlinux(kernel),
     }
+}
+
+/// The vmlinux that a kernel's bindings, all or those that are used, were made from the last time, if it is still there and the same.
+pub fn last_source(kernel: &str) -> Option<PathBuf> {
+    let made = stamp::of_bindings(kernel);
+    let used = selected::stamp_of(kernel);
+    let modified = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    let mut stamps = [
+        (
+            modified(&made),
+            stamp::read::<Stamp>(&made).map(|it| it.vmlinux),
+        ),
+        (
+            modified(&used),
+            selected::stamp(kernel).map(|it| it.vmlinux),
+        ),
+    ];
+    stamps.sort_by_key(|(modified, _)| Reverse(*modified));
+    // BTF is no vmlinux.
+    let btf = build::btf_of(kernel).and_then(|btf| btf.file.canonicalize().ok());
+    let inputs = stamps.into_iter().filter_map(|(_, input)| input);
+    inputs
+        .filter(|input| Some(&input.path) != btf.as_ref() && input.is_still_there())
+        .map(|input| input.path)
+        .next()
 }
 
 /// Reads a kernel with its extras, shows how far it is, and says what could not be understood.
@@ -619,7 +655,6 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(self.folder());
             let _ = fs::remove_file(stamp::of_bindings(&self.0));
-            let _ = stamp::lock_of(&paths::bindings(&self.0)).map(fs::remove_file);
         }
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask kernels`: which kernels there are, what is there of each, and in which dumps they were met; `remove` frees the disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,6 +46,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.action {
         Some(Action::Remove { names }) => {
             let known = kernels()?;
+            names
+                .iter()
+                .try_for_each(|name| find::refuse_nothing(name))?;
             if let Some(unknown) = names
                 .iter()
                 .find(|name| !known.iter().any(|kernel| kernel.name == **name))
@@ -56,10 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     known.join(", ")
                 );
             }
-            for name in names {
-                remove(name)?;
-            }
-            Ok(())
+            let names: BTreeSet<&String> = names.iter().collect();
+            names.into_iter().try_for_each(|name| remove(name))
         }
         None if args.format == Format::Json => {
             println!("{}", serde_json::to_string_pretty(&kernels()?)?);
@@ -91,9 +92,9 @@ struct Kernel {
     analyzers: Vec<String>,
     /// Bytes on disk that `remove` would free: files that another kernel shares don't count.
     bytes: u64,
-    /// What the bindings were made from, or would be.
+    /// What `gen` makes bindings of this name from, or did the last time.
     debug_information: Option<PathBuf>,
-    /// Whether that is still there.
+    /// Whether that is still there, and the same.
     debug_information_is_there: bool,
     /// The dumps on which analyzers were run.
     dumps: Vec<Dump>,
@@ -119,7 +120,7 @@ struct Dump {
 /// All kernels by name.
 fn kernels() -> anyhow::Result<Vec<Kernel>> {
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
-    // Each with what is in it if it is a kernel's: beside bindings lie the sources of crate `kernel`, and a build that failed leaves a lock.
+    // Each with what is in it if it is a kernel's: beside bindings lie the sources of crate `kernel`, and a build that failed leaves what cargo had compiled.
     let folders = [
         (paths::bindings(""), "index.json"),
         (paths::selected(""), "index.json"),
@@ -137,37 +138,47 @@ fn kernels() -> anyhow::Result<Vec<Kernel>> {
     for found in &seen {
         kernels.entry(found.kernel.clone()).or_default();
     }
-    let there = find::all();
+    let here = find::Here::usual();
     let mut known = HashSet::new();
     for (name, kernel) in &mut kernels {
-        kernel.fill(name, &seen);
+        kernel.fill(name, &seen, &here);
         known.extend(kernel.debug_information.clone());
     }
     // What could be generated.
-    for found in there {
-        let path = found.path;
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        if known.contains(&real) {
+    for found in here.all() {
+        let path = &found.path;
+        if known.contains(&path.canonicalize().unwrap_or_else(|_| path.clone())) {
             continue;
         }
-        let kernel = kernels.entry(found.name.clone()).or_default();
-        if kernel.debug_information.is_none() {
-            kernel.name = found.name;
-            if let Some(it) = found.kernel {
-                let id = find::hexadecimal(&it.build_id);
-                kernel.machine = Some(machine(it.machine, it.big_endian));
-                kernel.release = Some(it.release);
-                kernel.build_id = Some(id).filter(|id| !id.is_empty());
-            }
-            kernel.debug_information_is_there = true;
-            kernel.debug_information = Some(path);
+        let id = found
+            .kernel
+            .as_ref()
+            .map(|it| find::hexadecimal(&it.build_id));
+        let id = id.filter(|id| !id.is_empty());
+        let mut name = found.name.clone();
+        if let (Some(other), Some(id)) = (kernels.get(&name), &id)
+            && other.build_id.as_ref().is_some_and(|other| other != id)
+        {
+            name = find::name_of_build(&name, id);
         }
+        let kernel = kernels.entry(name.clone()).or_default();
+        if kernel.debug_information_is_there {
+            continue;
+        }
+        kernel.name = name;
+        if let Some(it) = &found.kernel {
+            kernel.machine = Some(machine(it.machine, it.big_endian));
+            kernel.release = Some(it.release.clone());
+            kernel.build_id = id;
+        }
+        kernel.debug_information_is_there = true;
+        kernel.debug_information = Some(path.clone());
     }
     Ok(kernels.into_values().collect())
 }
 
 impl Kernel {
-    fn fill(&mut self, name: &str, seen: &[Seen]) {
+    fn fill(&mut self, name: &str, seen: &[Seen], here: &find::Here) {
         name.clone_into(&mut self.name);
         let made = stamp::read::<generate::Stamp>(&stamp::of_bindings(name));
         let (folder, identity) = (paths::bindings(name), build::identity(name));
@@ -189,13 +200,15 @@ impl Kernel {
         }
         self.analyzers = names_in(&paths::binaries(name));
         self.bytes = disk(&own_places(name)).unwrap_or(0);
-        self.debug_information = chosen
-            .map(|it| it.vmlinux.path)
+        // What `gen` takes for this name.
+        let named = here.named(name);
+        let named = named.and_then(|path| path.canonicalize().ok());
+        let btf = build::btf_of(name).map(|btf| btf.file);
+        let there = named.or_else(|| btf.filter(|file| file.is_file()));
+        self.debug_information_is_there = there.is_some();
+        self.debug_information = there
+            .or(chosen.map(|it| it.vmlinux.path))
             .or(made.map(|it| it.vmlinux.path));
-        self.debug_information_is_there = self
-            .debug_information
-            .as_ref()
-            .is_some_and(|it| it.is_file());
         for found in seen.iter().filter(|found| found.kernel == name) {
             self.release = self.release.take().or_else(|| found.release.clone());
             self.build_id = self.build_id.take().or_else(|| found.build_id.clone());
@@ -430,6 +443,8 @@ pub fn disk(places: &[PathBuf]) -> std::io::Result<u64> {
 fn remove(name: &str) -> anyhow::Result<()> {
     let places = own_places(name);
     let bytes = disk(&places)?;
+    let is_there = |place: &PathBuf| place.symlink_metadata().is_ok();
+    let was_there = places.iter().any(is_there);
     {
         // Nobody must be building for it, or generating.
         let _target = build::lock(name)?;
@@ -446,7 +461,11 @@ fn remove(name: &str) -> anyhow::Result<()> {
             removed.with_context(|| place.display().to_string())?;
         }
     }
-    println!("{name}: {} MB are free", bytes.div_ceil(1_000_000));
+    if was_there {
+        println!("{name}: {} MB are free", bytes.div_ceil(1_000_000));
+    } else {
+        println!("{name}: nothing was made for it; files of others, and dumps, stay");
+    }
     Ok(())
 }
 

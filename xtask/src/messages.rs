@@ -9,6 +9,9 @@ pub struct Message {
     #[serde(default)]
     package_id: String,
     target: Option<Target>,
+    /// Of a crate: it had been compiled before.
+    #[serde(default)]
+    fresh: bool,
     message: Option<Diagnostic>,
 }
 
@@ -30,11 +33,33 @@ struct Diagnostic {
 pub fn of(output: &[u8]) -> Vec<Message> {
     String::from_utf8_lossy(output)
         .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(Message::of)
         .collect()
 }
 
 impl Message {
+    /// What a line of cargo's output says; `None` if it is none of its messages.
+    pub fn of(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
+    /// Whether this says that a crate was compiled, and had not been before.
+    pub fn is_compiled(&self) -> bool {
+        self.reason == "compiler-artifact" && !self.fresh
+    }
+
+    /// What the compiler says to people, but for its sums.
+    pub fn text(&self) -> Option<&str> {
+        let rendered = self.message.as_ref()?.rendered.as_deref();
+        let is_sum = !self.is_error() || rendered.is_some_and(|it| it.contains("aborting due to"));
+        self.remark().or(rendered.filter(|_| !is_sum))
+    }
+
+    pub fn is_error(&self) -> bool {
+        let level = self.message.as_ref().map(|message| &message.level);
+        level.is_some_and(|level| level.starts_with("error"))
+    }
+
     /// The program that was compiled, or checked.
     pub fn program(&self) -> Option<&str> {
         let target = self.target.as_ref()?;
@@ -123,5 +148,25 @@ mod tests {
         let messages = of([artifact("lib"), artifact("bin")].join("\n").as_bytes());
         let programs: Vec<_> = messages.iter().map(Message::program).collect();
         assert_eq!(programs, [None, Some("ps")]);
+        assert!(messages.iter().all(Message::is_compiled));
+        let target = json!({"name": "ps", "kind": ["bin"]});
+        let fresh = json!({"reason": "compiler-artifact", "target": target, "fresh": true});
+        let fresh = Message::of(&fresh.to_string()).expect("it is a message");
+        assert_eq!((fresh.program(), fresh.is_compiled()), (Some("ps"), false));
+    }
+
+    #[test]
+    fn people_read_all_but_sums() {
+        let text = |level: &str, spans: &[Value]| {
+            let said = message(level, "path+file:///x/analyzers/ps#0.1.0", spans);
+            let said = Message::of(&said).expect("it is a message");
+            said.text().map(str::to_owned)
+        };
+        let place = [json!({})];
+        for (level, spans) in [("warning", &place[..]), ("error", &place), ("error", &[])] {
+            assert_eq!(text(level, spans).as_deref(), Some(level));
+        }
+        assert_eq!(text("warning", &[]), None);
+        assert_eq!(text("error: aborting due to 2 previous errors", &[]), None);
     }
 }

@@ -1,11 +1,11 @@
 //! In which dumps which kernels were met: `target/seen.json`, which `run` writes.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::stamp::Lock;
 use crate::{paths, stamp};
 
 /// So many dumps are remembered, those that were looked at last.
@@ -51,8 +51,7 @@ pub fn record(core: &Path, kernel: &str, release: Option<&str>, build_id: Option
 }
 
 fn add(path: &Path, new: Seen) -> anyhow::Result<()> {
-    let lock = File::create(path.with_extension("lock"))?;
-    lock.lock()?;
+    let _lock = Lock::take(&path.with_extension("lock"))?;
     let mut all: Vec<Seen> = stamp::read(path).unwrap_or_default();
     all.retain(|old| old.core != new.core);
     all.insert(0, new);

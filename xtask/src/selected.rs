@@ -35,7 +35,12 @@ const STAMP: &str = "selection.json";
 
 /// What a kernel's selection was made from.
 pub fn stamp(kernel: &str) -> Option<Stamp> {
-    stamp::read(&paths::selected(kernel).join(STAMP))
+    stamp::read(&stamp_of(kernel))
+}
+
+/// Where that is written.
+pub fn stamp_of(kernel: &str) -> PathBuf {
+    paths::selected(kernel).join(STAMP)
 }
 
 impl Stamp {
@@ -128,7 +133,7 @@ pub fn ensure(
 pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
     match (vmlinux, stamp(kernel)) {
         (Some(path), _) => Ok(path.to_owned()),
-        // It may have been given as a path the last time.
+        // It may have been given as a path the last time, and has its modules there.
         (None, Some(old)) if old.vmlinux.path.is_file() => Ok(old.vmlinux.path),
         (None, _) => generate::source(kernel, None),
     }

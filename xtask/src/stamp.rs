@@ -3,7 +3,7 @@
 //! A kernel is its build id, wherever its file lies; so are modules.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -59,6 +59,11 @@ impl Input {
         Ok(input)
     }
 
+    /// Whether there is a file in its place that is the same.
+    pub fn is_still_there(&self) -> bool {
+        Input::of(&self.path, &[self]).is_ok_and(|now| now == *self)
+    }
+
     fn is_unchanged(&self, now: &Input) -> bool {
         (&self.path, self.bytes, self.modified_nanoseconds)
             == (&now.path, now.bytes, now.modified_nanoseconds)
@@ -93,6 +98,13 @@ fn hash_file(path: &Path, hasher: &mut Sha256) -> std::io::Result<()> {
 fn shown(hasher: Sha256) -> String {
     let bytes = hasher.finalize();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A hash of a few bytes, in hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(bytes);
+    shown(hasher)
 }
 
 /// A hash of all that is in a folder, by which damage shows; `without` is the name of a file at its top that doesn't count.
@@ -158,23 +170,70 @@ pub fn write<T: Serialize>(path: &Path, what: &T) -> anyhow::Result<()> {
 /// Removes a stamp before what it speaks of is changed: of an interrupted run there is none.
 pub fn remove(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| path.display().to_string())
         }
         _ => Ok(()),
     }
 }
 
+/// A lock that is held: a file that is there as long as somebody has it.
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Waits for the lock of this name. The folder that it is in is made, and goes with the lock if nothing else came into it.
+    pub fn take(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("can't lock {}", path.display());
+        let folder = path.parent().unwrap_or(path);
+        loop {
+            fs::create_dir_all(folder).with_context(context)?;
+            let file = match File::create(path) {
+                Ok(file) => file,
+                // Who had it took the folder away.
+                Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => continue,
+                Err(error) => return Err(error).with_context(context),
+            };
+            file.lock().with_context(context)?;
+            // Who had it removed this file: others don't wait for it any more.
+            let lock = Lock {
+                file,
+                path: path.to_owned(),
+            };
+            if lock.is_in_its_place() {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn is_in_its_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let held = self.file.metadata().map(which).ok();
+        held.is_some() && self.path.metadata().map(which).ok() == held
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is held, nobody else puts a file into its place.
+        if self.is_in_its_place() {
+            let _ = fs::remove_file(&self.path);
+            let _ = self.path.parent().map(fs::remove_dir);
+        }
+    }
+}
+
 /// Locks what a folder of bindings holds: two runs at once would mix their files.
-pub fn lock(folder: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(paths::stamps())?;
-    let lock = File::create(lock_of(folder)?)?;
-    lock.lock().context("can't lock the bindings")?;
-    Ok(lock)
+pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    Lock::take(&lock_of(folder)?)
 }
 
 /// The file by which a folder is locked: not in it, as the folder may be replaced.
-pub fn lock_of(folder: &Path) -> anyhow::Result<PathBuf> {
+fn lock_of(folder: &Path) -> anyhow::Result<PathBuf> {
     let folder = std::path::absolute(folder)?;
     let name = find::tame(&folder.to_string_lossy());
     // Names of files are short.
@@ -184,6 +243,8 @@ pub fn lock_of(folder: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
@@ -229,6 +290,40 @@ mod tests {
         assert_eq!(digest(folder), whole);
         file(folder, "net_mod.rs", "");
         assert_ne!(digest(folder), whole);
+    }
+
+    #[test]
+    fn one_has_a_lock_at_a_time_and_nothing_stays_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kernel/lock");
+        let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let _lock = Lock::take(&path).expect("it can be locked");
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        entered.fetch_add(1, Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(entered.into_inner(), 800);
+        assert!(!folder.path().join("kernel").exists());
+        // What came beside it stays.
+        let lock = Lock::take(&path).expect("it can be locked");
+        let other = file(&folder.path().join("kernel"), "release", "");
+        drop(lock);
+        assert!(!path.exists() && other.exists());
+        // Who removes a kernel removes the lock that it holds, too; the next one's stays.
+        let lock = Lock::take(&path).expect("it can be locked");
+        fs::remove_dir_all(folder.path().join("kernel")).expect("it is there");
+        let next = Lock::take(&path).expect("it can be locked");
+        drop(lock);
+        assert!(path.exists());
+        drop(next);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -84,6 +84,13 @@ impl<'m> Context<'m> {
                 kernel_has = "net_bridge_mdb_entry"
             ))]
             self.bridge(device, &link, cpus, clock, &mut extras, faults);
+            #[cfg(kernel_has = "vxlan_dev.cfg")]
+            if linux::net::kind(device).is_ok_and(|kind| kind == "vxlan") {
+                let read = link::tunnel::vxlan_forwarding(device, &self.names, clock);
+                let what = format_args!("forwarding table of {}", device.name());
+                let read = faults.check(what, read);
+                extras.fdb.extend(read.into_iter().flatten());
+            }
             extras.link = Some(link);
         }
         if self.want.queues {
@@ -124,12 +131,6 @@ impl<'m> Context<'m> {
             let read = bridge::groups(device);
             let read = faults.check(format_args!("groups of {name}"), read);
             extras.mdb.extend(read.into_iter().flatten());
-        }
-        #[cfg(kernel_has = "vxlan_dev.cfg")]
-        if kind == "vxlan" {
-            let read = link::tunnel::vxlan_forwarding(device, &self.names, clock);
-            let read = faults.check(format_args!("forwarding table of {name}"), read);
-            extras.fdb.extend(read.into_iter().flatten());
         }
         if kind != "vxlan" {
             let read = bridge::own_addresses(device);

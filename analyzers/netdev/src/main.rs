@@ -1,5 +1,26 @@
 //! `netdev`: every network interface of a dump.
 #![forbid(unsafe_code)]
+// Each use of something that several modules' structs are shown by is met by one of these.
+#![cfg_attr(
+    all(
+        kernel_has = "net_device.qdisc_hash",
+        not(all(
+            kernel_has = "hfsc_class.cl_common",
+            kernel_has = "htb_class.common",
+            kernel_has = "macvlan_source_entry.hlist",
+            kernel_has = "netem_sched_data.slot_config",
+            kernel_has = "tbf_sched_data.rate.rate_bytes_ps",
+            kernel_has = "tc_u_knode.pcpu_success",
+            kernel_has = "tcf_gact.tcfg_paction",
+            kernel_has = "vxlan_dev.cfg",
+        ))
+    ),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "there is no debug information of some modules, and what reads them is left out"
+    )
+)]
 
 use std::fmt::Write as _;
 use std::process::ExitCode;

@@ -3,58 +3,80 @@
 mod modules;
 mod places;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::bail;
 use kstruct_codegen::image::Image;
 use kstruct_codegen::model::Kernel;
 use kstruct_codegen::{btf, dwarf};
 
-use crate::{build, debuginfod};
+use crate::{build, debuginfod, generate};
 pub use modules::{Types, module, modules};
 use places::{ENDINGS, Place, Places};
 
 /// Finds a vmlinux with debug information, and what its bindings are called. What is named by its build id may come from a debuginfod server.
 pub fn source(wanted: &str) -> anyhow::Result<(PathBuf, String)> {
-    let vmlinux = vmlinux(wanted)?;
-    let name = name_in(wanted);
-    let is_found_by_id = is_build_id(name) || split_name(name).1.is_some();
-    let name = if is_found_by_id && !Path::new(wanted).is_file() {
-        name_of(&vmlinux)?
-    } else {
-        kernel_name(&vmlinux)?
+    let (vmlinux, by) = look_for(wanted)?;
+    let name = match by {
+        By::Path => kernel_name(&vmlinux)?,
+        By::Name(name) => tame(&name),
+        By::BuildId => name_of(&vmlinux)?,
     };
     Ok((vmlinux, name))
 }
 
 /// Finds a vmlinux with debug information.
 pub fn vmlinux(wanted: &str) -> anyhow::Result<PathBuf> {
+    look_for(wanted).map(|(path, _)| path)
+}
+
+/// By what a vmlinux was found.
+enum By {
+    Path,
+    /// The whole name, of which the beginning may have been given.
+    Name(String),
+    BuildId,
+}
+
+fn look_for(wanted: &str) -> anyhow::Result<(PathBuf, By)> {
     refuse_nothing(wanted)?;
     let path = Path::new(wanted);
     // A directory whose name is that of a kernel (`linux`, `6.1`) may stand beside its vmlinux.
     if path.is_file() || (wanted.contains('/') && path.exists()) {
-        return Ok(path.to_owned());
+        return Ok((path.to_owned(), By::Path));
     }
     if wanted.contains('/') {
         bail!("{wanted}: no such file");
     }
     let name = name_in(wanted);
-    let places = Places::usual();
-    if let Some(found) = named(&places, name) {
-        return Ok(found);
+    let here = Here::usual();
+    if let Some(found) = here.named(name) {
+        return Ok((found, By::Name(name.to_owned())));
     }
-    if is_build_id(name) {
-        return by_build_id(&places, &name.to_ascii_lowercase());
-    }
-    if let (_, Some(id)) = split_name(name) {
-        return by_build_id(&places, id);
-    }
-    let releases = places.all().into_iter().map(|place| place.release);
-    if let Some(release) = of_series(name, releases)?
-        && let Some(found) = named(&places, &release)
+    let places = &here.places;
+    let id = name.to_ascii_lowercase();
+    if let Some(id) = Some(&*id)
+        .filter(|id| is_build_id(id))
+        .or(split_name(name).1)
     {
-        return Ok(found);
+        return Ok((by_build_id(places, id)?, By::BuildId));
+    }
+    // A name that bindings have means those, and not others whose names begin so.
+    let known = build::known_kernels()?;
+    if known.iter().all(|(known, _)| known != name)
+        && let Some(name) = of_series(name, here.names().chain(known.into_iter().map(|it| it.0)))?
+        && let Some(found) = here.named(&name)
+    {
+        return Ok((found, By::Name(name)));
+    }
+    if name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bail!(
+            "there is no vmlinux for {wanted}; looked in {}\nIf {name} begins a build id, give more of it: {SHORTEST} digits at least",
+            places.shown()
+        );
     }
     bail!(
         "there is no vmlinux for {wanted}; looked in {}\nInstall the kernel's debug package, give a path, name folders in {}, or fetch a Debian kernel with: cargo xtask lab {wanted}",
@@ -97,7 +119,7 @@ pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     if known.iter().any(|(known, _)| known == name) {
         return Ok((name.to_owned(), None));
     }
-    let places = Places::usual();
+    let here = Here::usual();
     if is_build_id(name) {
         let id = name.to_ascii_lowercase();
         let mut of_id = known
@@ -107,47 +129,118 @@ pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
         if let (Some(name), 1) = (names.first(), names.len()) {
             return Ok(((*name).clone(), None));
         }
-        let vmlinux = by_build_id(&places, &id)?;
+        let vmlinux = by_build_id(&here.places, &id)?;
         return Ok((name_of(&vmlinux)?, Some(vmlinux)));
     }
-    if let Some(vmlinux) = named(&places, name) {
+    if let Some(vmlinux) = here.named(name) {
         return Ok((name.to_owned(), Some(vmlinux)));
     }
     let known = known.into_iter().map(|(name, _)| name);
-    let there = places.all().into_iter().map(|place| place.release);
-    let name = of_series(name, known.chain(there))?.unwrap_or_else(|| name.to_owned());
+    let name = of_series(name, known.chain(here.names()))?.unwrap_or_else(|| name.to_owned());
     Ok((name, None))
 }
 
 /// A vmlinux in one of the usual places.
+#[derive(Clone)]
 pub struct Found {
-    /// The name that it goes by there.
+    /// The name by which it is found: the release that it says itself, unless its owner named it freely.
     pub name: String,
     pub path: PathBuf,
     /// What it says itself; `None` for a compressed file, which isn't looked into: that takes seconds.
     pub kernel: Option<Kernel>,
 }
 
-/// Every vmlinux in the usual places that has debug information of a kernel, as far as that is seen at once.
-pub fn all() -> Vec<Found> {
-    all_in(&Places::usual())
+/// What is in the usual places of this machine.
+pub struct Here {
+    places: Places,
+    all: OnceCell<Vec<Found>>,
+}
+
+impl Here {
+    pub fn usual() -> Self {
+        Here::of(Places::usual())
+    }
+
+    fn of(places: Places) -> Self {
+        Here {
+            places,
+            all: OnceCell::new(),
+        }
+    }
+
+    /// Every vmlinux that has debug information of a kernel, as far as that is seen at once: each kernel once, by a name of its own.
+    pub fn all(&self) -> &[Found] {
+        self.all.get_or_init(|| all_in(&self.places))
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.all().iter().map(|found| found.name.clone())
+    }
+
+    /// The vmlinux of this name: the one that its owner called so, or else the one that bindings of this name were made from, or else the
+    /// one of this release. What is there and doesn't fit is skipped, and that is said.
+    pub fn named(&self, name: &str) -> Option<PathBuf> {
+        let places = self.places.of(name);
+        let (own, others): (Vec<Place>, _) = places
+            .into_iter()
+            .filter(|place| place.path.is_file())
+            .partition(|place| place.named_freely);
+        if let Some(own) = own.into_iter().next() {
+            return Some(own.path);
+        }
+        let others = others.into_iter().map(|place| place.path);
+        let listed = || {
+            let found = self.all().iter().find(|found| found.name == name)?;
+            found.kernel.is_some().then(|| found.path.clone())
+        };
+        generate::last_source(name)
+            .or_else(|| others.into_iter().find(|path| fits(path, Some(name), None)))
+            .or_else(listed)
+    }
 }
 
 fn all_in(places: &Places) -> Vec<Found> {
-    let found = places.all().into_iter().filter_map(|place| {
-        let kernel = if is_compressed(&place.path) {
-            None
-        } else {
-            let kernel = identity(&place.path).ok();
-            Some(kernel.filter(|kernel| !kernel.release.is_empty())?)
-        };
-        Some(Found {
-            name: place.release,
+    let mut places: Vec<(Place, Option<Kernel>)> = places
+        .all()
+        .into_iter()
+        .filter_map(|place| {
+            if is_compressed(&place.path) {
+                return Some((place, None));
+            }
+            let kernel = identity(&place.path).ok()?;
+            (!kernel.release.is_empty()).then_some((place, Some(kernel)))
+        })
+        .collect();
+    let is_called_so = |(place, kernel): &(Place, Option<Kernel>)| {
+        let of = |kernel: &Kernel| kernel.release == place.release;
+        place.named_freely || kernel.as_ref().is_none_or(of)
+    };
+    // A file that is called as its kernel is found first.
+    places.sort_by_key(|place| !is_called_so(place));
+    let mut ids: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (place, kernel) in places {
+        let release = kernel.as_ref().map(|kernel| &kernel.release);
+        let release = release.filter(|_| !place.named_freely);
+        let mut name = release.unwrap_or(&place.release).clone();
+        let id = kernel.as_ref().map(|kernel| hexadecimal(&kernel.build_id));
+        let id = id.filter(|id| !id.is_empty());
+        if let (Some(Some(other)), Some(id)) = (ids.get(&name), &id)
+            && other != id
+        {
+            name = name_of_build(&name, id);
+        }
+        if ids.contains_key(&name) {
+            continue;
+        }
+        ids.insert(name.clone(), id);
+        all.push(Found {
+            name,
             path: place.path,
             kernel,
-        })
-    });
-    found.collect()
+        });
+    }
+    all
 }
 
 fn is_compressed(path: &Path) -> bool {
@@ -206,16 +299,7 @@ pub fn build_id_of(path: &Path) -> Option<String> {
     Some(hexadecimal(image.parse().ok()?.build_id()?))
 }
 
-/// The vmlinux of this name or release in one of the places. What is there and doesn't fit is skipped, and that is said.
-fn named(places: &Places, name: &str) -> Option<PathBuf> {
-    let taken = |place: &Place| place.named_freely || fits(&place.path, Some(name), None);
-    let mut found = places.of(name).into_iter();
-    found
-        .find(|place| place.path.is_file() && taken(place))
-        .map(|place| place.path)
-}
-
-/// The same for a dump: nothing is taken for its name alone.
+/// The vmlinux of a dump's release in one of the places: nothing is taken for its name alone.
 fn of_release(places: &Places, release: &str, build_id: Option<&str>) -> Option<PathBuf> {
     places
         .of(release)
@@ -286,7 +370,13 @@ fn fits(path: &Path, release: Option<&str>, build_id: Option<&str>) -> bool {
             _ => return true,
         },
     };
-    eprintln!("{}: skipped: {misfit}", path.display());
+    // It may be met several times, and by several names.
+    static SAID: Mutex<BTreeSet<(PathBuf, String)>> = Mutex::new(BTreeSet::new());
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let is_new = |said: &mut BTreeSet<_>| said.insert((real, misfit.clone()));
+    if SAID.lock().is_ok_and(|mut said| is_new(&mut said)) {
+        eprintln!("{}: skipped: {misfit}", path.display());
+    }
     false
 }
 
@@ -330,7 +420,7 @@ fn of_series(
 }
 
 /// An empty name is a variable of the shell that isn't set, as a rule.
-fn refuse_nothing(wanted: &str) -> anyhow::Result<()> {
+pub fn refuse_nothing(wanted: &str) -> anyhow::Result<()> {
     if name_in(wanted).trim().is_empty() {
         bail!("{wanted:?} names no kernel: give a release, a build id, or the path of a vmlinux");
     }
@@ -481,8 +571,9 @@ pub mod tests {
             FIRST,
         );
         let places = places(top);
-        assert_eq!(named(&places, release), Some(right.clone()));
-        assert_eq!(named(&places, "9.9.9"), None);
+        let here = Here::of(self::places(top));
+        assert_eq!(here.named(release), Some(right.clone()));
+        assert_eq!(here.named("9.9.9"), None);
         assert_eq!(of_release(&places, release, None), Some(right.clone()));
         assert_eq!(of_release(&places, release, Some(FIRST)), Some(right));
         assert_eq!(of_release(&places, release, Some(SECOND)), None);
@@ -558,7 +649,45 @@ pub mod tests {
             .iter()
             .map(|found| (&*found.name, found.kernel.as_ref().map(|it| &*it.release)))
             .collect();
-        assert_eq!(shown, [("mine", Some("2.6.9-kstruct")), ("packed", None)]);
+        let release = "2.6.9-kstruct";
+        assert_eq!(shown, [("packed", None), (release, Some(release))]);
+    }
+
+    #[test]
+    fn what_is_listed_is_found_by_its_name() {
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        // A name of its own, the release, another build of it, and the first one once more.
+        for (file, id) in [
+            ("own/vmlinux-mine", FIRST),
+            ("usr/lib/debug/boot/vmlinux-called-otherwise", FIRST),
+            ("usr/lib/debug/lib/modules/2.6.9-kstruct/vmlinux", SECOND),
+            ("boot/vmlinux-2.6.9-kstruct", SECOND),
+        ] {
+            vmlinux(top, file, id);
+        }
+        let mut places = Places::none();
+        places.add(top.join("own"), &["vmlinux-*"], true);
+        places.add_system(top, &[]);
+        let here = Here::of(places);
+        let names: Vec<&str> = here.all().iter().map(|found| &*found.name).collect();
+        let (release, other) = ("2.6.9-kstruct", "2.6.9-kstruct~7f76f39f");
+        assert_eq!(names, ["mine", release, other]);
+        for found in here.all() {
+            assert_eq!(here.named(&found.name).as_ref(), Some(&found.path));
+        }
+        assert_eq!(here.named("called-otherwise"), None);
+    }
+
+    #[test]
+    fn what_may_begin_a_build_id_is_told_how_long_it_must_be() {
+        let said = |wanted| {
+            super::vmlinux(wanted)
+                .expect_err("there is none")
+                .to_string()
+        };
+        assert!(said("5e00000").contains("8 digits at least"));
+        assert!(said("9.9.9-kstruct").contains("debug package"));
     }
 
     #[test]

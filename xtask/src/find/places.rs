@@ -82,6 +82,8 @@ impl Places {
         places.add(paths::kernels_debug(), &["*/vmlinux-*"], false);
         // What `gen --all` unpacked, and what debuginfod servers gave.
         let mut unpacked = children(&paths::unpacked());
+        // What is being unpacked, or what an interrupted run left of it.
+        unpacked.retain(|tree| !is_hidden(tree));
         unpacked.push(paths::debuginfod());
         for tree in unpacked {
             places.add_root(tree.join(DEBUG));
@@ -122,7 +124,7 @@ impl Places {
         self.add(top.to_owned(), IN_SYSTEM, false);
     }
 
-    fn add(&mut self, folder: PathBuf, patterns: &'static [&'static str], named_freely: bool) {
+    pub fn add(&mut self, folder: PathBuf, patterns: &'static [&'static str], named_freely: bool) {
         self.shelves.push(Shelf {
             folder,
             patterns,
@@ -264,6 +266,11 @@ fn children(folder: &Path) -> Vec<PathBuf> {
         .collect();
     children.sort();
     children
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Where elfutils' client, and so gdb and drgn, keeps what it fetched: as debuginfod-client-config(7) says.
