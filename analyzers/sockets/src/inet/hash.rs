@@ -187,24 +187,24 @@ pub fn is_ipv6(common: sock_common<'_>) -> bool {
     common.skc_family() == INET6 && !is_mapped(words(common.skc_v6_daddr()))
 }
 
-/// The hash of a connection by its ends (`sk_ehashfn`); `None` where the secret or the namespace is not known.
-pub fn of_connection(common: sock_common<'_>, secrets: &Secrets) -> Option<u32> {
+/// Whether a hash is that of a connection's ends (`sk_ehashfn`); `None` where the secret or the namespace is not known.
+pub fn is_of_connection(hash: u32, common: sock_common<'_>, secrets: &Secrets) -> Option<bool> {
     let space = of_space(common)?;
     let ports = u32::from(common.skc_num()) << 16 | u32::from(common.skc_dport());
-    if is_ipv6(common) {
-        let (secret, of_peer) = secrets.ipv6?;
-        let [.., local] = words(common.skc_v6_rcv_saddr());
-        let [first, second, third, fourth] = words(common.skc_v6_daddr());
-        let peer = three_words([first ^ second, third, fourth], of_peer);
-        Some(three_words(
-            [local, peer, ports],
-            secret.wrapping_add(space),
-        ))
-    } else {
+    let is_of = |local, peer, secret: u32| {
+        hash == three_words([local, peer, ports], secret.wrapping_add(space))
+    };
+    if !is_ipv6(common) {
         let (local, peer) = (common.skc_rcv_saddr(), common.skc_daddr());
-        let initial = secrets.ipv4?.wrapping_add(space);
-        Some(three_words([local, peer, ports], initial))
+        return Some(is_of(local, peer, secrets.ipv4?));
     }
+    let (secret, of_peer) = secrets.ipv6?;
+    let [.., local] = words(common.skc_v6_rcv_saddr());
+    let peer = words(common.skc_v6_daddr());
+    // All of the peer's address since 6.5 (and in stable kernels of the time); before, its first two words were one (`__ipv6_addr_jhash`).
+    let [first, second, third, fourth] = peer;
+    let older = three_words([first ^ second, third, fourth], of_peer);
+    Some(is_of(local, four_words(peer, of_peer), secret) || is_of(local, older, secret))
 }
 
 /// The hash of a listener by its address and port (`inet_lhash2_bucket_sk`); `None` where its namespace is not known.

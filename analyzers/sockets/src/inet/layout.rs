@@ -49,8 +49,6 @@ pub struct Rehashed {
     pub is_ipv6: bool,
     /// Its hash (`skc_hash`).
     pub hash: u32,
-    /// That of its addresses and ports.
-    pub right: u32,
 }
 
 /// How TCP's tables are built.
@@ -261,10 +259,10 @@ impl Bucket {
             let Some(secrets) = &place.secrets else {
                 continue;
             };
-            if let Some(right) = hash::of_connection(socket, secrets) {
+            if let Some(is_right) = hash::is_of_connection(hash, socket, secrets) {
                 let is_ipv6 = hash::is_ipv6(socket);
                 let (same, other) = &mut hashes[usize::from(is_ipv6)];
-                if hash == right {
+                if is_right {
                     *same += 1;
                 } else {
                     *other += 1;
@@ -272,7 +270,6 @@ impl Bucket {
                         address: socket.addr(),
                         is_ipv6,
                         hash,
-                        right,
                     });
                 }
             }
