@@ -293,7 +293,7 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-hash",
-        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Kernels before 6.0 don't tell their hash's secret.",
+        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Not looked at before 6.11 where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
         check: Check::Tables(tables::wrong_hash),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]

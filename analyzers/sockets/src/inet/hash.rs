@@ -101,7 +101,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Where they are known: since 6.11 they have a place, and in 6.0 and later the dump names the variables of functions that they were before.
+    /// Where they are known: since 6.11 they have a place, and in 6.0 and later the dump of a kernel with
+    /// `CONFIG_KALLSYMS_ALL` names the variables of functions that they were before.
     pub fn of(k: &Memory) -> Self {
         #[cfg(all(
             kernel_has = "sym:net_hotdata",
