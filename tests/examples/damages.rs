@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, inet_connection_sock, kmem_cache, module, sk_buff_head, sock, sock_common, socket,
-    vmap_area,
+    Elf64_Sym, inet_connection_sock, kmem_cache, module, request_sock, sk_buff_head, sock,
+    sock_common, socket, sym, vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -172,6 +172,12 @@ impl<'a> Dump<'a> {
     /// Damages a TCP socket in the way that a rule of tcpcheck finds.
     fn plant(&self, damage: &str, socket: u64) {
         let k = self.memory();
+        if damage == "no-tasks" {
+            let tasks = k.get(sym::init_task).expect("it is there").tasks().addr();
+            self.change(tasks, |_| tasks);
+            self.change(tasks + 8, |_| tasks);
+            return;
+        }
         let sk = sock::at(&k, socket).expect("it is a socket");
         let connection = inet_connection_sock::at(&k, socket).expect("it is one of TCP");
         let node = sk.__sk_common().skc_nulls_node();
@@ -195,6 +201,27 @@ impl<'a> Dump<'a> {
             // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
             "foreign-end" => self.change(node.addr(), |_| 0xffff_f001),
             "link-back" => self.change(node.addr() + 8, |old| old ^ 0x40),
+            "port" => self.change(at(offset_of!(sock_common, skc_num)), |old| old ^ 1),
+            // Somebody has the socket locked to do what is half done.
+            "at-work" => {
+                self.change(sk.sk_lock().slock().addr(), |old| with(old, old | 1));
+                self.change(at(offset_of!(sock, sk_wmem_queued)), |old| {
+                    with(old, old + 4096)
+                });
+            }
+            // The first connection that waits to be accepted is none.
+            "wild-child" | "other-child" => {
+                let queue = connection.icsk_accept_queue();
+                let first = queue.rskq_accept_head().deref().expect("one waits");
+                let link = first.addr() + offset_of!(request_sock, sk) as u64;
+                let other = if damage == "wild-child" {
+                    0x4141_4141_4141_4141
+                } else {
+                    // Memory that is there.
+                    socket
+                };
+                self.change(link, |_| other);
+            }
             // As the kernel takes it out: no link is wrong.
             "lost" => {
                 let (next, back) = (node.next().addr(), node.pprev().addr());
@@ -236,6 +263,15 @@ impl<'a> Dump<'a> {
             "dead-timer" => {
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |_| 0);
+            }
+            "wild-timer" => {
+                let entry = connection.icsk_retransmit_timer().entry();
+                self.change(entry.addr() + 8, |old| old ^ 0x40);
+            }
+            // `LIST_POISON2`
+            "poisoned-timer" => {
+                let entry = connection.icsk_retransmit_timer().entry();
+                self.change(entry.addr() + 8, |_| 0xdead_0000_0000_0122);
             }
             "queue-count" => {
                 let count = receive_queue + offset_of!(sk_buff_head, qlen) as u64;

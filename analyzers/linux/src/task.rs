@@ -1,16 +1,34 @@
 //! Processes and threads.
 
 use kernel::{sym, task_struct};
-use kstruct::{Fault, Memory};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 
-/// The leaders of all thread groups, in the order of the kernel's list. The idle tasks are not on it.
+/// The leaders of all thread groups, in the order of the kernel's list. The idle tasks are not on it. That init isn't either is a fault: it
+/// is there from before anything can dump the kernel until there is none, so tasks are missing from a list that ends without it.
 pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault>> {
+    /// Init's process id.
+    const INIT: i32 = 1;
     let (init, fault) = match k.get(sym::init_task) {
         Ok(init) => (Some(init), None),
         Err(fault) => (None, Some(Err(fault))),
     };
     let list = init.map(|init| init.tasks().entries(task_struct::tasks));
-    fault.into_iter().chain(list.into_iter().flatten())
+    let head = init.map_or(0, |init| init.tasks().addr());
+    let all = fault.into_iter().chain(list.into_iter().flatten());
+    // What could not be read may have been it.
+    let mut is_known = false;
+    all.map(Some)
+        .chain(std::iter::once(None))
+        .filter_map(move |task| {
+            let Some(task) = task else {
+                return (!is_known).then_some(Err(Fault {
+                    address: head,
+                    kind: FaultKind::Inconsistent,
+                }));
+            };
+            is_known |= task.map_or(true, |task| task.pid() == INIT);
+            Some(task)
+        })
 }
 
 /// The threads of a group, the leader first.
@@ -18,8 +36,6 @@ pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault
 pub fn threads<'m>(
     leader: task_struct<'m>,
 ) -> impl Iterator<Item = Result<task_struct<'m>, Fault>> {
-    use kstruct::View as _;
-
     let (signal, fault) = match leader.signal().deref() {
         Ok(signal) => (Some(signal), None),
         Err(fault) => (None, Some(Err(fault))),

@@ -1,7 +1,9 @@
 //! Which sockets are wanted: options as people who know `ss` expect them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kstruct::Memory;
 use linux::Faults;
@@ -60,6 +62,9 @@ pub struct Filter {
     /// Only this one: the address of its struct sock, in hexadecimal
     #[arg(long, value_name = "ADDRESS", value_parser = hexadecimal)]
     pub sock: Option<u64>,
+    /// Whether there is one with the ports and addresses that are asked for.
+    #[arg(skip)]
+    seen: AtomicBool,
 }
 
 fn hexadecimal(text: &str) -> Result<u64, String> {
@@ -100,24 +105,71 @@ impl Filter {
         Ok(())
     }
 
-    /// That something was found, if one socket was asked for.
+    /// Whether all sockets are wanted.
+    pub fn is_empty(&self) -> bool {
+        let lists = self.state.is_empty() && self.pid.is_empty() && self.process.is_empty();
+        let switches = self.listening || self.orphans || self.ipv4 || self.ipv6;
+        lists && !switches && self.netns.is_empty() && self.sock.is_none() && !self.names_ends()
+    }
+
+    /// Whether ports or addresses are asked for.
+    fn names_ends(&self) -> bool {
+        let ports = [&self.port, &self.sport, &self.dport];
+        let networks = [&self.address, &self.src, &self.dst];
+        ports.iter().any(|ports| !ports.is_empty())
+            || networks.iter().any(|networks| !networks.is_empty())
+    }
+
+    /// That something was found, if one socket was asked for, and that there is one with the ports and addresses that were, whatever else
+    /// is wanted of it.
     ///
     /// # Errors
     ///
-    /// Nothing was, which is not that nothing is unusual about it.
+    /// There is not: that is not that nothing is unusual about it, and may be that it was mistyped.
     pub fn found(&self, count: usize) -> anyhow::Result<()> {
-        match self.sock {
-            Some(sock) if count == 0 => anyhow::bail!(
+        if let Some(sock) = self.sock
+            && count == 0
+        {
+            anyhow::bail!(
                 "there is no such socket at {sock:#x}, or the other options don't want it"
-            ),
-            _ => Ok(()),
+            );
         }
+        if self.names_ends() && !self.seen.load(Ordering::Relaxed) {
+            anyhow::bail!("no socket has {}", self.wanted_ends());
+        }
+        Ok(())
+    }
+
+    /// The ports and addresses that are asked for, in words.
+    fn wanted_ends(&self) -> String {
+        let ports = [
+            (&self.port, "port"),
+            (&self.sport, "own port"),
+            (&self.dport, "peer's port"),
+        ];
+        let networks = [
+            (&self.address, "address"),
+            (&self.src, "own address"),
+            (&self.dst, "peer's address"),
+        ];
+        let ports = ports.iter().filter(|(ports, _)| !ports.is_empty());
+        let ports = ports.map(|(ports, what)| {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!("{what} {}", ports.join(" or "))
+        });
+        let networks = networks.iter().filter(|(networks, _)| !networks.is_empty());
+        let networks = networks.map(|(networks, what)| {
+            let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+            format!("{what} {}", networks.join(" or "))
+        });
+        let all: Vec<String> = ports.chain(networks).collect();
+        all.join(" and ")
     }
 
     /// Whether a socket is wanted. `ends` are those of IPv4 and IPv6; a question about addresses, ports or the version of IP keeps all
     /// others out.
     pub fn wants(&self, base: &Base, ends: Option<&Ends>) -> bool {
-        self.wants_base(base) && self.wants_ends(base, ends)
+        self.wants_ends(base, ends) && self.wants_base(base)
     }
 
     fn wants_base(&self, base: &Base) -> bool {
@@ -143,19 +195,23 @@ impl Filter {
     }
 
     fn wants_ends(&self, base: &Base, ends: Option<&Ends>) -> bool {
-        let asks = self.ipv4
-            || self.ipv6
-            || !(self.port.is_empty() && self.sport.is_empty() && self.dport.is_empty())
-            || !(self.address.is_empty() && self.src.is_empty() && self.dst.is_empty());
+        let names_ends = self.names_ends();
         let Some(ends) = ends else {
-            return !asks;
+            return !(self.ipv4 || self.ipv6 || names_ends);
         };
-        if !asks {
-            return true;
+        if names_ends {
+            if !self.has_ends(ends) {
+                return false;
+            }
+            // To write what is there already would have each thread wait for the others.
+            if !self.seen.load(Ordering::Relaxed) {
+                self.seen.store(true, Ordering::Relaxed);
+            }
         }
-        if self.ipv4 && base.family != "inet" || self.ipv6 && base.family != "inet6" {
-            return false;
-        }
+        !(self.ipv4 && base.family != "inet" || self.ipv6 && base.family != "inet6")
+    }
+
+    fn has_ends(&self, ends: &Ends) -> bool {
         let port = |ports: &[u16], found: &[u16]| {
             ports.is_empty() || found.iter().any(|port| ports.contains(port))
         };
@@ -253,6 +309,17 @@ impl Network {
                 .is_some_and(|other| self.has(other.into())),
             (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = if self.address.is_ipv4() { 32 } else { 128 };
+        write!(f, "{}", self.address)?;
+        if self.bits != most {
+            write!(f, "/{}", self.bits)?;
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,15 @@ use serde::Serialize;
 use crate::sock::Base;
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+mod hash;
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+mod layout;
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-pub use read::{Bucket, Layout, bucket_of, datagram_tables, layout, own_bucket, tcp_tables};
+pub use layout::{Bucket, Layout, Rehashed, Table, layout};
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub use read::{bucket_of, datagram_tables, own_bucket, tcp_tables};
 
 /// A socket's two ends.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -23,6 +23,8 @@ pub mod filter;
     kernel_has = "tcp_hashinfo.__tcp_ehash"
 ))]
 pub mod inet;
+#[cfg(kernel_has = "spinlock")]
+pub mod lock;
 #[cfg(kernel_has = "tcp_hashinfo.__tcp_ehash")]
 mod old;
 #[cfg(any(

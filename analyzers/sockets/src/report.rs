@@ -84,7 +84,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
         || args.packet
         || args.others);
     let wants =
-        |asked: bool, base: &Base, ends: Option<&Ends>| (all || asked) && filter.wants(base, ends);
+        |asked: bool, base: &Base, ends: Option<&Ends>| filter.wants(base, ends) && (all || asked);
     found
         .tcp
         .retain(|socket| wants(args.tcp, &socket.base, Some(&socket.ends)));

@@ -53,7 +53,12 @@ pub struct Tcp {
     pub waits_at: Option<u64>,
 }
 
-pub(crate) fn hex_or_null<S: serde::Serializer>(
+/// Serializes an address as `0x...`, and none as null.
+///
+/// # Errors
+///
+/// The serializer's.
+pub fn hex_or_null<S: serde::Serializer>(
     address: &Option<u64>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

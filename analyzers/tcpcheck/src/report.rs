@@ -17,6 +17,9 @@ use crate::said::many;
 
 /// Reports TCP sockets that are not as they should be, in all network namespaces, each with the reason.
 ///
+/// Options that say which sockets (--port, --state, --netns, ...) leave out what is said of no socket: how long chains are and where they
+/// end, and TCP's memory.
+///
 /// The exit status is 0 if nothing is unusual, 1 if something is, 2 if something could not be read.
 #[derive(Parser)]
 #[command(
@@ -117,12 +120,20 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         rules: Vec::new(),
     };
     args.filter.check(k, faults)?;
-    let rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
+    let mut rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
     // Nothing that was looked at is not nothing that was found.
     anyhow::ensure!(
         !rules.is_empty(),
         "no rule is left: --skip names all that --rule does"
     );
+    if !args.filter.is_empty() {
+        rules.retain(|rule| !matches!(rule.check, Check::Whole(_)));
+        anyhow::ensure!(
+            !rules.is_empty(),
+            "no rule is left: {} is of no socket, and the options ask for some",
+            args.only.join(", ")
+        );
+    }
     let mut reader = Reader::new(k, faults)?;
     reader.wants.origin = false;
     let look = Look {
@@ -153,6 +164,8 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         disowned: &read.disowned,
         nonsense,
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+        wants_hashes: rules.iter().any(|rule| rule.name == "wrong-hash"),
+        #[cfg(kernel_has = "inet_hashinfo.lhash2")]
         layout: std::sync::OnceLock::new(),
     };
     for (rule, (mut findings, members)) in rules.iter().zip(found) {
@@ -162,7 +175,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
                 let limit = (pile.limit)(&args.limits);
                 piled_up(pile, rule.name, limit, members, &mut findings);
             }
-            Check::Tables(check) => check(&tables, rule.name, &mut findings),
+            Check::Tables(check) | Check::Whole(check) => {
+                check(&tables, rule.name, &mut findings);
+            }
         }
         checked.rules.push(RuleRow {
             name: rule.name,
@@ -207,7 +222,7 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
             Check::Pile(pile) if (pile.belongs)(socket) => {
                 notes.push(Note::Member(number, Member::of(socket)));
             }
-            Check::Basics(_) | Check::Pile(_) | Check::Tables(_) => {}
+            Check::Basics(_) | Check::Pile(_) | Check::Tables(_) | Check::Whole(_) => {}
         }
     }
     notes
@@ -227,11 +242,9 @@ impl Report for Checked {
                     finding.ends.clone().unwrap_or_default(),
                     finding.why.clone(),
                     finding.holders.join(","),
-                    if finding.address == 0 {
-                        String::new()
-                    } else {
-                        format!("{:#x}", finding.address)
-                    },
+                    finding
+                        .address
+                        .map_or_else(String::new, |address| format!("{address:#x}")),
                 ]
             });
             let header = ["RULE", "NETNS", "STATE", "ENDS", "WHY", "OWNERS", "SOCK"];

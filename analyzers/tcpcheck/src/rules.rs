@@ -66,9 +66,9 @@ pub struct Finding {
     pub state: Option<&'static str>,
     /// Who has it open.
     pub holders: Vec<String>,
-    /// The `struct sock`; 0 if it is no socket's.
-    #[serde(serialize_with = "linux::app::hex")]
-    pub address: u64,
+    /// The `struct sock`, where it is one's.
+    #[serde(serialize_with = "sockets::tcp::hex_or_null")]
+    pub address: Option<u64>,
 }
 
 /// What a rule has when it looks at a socket.
@@ -87,7 +87,10 @@ pub struct Tables<'a, 'm> {
     pub disowned: &'a [Held],
     /// The addresses of what is no socket, of which all is said: sorted.
     pub nonsense: Vec<u64>,
-    /// The table of connections, when a rule asked for it.
+    /// Whether a rule asks for the sockets' hashes.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    pub wants_hashes: bool,
+    /// TCP's tables, when a rule asked for them.
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     pub layout: std::sync::OnceLock<sockets::inet::Layout>,
 }
@@ -100,8 +103,10 @@ pub enum Check {
     Basics(fn(Look<'_, '_>, &Tcp) -> Option<Said>),
     /// At how many there are, of each namespace and port, that belong to a pile.
     Pile(Pile),
-    /// At the kernel's tables.
+    /// At the kernel's tables, for what is wrong about sockets in them.
     Tables(fn(&Tables<'_, '_>, &'static str, &mut Vec<Finding>)),
+    /// At what is of no socket: it is left out when some sockets are asked for.
+    Whole(fn(&Tables<'_, '_>, &'static str, &mut Vec<Finding>)),
 }
 
 /// Sockets that are unusual if there are many.
@@ -221,7 +226,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "dead-timer",
-        sentence: "A timer is said to be pending, and is on no list of timers (its link back is null): it will never expire.",
+        sentence: "A timer is to expire, and is on no list of timers, or not where its link back (pprev) says: it may never expire.",
         check: Check::Socket(timers::dead),
     },
     Rule {
@@ -282,26 +287,32 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-bucket",
-        sentence: "A socket is on another chain of the table of connections than its hash says (skc_hash): no packet will find it.",
+        sentence: "A socket is on another chain of its table than its hash says, which is a listener's by its address and port, and skc_hash of all others: no packet will find it.",
         check: Check::Tables(tables::wrong_bucket),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
+        name: "wrong-hash",
+        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Not looked at before 6.11 where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
+        check: Check::Tables(tables::wrong_hash),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
         name: "broken-chain",
-        sentence: "A chain of the table of connections ends with the end of another one, so that sockets behind that are lost, or its links back are wrong.",
+        sentence: "A chain of a table of sockets ends with the end of another one, so that sockets behind that are lost, or its links back are wrong.",
         check: Check::Tables(tables::broken_chain),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "long-chain",
         sentence: "A chain of the table of connections has many more sockets (--chain) than the table's load explains.",
-        check: Check::Tables(tables::long_chain),
+        check: Check::Whole(tables::long_chain),
     },
     #[cfg(kernel_has = "sym:tcp_memory_pressure")]
     Rule {
         name: "memory-pressure",
-        sentence: "TCP is short of memory (tcp_mem): it shrinks buffers, and may drop what arrives.",
-        check: Check::Tables(tables::memory_pressure),
+        sentence: "TCP is short of memory: it has used more than the second value of tcp_mem, and not come down to the first since; buffers shrink, and what arrives may be dropped.",
+        check: Check::Whole(tables::memory_pressure),
     },
 ];
 
@@ -321,7 +332,7 @@ pub fn finding(rule: &'static str, said: Said, socket: &Tcp) -> Finding {
         )),
         state: Some(base.state),
         holders: base.holders.iter().map(name_of).collect(),
-        address: base.address,
+        address: Some(base.address),
     }
 }
 
@@ -339,7 +350,7 @@ fn of_all(rule: &'static str, netns: Option<u64>, said: Said) -> Finding {
         ends: None,
         state: None,
         holders: Vec::new(),
-        address: 0,
+        address: None,
     }
 }
 
@@ -350,17 +361,20 @@ fn connection(socket: &Tcp) -> Option<&Info> {
         .flatten()
 }
 
-/// Whether somebody was at work on the socket when the dump was made (`lock_sock`): not all of it need fit together.
-#[cfg(kernel_has = "sock.sk_lock.owned")]
+/// Whether somebody was at work on the socket when the dump was made, a process (`lock_sock`) or whoever brought it a packet
+/// (`bh_lock_sock`): not all of it need fit together.
+#[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]
 fn is_locked(look: Look<'_, '_>, socket: &Tcp) -> bool {
     use kstruct::View as _;
 
     socket.form == Form::Full
-        && kernel::sock::at(look.reader.k, socket.base.address)
-            .is_ok_and(|sk| sk.sk_lock().owned() != 0)
+        && kernel::sock::at(look.reader.k, socket.base.address).is_ok_and(|sk| {
+            let lock = sk.sk_lock();
+            lock.owned() != 0 || sockets::lock::is_held(lock.slock())
+        })
 }
 
-#[cfg(not(kernel_has = "sock.sk_lock.owned"))]
+#[cfg(not(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock")))]
 fn is_locked(_: Look<'_, '_>, _: &Tcp) -> bool {
     false
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::procfs::ends_of;
 use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, shown, text, xtask};
 
-/// What is found: the rule, the socket, its state and remote port.
+/// What is found: the rule, and the socket; nothing where it is of none.
 type Found = BTreeSet<(String, String)>;
 
 /// The analyzer for a kernel.
@@ -32,7 +32,13 @@ fn check(program: &Path, core: &Path) -> Found {
         .unwrap_or_else(|error| panic!("{error}: {}", shown(&output)));
     let found: Found = array(&report["findings"])
         .iter()
-        .map(|finding| (text(&finding["rule"]), text(&finding["address"])))
+        .map(|finding| {
+            // A chain is no socket.
+            let address = &finding["address"];
+            assert!(address.is_string() || address.is_null(), "{finding}");
+            let address = address.as_str().unwrap_or_default();
+            (text(&finding["rule"]), address.to_owned())
+        })
         .collect();
     let expected = match (report["fault_count"].as_u64(), found.is_empty()) {
         (Some(0), true) => 0,
@@ -106,7 +112,15 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             && is_blocked
             && socket["info"]["last_data_sent_ms"].as_u64() > Some(10_000)
     });
-    let full = address(&|socket| socket["rx_queue"].as_u64() > Some(50_000));
+    let full =
+        address(&|socket| socket["rx_queue"].as_u64() > Some(50_000) && socket["state"] == "ESTAB");
+    let well_ipv6 = address(&|socket| {
+        let is_idle = socket["timer"]["which"] == "off" && socket["form"] == "full";
+        let is_ipv6 = text(&socket["remote"]).contains("::") && socket["family"] == "inet6";
+        socket["state"] == "ESTAB" && is_idle && is_ipv6 && is_held(socket)
+    });
+    let busy_listener =
+        address(&|socket| socket["state"] == "LISTEN" && socket["rx_queue"].as_u64() > Some(0));
     let program = super::build("damages", release);
     for (damage, rule, socket) in [
         ("refcount", "refcount", &well),
@@ -114,8 +128,13 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("receive-memory", "receive-memory", &well),
         ("negative-memory", "receive-memory", &well),
         ("wrong-bucket", "wrong-bucket", &well),
+        ("port", "wrong-hash", &well),
+        ("port", "wrong-hash", &well_ipv6),
+        ("port", "wrong-bucket", &listener),
         ("foreign-end", "broken-chain", &well),
+        ("foreign-end", "broken-chain", &listener),
         ("link-back", "broken-chain", &well),
+        ("link-back", "broken-chain", &listener),
         ("lost", "lost", &well),
         ("lost", "lost", &listener),
         ("no-owner", "owner", &well),
@@ -128,6 +147,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("no-timer", "no-timer", &waiting),
         ("late-timer", "late-timer", &waiting),
         ("dead-timer", "dead-timer", &waiting),
+        ("wild-timer", "dead-timer", &waiting),
+        ("poisoned-timer", "dead-timer", &waiting),
         ("stuck", "stuck", &closed_window),
         ("queue-count", "queue-count", &well),
         ("queue-end", "queue-count", &full),
@@ -139,7 +160,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         // A chain is no socket.
         let mut at = socket.as_str();
         if damage == "foreign-end" {
-            at = "0x0";
+            at = "";
             // What was behind it on the chain.
             new.retain(|(rule, _)| rule != "lost");
         }
@@ -150,6 +171,62 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         );
         println!("{release}: {damage}: found, and nothing else");
     }
+
+    // What a process has half done with the socket locked is nothing unusual.
+    let copy = damaged(&program, vmcore, "at-work", &well);
+    assert_eq!(check(tcpcheck, copy.path()), *sound, "{release}: at-work");
+
+    // What waits to be accepted and is no connection, and tasks without init, are faults: of every program that reads them.
+    for (damage, socket, analyzers, what) in [
+        (
+            "wild-child",
+            &busy_listener,
+            &["tcp", "sockets"][..],
+            "icsk_accept_queue",
+        ),
+        (
+            "other-child",
+            &busy_listener,
+            &["tcp", "tcpcheck"],
+            "icsk_accept_queue",
+        ),
+        (
+            "no-tasks",
+            &well,
+            &["tcp", "sockets", "tcpcheck", "ps"],
+            "task list",
+        ),
+    ] {
+        let copy = damaged(&program, vmcore, damage, socket);
+        let core = copy.path().to_str().expect("paths here are UTF-8");
+        for analyzer in analyzers {
+            let output = xtask(&["run", analyzer, "--core", core]);
+            assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                said.contains(what),
+                "{release}: {damage}: {analyzer}: {said}"
+            );
+        }
+        println!("{release}: {damage}: {analyzers:?} say so");
+    }
+
+    // Ports that nobody has are no clean answer; and what is of no socket isn't said of some.
+    let port = |options: &[&str]| {
+        let mut command = Command::new(tcpcheck);
+        command.arg("--core").arg(vmcore).args(options);
+        let output = command.output().expect("it was built");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (status, said) = port(&["--port", "9"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("no socket has port 9"), "{said}");
+    let (status, said) = port(&["--rule", "long-chain", "--sock", &well]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("no rule is left: long-chain"), "{said}");
+    let whole = ["--rule", "long-chain,lost", "--chain", "0", "--sock", &well];
+    assert_eq!(port(&whole).0, Some(0));
 
     // A chain that leads into another: what is on both is one socket, and that it is on both is said.
     let copy = damaged(&program, vmcore, &format!("onto-{full}"), &well);

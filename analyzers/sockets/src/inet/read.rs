@@ -1,9 +1,7 @@
 //! How the tables and the sockets in them are read.
 
-use std::collections::HashSet;
-
 use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _, walk};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::Faults;
 
 use super::{Chain, Datagram, Ends, Protocol, TcpTables, gather, ipv4, ipv6, network16};
@@ -57,7 +55,7 @@ impl<'m> Chain<'m> for hlist_nulls_head<'m> {
 /// # Errors
 ///
 /// The mask isn't one, or of more buckets than any kernel makes.
-fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
+pub(super) fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
     /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
     const MOST: u64 = 1 << 24;
     let count = u64::from(mask) + 1;
@@ -72,7 +70,7 @@ fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
 }
 
 /// TCP's tables: that of all namespaces, and those of their own.
-fn hashinfos<'m>(
+pub(super) fn hashinfos<'m>(
     k: &'m Memory,
     spaces: &Spaces<'m>,
     faults: &mut Faults,
@@ -94,132 +92,6 @@ fn hashinfos<'m>(
     }
     let _ = (k, spaces);
     tables
-}
-
-/// What is not as it should be in a bucket of TCP's table of connections.
-#[derive(Debug)]
-pub struct Bucket {
-    /// Its number.
-    pub index: usize,
-    /// How many sockets are on its chain.
-    pub sockets: usize,
-    /// Sockets whose own hash says that they are in another bucket: their addresses, and that bucket.
-    pub misplaced: Vec<(u64, usize)>,
-    /// Sockets whose link back (`pprev`) is not to what leads to them: their addresses, and to where it is instead.
-    pub unlinked: Vec<(u64, u64)>,
-    /// How the chain ends, if that is the end of another one: what was behind is not found.
-    pub foreign_end: Option<u64>,
-}
-
-/// How TCP's tables of connections are built.
-#[derive(Debug, Default)]
-pub struct Layout {
-    /// Buckets in which something is wrong, or that have many sockets.
-    pub odd: Vec<Bucket>,
-    /// How many buckets there are.
-    pub buckets: usize,
-    /// How many sockets are on their chains.
-    pub sockets: usize,
-}
-
-/// Looks at each bucket; those with more than `many` sockets are told of. What can't be read is told of by [`tcp_tables`].
-///
-/// A socket's bucket is its hash's lowest bits (`inet_ehash_bucket`); a chain ends with an odd number which says whose
-/// (`INIT_HLIST_NULLS_HEAD`, include/linux/list_nulls.h).
-pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize) -> Layout {
-    /// Buckets that a thread looks at before it takes others.
-    const PIECE: usize = 512;
-    let mut unsaid = Faults::default();
-    let mut layout = Layout::default();
-    let mut seen = Vec::new();
-    for table in hashinfos(k, spaces, &mut unsaid) {
-        if seen.contains(&table.ehash().addr()) {
-            continue;
-        }
-        seen.push(table.ehash().addr());
-        let array =
-            buckets(table.addr(), table.ehash_mask()).and_then(|count| table.ehash().array(count));
-        let Ok(array) = array else {
-            continue;
-        };
-        layout.buckets += array.len();
-        let pieces = walk::par_index(array.len().div_ceil(PIECE), |piece| {
-            let start = piece * PIECE;
-            let mut sockets = 0;
-            let mut odd = Vec::new();
-            for index in start..array.len().min(start + PIECE) {
-                let Some(head) = array.get(index).map(|bucket| bucket.chain()) else {
-                    continue;
-                };
-                let bucket = Bucket::read(head, index, table.ehash_mask());
-                sockets += bucket.sockets;
-                if bucket.sockets > many
-                    || !bucket.misplaced.is_empty()
-                    || !bucket.unlinked.is_empty()
-                    || bucket.foreign_end.is_some()
-                {
-                    odd.push(bucket);
-                }
-            }
-            (sockets, odd)
-        });
-        // A socket to which several chains lead is told of once.
-        let (mut misplaced, mut unlinked) = (HashSet::new(), HashSet::new());
-        for (sockets, odd) in pieces {
-            layout.sockets += sockets;
-            for mut bucket in odd {
-                bucket
-                    .misplaced
-                    .retain(|(socket, _)| misplaced.insert(*socket));
-                bucket
-                    .unlinked
-                    .retain(|(socket, _)| unlinked.insert(*socket));
-                layout.odd.push(bucket);
-            }
-        }
-    }
-    layout
-}
-
-impl Bucket {
-    fn read(head: hlist_nulls_head<'_>, index: usize, mask: u32) -> Self {
-        /// A chain with so many sockets that shouldn't be there is not followed: it may lead into another one, and that into yet another.
-        const MOST: usize = 16;
-        let mut bucket = Bucket {
-            index,
-            sockets: 0,
-            misplaced: Vec::new(),
-            unlinked: Vec::new(),
-            foreign_end: None,
-        };
-        let mut end = head.first().addr();
-        // Links are at the beginning of the head and of each node.
-        let mut from = head.addr();
-        for socket in head.sockets() {
-            let Ok(socket) = socket else {
-                // Where it ends can't be known.
-                return bucket;
-            };
-            if bucket.misplaced.len() + bucket.unlinked.len() >= MOST {
-                return bucket;
-            }
-            bucket.sockets += 1;
-            let node = socket.skc_nulls_node();
-            end = node.next().addr();
-            let back = node.pprev().addr();
-            if back != from {
-                bucket.unlinked.push((socket.addr(), back));
-            }
-            from = node.addr();
-            let own = (socket.skc_hash() & mask) as usize;
-            if own != index {
-                bucket.misplaced.push((socket.addr(), own));
-            }
-        }
-        let right = (index as u64) << 1 | 1;
-        bucket.foreign_end = (end != right).then_some(end);
-        bucket
-    }
 }
 
 /// The number of the bucket of TCP's table of connections on whose chain a socket is: the chain's end names it, if that isn't far.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kernel::{open_request, sock, sock_common, tcp_opt, tcp_tw_bucket};
-use kstruct::{Fault, View as _, walk};
+use kstruct::{Fault, FaultKind, View as _, walk};
 use linux::Faults;
 
 use super::inet::protocol;
@@ -256,12 +256,25 @@ fn congestion(algorithm: u8) -> Name {
     }
 }
 
+/// The connection that waits to be accepted (`tcp_acceptq_queue`).
+fn child(request: open_request<'_>) -> Result<u64, Fault> {
+    let child = request.sk().deref()?;
+    let common = child.__sk_common();
+    let is_full = !matches!(common.skc_state(), LISTEN | TIME_WAIT);
+    if is_full && matches!(family_name(common.skc_family()), "inet" | "inet6") {
+        return Ok(child.addr());
+    }
+    Err(Fault {
+        address: child.addr(),
+        kind: FaultKind::Inconsistent,
+    })
+}
+
 fn listener(work: &mut Work<'_, '_>, sk: sock<'_>, tcp: tcp_opt<'_>) -> Listener {
     let mut accept_queue = Vec::new();
     for request in walk::chain(Ok(tcp.accept_queue()), open_request::dl_next) {
-        if let Some(request) = work.check(sk.addr(), "accept_queue", request) {
-            accept_queue.push(request.sk().addr());
-        }
+        let child = request.and_then(child);
+        accept_queue.extend(work.check(sk.addr(), "accept_queue", child));
     }
     let requests = work.check(sk.addr(), "listen_opt", tcp.listen_opt().deref_or_null());
     let requests = requests.flatten();

@@ -3,7 +3,7 @@
 use kernel::{
     inet_connection_sock, inet_request_sock, inet_timewait_sock, sock, sock_common, tcp_sock,
 };
-use kstruct::{Fault, View as _, walk};
+use kstruct::{Fault, FaultKind, View as _, walk};
 
 use super::{Form, Info, Listener, Place, Tcp, Timer, Which};
 use crate::inet::Ends;
@@ -325,14 +325,32 @@ fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {
     Name::default()
 }
 
+/// The connection that waits to be accepted (`inet_csk_reqsk_queue_add`). It has its listener's port, until that is taken from one that was
+/// closed meanwhile (`__inet_put_port`).
+fn child<'m>(listener: kernel::sock<'m>, request: kernel::request_sock<'m>) -> Result<u64, Fault> {
+    let child = request.sk().deref()?;
+    let (common, own) = (child.__sk_common(), listener.__sk_common());
+    let is_full = !matches!(common.skc_state(), LISTEN | NEW_SYN_RECV | TIME_WAIT);
+    let port = common.skc_num();
+    if is_full
+        && matches!(family_name(common.skc_family()), "inet" | "inet6")
+        && (port == 0 || port == own.skc_num())
+    {
+        return Ok(child.addr());
+    }
+    Err(Fault {
+        address: child.addr(),
+        kind: FaultKind::Inconsistent,
+    })
+}
+
 fn listener(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Listener {
     let queue = tcp.inet_conn().icsk_accept_queue();
     let sk = tcp.inet_conn().icsk_inet().sk();
     let mut accept_queue = Vec::new();
     for request in walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next) {
-        if let Some(request) = work.check(tcp.addr(), "icsk_accept_queue", request) {
-            accept_queue.push(request.sk().addr());
-        }
+        let child = request.and_then(|request| child(sk, request));
+        accept_queue.extend(work.check(tcp.addr(), "icsk_accept_queue", child));
     }
     Listener {
         accept_queue,

@@ -124,7 +124,10 @@ pub fn foreign_owner(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     // What can't be read is said when the socket is.
     let owner = kernel::socket::at(look.reader.k, base.socket).ok()?;
     let other = owner.sk().addr();
-    (other != base.address).then(|| {
+    // Some kernels take it away before they wait until all was sent (`SO_LINGER`, `inet_release`).
+    let may_linger = matches!(base.state, "FIN-WAIT-1" | "CLOSING" | "LAST-ACK");
+    let is_wrong = other != base.address && !(other == 0 && may_linger);
+    (is_wrong && !is_locked(look, socket)).then(|| {
         say!(
             "it leads to struct socket {owner:#x}, whose own is {other:#x}",
             owner = base.socket,

@@ -30,6 +30,11 @@ struct Queue {
 /// Goes round a queue: a circle, with the head between the last and the first. One that doesn't come back to the head, or whose links back
 /// are others, is a fault.
 fn of_queue(head: sk_buff_head<'_>) -> Result<Queue, Fault> {
+    of_some(head, |_| true)
+}
+
+/// The same, with the memory of some of its packets.
+fn of_some(head: sk_buff_head<'_>, counts: impl Fn(sk_buff<'_>) -> bool) -> Result<Queue, Fault> {
     let mut queue = Queue::default();
     // Mostly they are empty.
     if head.next().addr() == head.addr() && head.prev().addr() == head.addr() {
@@ -48,14 +53,22 @@ fn of_queue(head: sk_buff_head<'_>) -> Result<Queue, Fault> {
         }
         last = skb.addr();
         queue.packets = queue.packets.saturating_add(1);
-        queue.memory += u64::from(skb.truesize());
+        if counts(skb) {
+            queue.memory += u64::from(skb.truesize());
+        }
     }
     damaged(last, FaultKind::Null)
 }
 
-/// Whether its packets are all its own: an upper layer (TLS, MPTCP) keeps some itself.
+/// Whether its packets are all its own: an upper layer (TLS, MPTCP) keeps some itself, and so does BPF's map of sockets.
 fn are_its_own(look: Look<'_, '_>, socket: &Tcp) -> bool {
-    connection(socket).is_some() && socket.ulp.is_empty() && !is_locked(look, socket)
+    /// `SK_USER_DATA_NOCOPY`, which a `struct sk_psock` has, and others (include/net/sock.h, include/linux/skmsg.h).
+    const NOCOPY: u64 = 1;
+    connection(socket).is_some()
+        && socket.ulp.is_empty()
+        && !is_locked(look, socket)
+        && sock::at(look.reader.k, socket.base.address)
+            .is_ok_and(|sk| sk.sk_user_data().addr() & NOCOPY == 0)
 }
 
 pub fn queue_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
@@ -69,6 +82,10 @@ pub fn queue_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         ("error", sk.sk_error_queue()),
     ];
     for (name, head) in queues {
+        // The socket's lock is not that of what is done with errors.
+        if sockets::lock::is_held(head.lock()) {
+            continue;
+        }
         match of_queue(head) {
             Ok(queue) if queue.packets == head.qlen() => {}
             Ok(queue) => {
@@ -114,7 +131,13 @@ pub fn receive_memory(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let tcp = tcp_sock::at(look.reader.k, socket.base.address).ok()?;
     let sk = sock::at(look.reader.k, socket.base.address).ok()?;
     let queue = of_queue(sk.sk_receive_queue()).ok()?;
-    let sum = of_tree(tcp.out_of_order_queue()).map(|tree| tree + queue.memory);
+    // Timestamps and errors count as received (`sock_queue_err_skb`); that a buffer was sent without a copy (`MSG_ZEROCOPY`) doesn't.
+    let errors = of_some(sk.sk_error_queue(), |skb| {
+        let name = look.reader.k.function_at(skb.destructor().addr());
+        name == Some(("sock_rmem_free", 0))
+    });
+    let memory = queue.memory + errors.ok()?.memory;
+    let sum = of_tree(tcp.out_of_order_queue()).map(|tree| tree + memory);
     differ(socket.base.memory?.rmem_alloc, sum, "that were received")
 }
 

@@ -53,7 +53,7 @@ pub fn accept_queue(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 
 pub fn accept_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let listener = socket.listener.as_ref()?;
-    if is_locked(look, socket) {
+    if is_locked(look, socket) || is_queue_locked(look, socket) {
         return None;
     }
     let listed = listener.accept_queue.len();
@@ -64,6 +64,28 @@ pub fn accept_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
             listed = listed,
         )
     })
+}
+
+/// Whether a connection was being put on the listener's list, or taken from it: that locks the list, and not the socket.
+#[cfg(all(
+    kernel_has = "request_sock_queue.rskq_lock",
+    kernel_has = "spinlock",
+    kernel_has = "inet_connection_sock.icsk_accept_queue"
+))]
+fn is_queue_locked(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    use kstruct::View as _;
+
+    kernel::inet_connection_sock::at(look.reader.k, socket.base.address)
+        .is_ok_and(|connection| sockets::lock::is_held(connection.icsk_accept_queue().rskq_lock()))
+}
+
+#[cfg(not(all(
+    kernel_has = "request_sock_queue.rskq_lock",
+    kernel_has = "spinlock",
+    kernel_has = "inet_connection_sock.icsk_accept_queue"
+)))]
+fn is_queue_locked(_: Look<'_, '_>, _: &Tcp) -> bool {
+    false
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]

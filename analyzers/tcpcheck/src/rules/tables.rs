@@ -3,19 +3,29 @@
 use linux::Faults;
 use sockets::tcp::Tcp;
 
-use super::{Finding, Tables, finding, name_of, of_all};
+use super::{Finding, Tables, finding, is_locked, name_of, of_all};
 use crate::said::{Said, say};
+
+/// What a bucket is one of.
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn table_of(bucket: &sockets::inet::Bucket) -> &'static str {
+    match bucket.table {
+        sockets::inet::Table::Connections => "the table of connections",
+        sockets::inet::Table::Listeners => "the table of listeners",
+    }
+}
 
 impl Tables<'_, '_> {
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     fn layout(&self) -> &sockets::inet::Layout {
         let reader = self.look.reader;
         let many = self.look.limits.chain;
-        self.layout
-            .get_or_init(|| sockets::inet::layout(reader.k, &reader.spaces, many))
+        self.layout.get_or_init(|| {
+            sockets::inet::layout(reader.k, &reader.spaces, many, self.wants_hashes)
+        })
     }
 
-    /// A finding about each of these sockets that is one, and looked at.
+    /// A finding about each of these sockets that is one, and looked at. What somebody is at work on need not be where it belongs.
     fn about(&self, rule: &'static str, said: Vec<(u64, Said)>) -> Vec<Finding> {
         let addresses = said.iter().map(|(address, _)| *address);
         let addresses: Vec<u64> = addresses
@@ -30,7 +40,7 @@ impl Tables<'_, '_> {
         let findings = sockets.iter().filter_map(|socket| {
             let (_, said) = said.find(|(address, _)| *address == socket.base.address)?;
             let is_wanted = self.filter.wants(&socket.base, Some(&socket.ends));
-            is_wanted.then(|| finding(rule, said, socket))
+            (is_wanted && !is_locked(self.look, socket)).then(|| finding(rule, said, socket))
         });
         findings.collect()
     }
@@ -46,7 +56,7 @@ pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Findi
     let mut disowned = seen.disowned.iter();
     for mut finding in seen.about(rule, said.collect()) {
         // Those that have it, and not those that it has for its own.
-        if let Some(held) = disowned.find(|held| held.sk == finding.address) {
+        if let Some(held) = disowned.find(|held| Some(held.sk) == finding.address) {
             let holders = owners.of(held.socket);
             finding.holders = holders.map(|holder| name_of(&holder)).collect();
         }
@@ -58,14 +68,37 @@ pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Findi
 pub fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
     let mut all = Vec::new();
     for bucket in &seen.layout().odd {
+        let table = table_of(bucket);
         for (address, own) in &bucket.misplaced {
-            let said = say!(
-                "it is in bucket {bucket}, and its hash is of bucket {own_bucket}",
-                bucket = bucket.index,
-                own_bucket = *own,
-            );
+            let said = match bucket.table {
+                sockets::inet::Table::Connections => say!(
+                    "it is in bucket {bucket} of {table}, and its hash is of bucket {own_bucket}",
+                    bucket = bucket.index,
+                    own_bucket = *own,
+                ),
+                sockets::inet::Table::Listeners => say!(
+                    "it is in bucket {bucket} of {table}, and its address and port are of bucket {own_bucket}",
+                    bucket = bucket.index,
+                    own_bucket = *own,
+                ),
+            };
             all.push((*address, said));
         }
+    }
+    findings.extend(seen.about(rule, all));
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub fn wrong_hash(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let mut all = Vec::new();
+    let layout = seen.layout();
+    let rehashed = layout.odd.iter().flat_map(|bucket| &bucket.rehashed);
+    for wrong in rehashed.filter(|wrong| layout.knows_hash(wrong.is_ipv6)) {
+        let said = say!(
+            "its hash (skc_hash) is {hash:#010x}, and its addresses and ports have another one",
+            hash = wrong.hash,
+        );
+        all.push((wrong.address, said));
     }
     findings.extend(seen.about(rule, all));
 }
@@ -74,19 +107,21 @@ pub fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
 pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
     let mut unlinked = Vec::new();
     for bucket in &seen.layout().odd {
+        let table = table_of(bucket);
         for (address, back) in &bucket.unlinked {
             let said = say!(
-                "it is in bucket {bucket}, and its link back (pprev) is {back:#x}, from where nothing leads to it",
+                "it is in bucket {bucket} of {table}, and its link back (pprev) is {back:#x}, from where nothing leads to it",
                 bucket = bucket.index,
             );
             unlinked.push((*address, said));
         }
-        if let Some(end) = bucket.foreign_end {
+        // Of all sockets that were on it.
+        if let Some(end) = bucket.foreign_end.filter(|_| seen.filter.is_empty()) {
             let said = say!(
-                "the chain of bucket {bucket} ends after {sockets} with the end of bucket {other_bucket}",
+                "the chain of bucket {bucket} of {table} ends after {sockets} with the number of another one's end, {other_end:#x}",
                 bucket = bucket.index,
                 sockets = crate::said::many(bucket.sockets, "socket"),
-                other_bucket = end >> 1,
+                other_end = end,
             );
             findings.push(of_all(rule, None, said));
         }
@@ -100,7 +135,10 @@ pub fn long_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<
     let (all, buckets) = (layout.sockets, layout.buckets);
     // Chains of a table that is full are long by right.
     let most = seen.look.limits.chain.max(8 * (all / buckets.max(1)));
-    for bucket in layout.odd.iter().filter(|bucket| bucket.sockets > most) {
+    let connections = |bucket: &&sockets::inet::Bucket| {
+        bucket.table == sockets::inet::Table::Connections && bucket.sockets > most
+    };
+    for bucket in layout.odd.iter().filter(connections) {
         let said = say!(
             "the chain of bucket {bucket} has {sockets}, with {all} in {buckets} buckets",
             bucket = bucket.index,
@@ -117,7 +155,10 @@ pub fn memory_pressure(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut
     if let Ok(since) = seen.look.reader.k.get(kernel::sym::tcp_memory_pressure)
         && since != 0
     {
-        let said = say!("TCP's memory is above the second value of tcp_mem");
+        // `tcp_enter_memory_pressure`, `tcp_leave_memory_pressure` (net/ipv4/tcp.c).
+        let said = say!(
+            "TCP's memory was above the second value of tcp_mem, and has not come down to the first since"
+        );
         findings.push(of_all(rule, None, said));
     }
 }

@@ -5,6 +5,22 @@ use sockets::tcp::{Form, Tcp, Which};
 use super::{Look, connection, is_locked};
 use crate::said::{Said, many, say};
 
+/// What a timer is for, in words: the report's own (`Which::name`) are those of ss.
+fn words(socket: &Tcp) -> &'static str {
+    match (socket.timer.which, socket.form) {
+        (Which::Off, _) => "no timer",
+        (Which::On, Form::Request) => "the timer that sends the SYN-ACK again",
+        (Which::On, _) => "the retransmission timer",
+        // The same timer ends a closed connection's FIN-WAIT-2.
+        (Which::Keepalive, _) if socket.base.state == "FIN-WAIT-2" && socket.base.socket == 0 => {
+            "the timer that ends FIN-WAIT-2"
+        }
+        (Which::Keepalive, _) => "the keepalive timer",
+        (Which::TimeWait, _) => "the timer that ends TIME-WAIT",
+        (Which::Persist, _) => "the timer that probes the closed window",
+    }
+}
+
 pub fn retransmits(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let (timer, limit) = (&socket.timer, look.limits.retransmits);
     if timer.which != Which::On || timer.retransmits < limit {
@@ -41,11 +57,13 @@ pub fn keepalive(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 
 pub fn missing(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let info = connection(socket)?;
-    let which = socket.timer.which;
-    (info.unacked > 0 && which != Which::On && !is_locked(look, socket)).then(|| {
-        let timer = which.name();
+    let is_pending = socket.timer.which == Which::On;
+    // What is closed sends nothing again.
+    let is_over = socket.base.state == "UNCONN";
+    (info.unacked > 0 && !is_pending && !is_over && !is_locked(look, socket)).then(|| {
+        let timer = words(socket);
         say!(
-            "not acknowledged: {segments}, and the timer is: {timer}",
+            "not acknowledged: {segments}; pending is {timer}, and not the one that would send again",
             segments = many(info.unacked, "segment"),
         )
     })
@@ -109,9 +127,9 @@ pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         && late > look.limits.late.saturating_add(wheel::step(look, socket))
         && dead(look, socket).is_none();
     is_late.then(|| {
-        let which = timer.which.name();
+        let which = words(socket);
         say!(
-            "timer {which} should have expired {late_ms} ms before the dump",
+            "{which} should have expired {late_ms} ms before the dump",
             late_ms = late,
         )
     })
@@ -119,18 +137,27 @@ pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 
 pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let timer = &socket.timer;
-    // That a keepalive timer is on a list is how it is known.
-    let is_said = !matches!(timer.which, Which::Off | Which::Keepalive);
     // One that has just expired is taken off its list, and then runs.
     let runs = (0..=look.limits.late).contains(&-timer.expires_ms);
-    if !is_said || runs || wheel::is_queued(look, socket) || is_locked(look, socket) {
+    if timer.which == Which::Off || runs {
         return None;
     }
-    let which = timer.which.name();
-    Some(say!(
-        "timer {which} is to expire in {next_ms} ms, and is on no list of timers",
-        next_ms = timer.expires_ms,
-    ))
+    let back = wheel::dead_end(look, socket)?;
+    if is_locked(look, socket) {
+        return None;
+    }
+    let which = words(socket);
+    Some(if back == 0 {
+        say!(
+            "{which} is to expire in {next_ms} ms, and is on no list of timers",
+            next_ms = timer.expires_ms,
+        )
+    } else {
+        say!(
+            "{which} is to expire in {next_ms} ms, and from where its link back (pprev) leads, {back:#x}, nothing leads to it",
+            next_ms = timer.expires_ms,
+        )
+    })
 }
 
 /// Where a socket's timer is.
@@ -141,7 +168,7 @@ pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 ))]
 mod wheel {
     use kernel::{inet_connection_sock, inet_timewait_sock, request_sock, timer_list};
-    use kstruct::{Fault, View as _};
+    use kstruct::{Fault, FaultKind, View as _};
     use sockets::tcp::{Form, Tcp, Which};
 
     use super::Look;
@@ -164,9 +191,20 @@ mod wheel {
         })
     }
 
-    /// `timer_pending`. What can't be read was told of when the socket was.
-    pub fn is_queued(look: Look<'_, '_>, socket: &Tcp) -> bool {
-        of(look, socket).map_or(true, |timer| !timer.entry().pprev().is_null())
+    /// A timer's link back, if it doesn't lead to what leads to the timer: null if it isn't pending (`timer_pending`). A list that a CPU has
+    /// taken to run what is on it has a head elsewhere, and is linked as all are. What can't be read was told of when the socket was.
+    pub fn dead_end(look: Look<'_, '_>, socket: &Tcp) -> Option<u64> {
+        let entry = of(look, socket).ok()?.entry();
+        let back = entry.pprev().addr();
+        let is_dead = match look.reader.k.word(back) {
+            Ok(leads) => leads != entry.addr(),
+            // No memory at all; what is only missing in the dump may lead to it.
+            Err(fault) => matches!(
+                fault.kind,
+                FaultKind::Null | FaultKind::NotMapped | FaultKind::Poison
+            ),
+        };
+        is_dead.then_some(back)
     }
 
     /// By how many milliseconds a timer may be late by right. Since 4.8 the timer wheel is coarser the further away a timer is: a step of
@@ -189,8 +227,8 @@ mod wheel {
 
     use super::Look;
 
-    pub fn is_queued(_: Look<'_, '_>, _: &Tcp) -> bool {
-        true
+    pub fn dead_end(_: Look<'_, '_>, _: &Tcp) -> Option<u64> {
+        None
     }
 
     pub fn step(_: Look<'_, '_>, _: &Tcp) -> i64 {
