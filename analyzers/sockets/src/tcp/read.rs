@@ -327,7 +327,7 @@ fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {
 
 /// The connection that waits to be accepted (`inet_csk_reqsk_queue_add`). It has its listener's port, until that is taken from one that was
 /// closed meanwhile (`__inet_put_port`).
-fn child<'m>(listener: kernel::sock<'m>, request: kernel::request_sock<'m>) -> Result<u64, Fault> {
+fn child<'m>(listener: sock<'m>, request: kernel::request_sock<'m>) -> Result<u64, Fault> {
     let child = request.sk().deref()?;
     let (common, own) = (child.__sk_common(), listener.__sk_common());
     let is_full = !matches!(common.skc_state(), LISTEN | NEW_SYN_RECV | TIME_WAIT);
