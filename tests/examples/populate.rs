@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    fdtable, inet_ehash_bucket, inet_hashinfo, sock, sock_common, socket, socket_alloc, sym,
-    tcp_sock,
+    fdtable, inet_connection_sock, inet_ehash_bucket, inet_hashinfo, sock, sock_common, socket,
+    socket_alloc, sym, tcp_sock,
 };
 use kstruct::{Memory, View, offset_of, walk};
 use tests::elf::Elf;
@@ -130,6 +130,9 @@ fn main() {
     let first_fd = 64;
     let length = first_fd + count;
     next += (length * 8).next_multiple_of(4096);
+    // Each socket's keepalive timer is alone on a list of its own.
+    let wheel = next;
+    next += (count * 8).next_multiple_of(4096);
     let socks = Kind::of::<tcp_sock<'_>>(k, one, &mut next, count);
     let inodes = Kind::of::<socket_alloc<'_>>(k, around, &mut next, count);
     let files = Kind::of::<kernel::file<'_>>(k, its_file, &mut next, count);
@@ -171,12 +174,17 @@ fn main() {
     // Chains: the last one put in comes first.
     let hash = |index: u64| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
     let mut chains: Vec<u64> = (0..=mask).map(|bucket| bucket << 1 | 1).collect();
-    let mut followers = Vec::with_capacity(count as usize);
+    let (mut followers, mut before) = (Vec::new(), Vec::<u64>::new());
     let node = offset_of!(sock_common, skc_nulls_node) as u64;
     for index in 0..count {
         let bucket = (u64::from(hash(index)) & mask) as usize;
-        followers.push(chains[bucket]);
-        chains[bucket] = socks.at(index) + node;
+        let (follower, own) = (chains[bucket], socks.at(index) + node);
+        followers.push(follower);
+        before.push(heads + bucket as u64 * inet_ehash_bucket::SIZE as u64);
+        if follower & 1 == 0 {
+            before[((follower - node - socks.start) / socks.size) as usize] = own;
+        }
+        chains[bucket] = own;
     }
 
     let end = file
@@ -197,10 +205,19 @@ fn main() {
         out.write_all(&open.to_le_bytes()).expect("there is room");
     }
     pad(&mut out, length * 8);
+    let timer = inet_connection_sock::INFO
+        .find_offset("icsk_keepalive_timer")
+        .unwrap_or(offset_of!(sock, sk_timer));
+    for index in 0..count {
+        let entry = socks.at(index) + timer as u64;
+        out.write_all(&entry.to_le_bytes()).expect("there is room");
+    }
+    pad(&mut out, count * 8);
     let in_inode = offset_of!(socket_alloc, socket) as u64;
     let queues = [
         offset_of!(sock, sk_receive_queue),
         offset_of!(sock, sk_write_queue),
+        offset_of!(sock, sk_error_queue),
     ];
     socks.write(&mut out, count, |bytes, index| {
         put(
@@ -208,6 +225,10 @@ fn main() {
             node as usize,
             followers[index as usize].to_le_bytes(),
         );
+        let back = before[index as usize];
+        put(bytes, node as usize + 8, back.to_le_bytes());
+        put(bytes, timer, 0_u64.to_le_bytes());
+        put(bytes, timer + 8, (wheel + index * 8).to_le_bytes());
         put(
             bytes,
             offset_of!(sock_common, skc_hash),

@@ -28,6 +28,7 @@ pub(super) fn places(wants: Wants) -> Vec<usize> {
         sock::INFO.find_offset("sk_timer"),
         sock::INFO.find_offset("sk_type"),
         inet_connection_sock::INFO.find_offset("icsk_timeout"),
+        inet_connection_sock::INFO.find_offset("icsk_keepalive_timer"),
         inet_connection_sock::INFO.find_offset("icsk_ca_ops"),
         inet_connection_sock::INFO.find_offset("icsk_ulp_ops"),
         inet_connection_sock::INFO.find_offset("icsk_retransmits"),
