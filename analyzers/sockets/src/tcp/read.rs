@@ -326,16 +326,16 @@ fn ulp(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Name {
     Name::default()
 }
 
-/// The connection that waits to be accepted (`inet_csk_reqsk_queue_add`). It has its listener's port, until that is taken from one that was
-/// closed meanwhile (`__inet_put_port`).
-fn child<'m>(listener: sock<'m>, request: kernel::request_sock<'m>) -> Result<u64, Fault> {
+/// The connection that waits to be accepted (`inet_csk_reqsk_queue_add`). It has the port that was asked for, which need not be its
+/// listener's (TPROXY), until that is taken from one that was closed meanwhile (`__inet_put_port`).
+fn child(request: kernel::request_sock<'_>) -> Result<u64, Fault> {
     let child = request.sk().deref()?;
-    let (common, own) = (child.__sk_common(), listener.__sk_common());
+    let (common, asked) = (child.__sk_common(), request.__req_common());
     let is_full = !matches!(common.skc_state(), LISTEN | NEW_SYN_RECV | TIME_WAIT);
     let port = common.skc_num();
     if is_full
         && matches!(family_name(common.skc_family()), "inet" | "inet6")
-        && (port == 0 || port == own.skc_num())
+        && (port == 0 || port == asked.skc_num())
     {
         return Ok(child.addr());
     }
@@ -350,7 +350,7 @@ fn listener(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Listener {
     let sk = tcp.inet_conn().icsk_inet().sk();
     let mut accept_queue = Vec::new();
     for request in walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next) {
-        let child = request.and_then(|request| child(sk, request));
+        let child = request.and_then(child);
         accept_queue.extend(work.check(tcp.addr(), "icsk_accept_queue", child));
     }
     Listener {
