@@ -4,10 +4,12 @@
 //! offsets. VMCOREINFO says where the tables are since 6.0.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bits;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
+use crate::walk;
 
 /// No kernel has so many symbols; a damaged dump may say anything. A distribution's kernel has 200,000.
 const MOST_SYMBOLS: usize = 1 << 22;
@@ -25,8 +27,8 @@ pub struct Kallsyms {
     symbols: Vec<Entry>,
     /// All names, one behind the other.
     names: String,
-    /// Indices of `symbols` by address, those without absolute ones.
-    by_address: Vec<u32>,
+    /// Indices of `symbols` by address, those without absolute ones; sorted when an address is asked for.
+    by_address: OnceLock<Vec<u32>>,
     /// Indices of `symbols` by name; sorted when a name is asked for.
     by_name: OnceLock<Vec<u32>>,
     /// What could not be read.
@@ -104,47 +106,66 @@ impl Kallsyms {
         // Where per-CPU symbols are absolute, all others have a negative offset; or else all offsets are unsigned.
         let has_absolute = offsets.iter().any(|offset| *offset < 0);
         let mut found = Kallsyms::default();
-        let markers = markers(memory, count, names, table);
-        let mut cursor = Cursor {
-            memory,
-            at: names,
-            page: &[],
-        };
-        for (number, block) in offsets.chunks(BLOCK).enumerate() {
-            let marker = |number: usize| Some(names.wrapping_add(*markers.as_ref()?.get(number)?));
-            if let Some(start) = marker(number)
-                && start != cursor.at
-            {
-                cursor.go(start);
+        let chunks: Vec<&[i32]> = offsets.chunks(BLOCK).collect();
+        let length = AtomicUsize::new(0);
+        let read = |cursor: &mut Cursor<'_>, count: usize, end: Option<u64>| {
+            if length.load(Ordering::Relaxed) > LONGEST_LIST {
+                return Ok(Block::default());
             }
-            let start = cursor.at;
-            match read_block(&mut cursor, &tokens, block.len(), marker(number + 1)) {
-                Ok(list) => {
-                    for (offset, name) in block.iter().zip(list) {
-                        let (address, is_absolute) = place_of(*offset, base, has_absolute);
-                        let Some((letter, name)) = name.split_first() else {
-                            continue;
-                        };
-                        if found.names.len() > LONGEST_LIST {
-                            return Err(Fault {
-                                address: start,
-                                kind: FaultKind::TooLarge,
-                            });
-                        }
-                        let text = String::from_utf8_lossy(name);
-                        found.push(memory.wrap(address), *letter, is_absolute, &text);
-                    }
-                }
-                Err(fault) => {
-                    found.faults.push(fault);
-                    if marker(number + 1).is_none() {
+            let block = read_block(cursor, &tokens, count, end)?;
+            length.fetch_add(block.text.len(), Ordering::Relaxed);
+            Ok(block)
+        };
+        // Where the kernel marks their beginnings, blocks are read at the same time.
+        let blocks = match markers(memory, count, names, table) {
+            Some(markers) => walk::par_index(chunks.len(), |number| {
+                let marker = |number: usize| Some(names.wrapping_add(*markers.get(number)?));
+                let start = marker(number).unwrap_or(names);
+                let mut cursor = Cursor::at(memory, start);
+                let end = marker(number + 1);
+                read(&mut cursor, chunks[number].len(), end)
+            }),
+            None => {
+                let mut cursor = Cursor::at(memory, names);
+                let mut blocks = Vec::new();
+                for chunk in &chunks {
+                    blocks.push(read(&mut cursor, chunk.len(), None));
+                    if blocks.last().is_some_and(Result::is_err) {
                         // Nobody knows where the next block begins.
                         break;
                     }
                 }
+                blocks
+            }
+        };
+        if length.into_inner() > LONGEST_LIST {
+            return Err(Fault {
+                address: names,
+                kind: FaultKind::TooLarge,
+            });
+        }
+        found.symbols.reserve_exact(count);
+        for (offsets, block) in chunks.into_iter().zip(blocks) {
+            let block = match block {
+                Ok(block) => block,
+                Err(fault) => {
+                    found.faults.push(fault);
+                    continue;
+                }
+            };
+            let mut rest = &*block.text;
+            for (offset, length) in offsets.iter().zip(block.lengths) {
+                let (address, is_absolute) = place_of(*offset, base, has_absolute);
+                let Some((name, later)) = rest.split_at_checked(length) else {
+                    break;
+                };
+                rest = later;
+                if let Some((letter, name)) = name.split_at_checked(1) {
+                    let letter = letter.as_bytes()[0];
+                    found.push(memory.wrap(address), letter, is_absolute, name);
+                }
             }
         }
-        found.sort();
         Ok(Some(found))
     }
 
@@ -159,12 +180,14 @@ impl Kallsyms {
         });
     }
 
-    fn sort(&mut self) {
-        let mut by_address: Vec<u32> = (0..self.symbols.len() as u32)
-            .filter(|index| !self.symbols[*index as usize].is_absolute)
-            .collect();
-        by_address.sort_by_key(|index| self.symbols[*index as usize].address);
-        self.by_address = by_address;
+    fn by_address(&self) -> &[u32] {
+        self.by_address.get_or_init(|| {
+            let mut by_address: Vec<u32> = (0..self.symbols.len() as u32)
+                .filter(|index| !self.symbols[*index as usize].is_absolute)
+                .collect();
+            by_address.sort_by_key(|index| self.symbols[*index as usize].address);
+            by_address
+        })
     }
 
     fn by_name(&self) -> &[u32] {
@@ -208,15 +231,14 @@ impl Kallsyms {
     /// The last symbol at or below an address, and how many bytes the address lies behind it: what `%pS` shows. Of several
     /// at one address it is the first. The kernel's end is not known here: who asks for an address outside gets the last.
     pub fn at(&self, address: u64) -> Option<(KernelSymbol<'_>, u64)> {
-        let behind = self
-            .by_address
-            .partition_point(|index| self.symbols[*index as usize].address <= address);
-        let last = self.by_address.get(behind.checked_sub(1)?)?;
+        let by_address = self.by_address();
+        let behind =
+            by_address.partition_point(|index| self.symbols[*index as usize].address <= address);
+        let last = by_address.get(behind.checked_sub(1)?)?;
         let place = self.symbols[*last as usize].address;
-        let first = self
-            .by_address
-            .partition_point(|index| self.symbols[*index as usize].address < place);
-        Some((self.get(*self.by_address.get(first)?), address - place))
+        let first =
+            by_address.partition_point(|index| self.symbols[*index as usize].address < place);
+        Some((self.get(*by_address.get(first)?), address - place))
     }
 }
 
@@ -261,20 +283,30 @@ fn markers(memory: &Memory, count: usize, names: u64, tokens: u64) -> Option<Vec
         .next()
 }
 
-/// The names of a block, each with the letter of its type before it. If it is known where the block ends, it must end there.
+/// Names, each with the letter of its type before it.
+#[derive(Default)]
+struct Block {
+    /// One behind the other.
+    text: String,
+    lengths: Vec<usize>,
+}
+
+/// The names of a block. If it is known where the block ends, it must end there.
 fn read_block(
     cursor: &mut Cursor<'_>,
     tokens: &[Result<Vec<u8>, Fault>],
     count: usize,
     end: Option<u64>,
-) -> Result<Vec<Vec<u8>>, Fault> {
-    let mut names = Vec::new();
-    let mut name = Vec::new();
+) -> Result<Block, Fault> {
+    let mut lengths = Vec::with_capacity(count.min(BLOCK));
+    let mut text = Vec::new();
+    let start = cursor.at;
     for _ in 0..count {
         let place = cursor.at;
-        read_name(cursor, tokens, &mut name)?;
+        let before = text.len();
+        read_name(cursor, tokens, &mut text)?;
         // Letters as of `nm`; names are what assemblers take, and Rust's and clang's have dots, dollars and more.
-        let is_name = match name.split_first() {
+        let is_name = match text[before..].split_first() {
             Some((letter, name)) => {
                 letter.is_ascii_alphabetic() && name.iter().all(u8::is_ascii_graphic)
             }
@@ -286,7 +318,7 @@ fn read_block(
                 kind: FaultKind::Inconsistent,
             });
         }
-        names.push(name.clone());
+        lengths.push(text.len() - before);
     }
     if end.is_some_and(|end| end != cursor.at) {
         return Err(Fault {
@@ -294,16 +326,17 @@ fn read_block(
             kind: FaultKind::Inconsistent,
         });
     }
-    Ok(names)
+    // It is all ASCII.
+    let text = String::from_utf8(text).map_err(|_| Fault {
+        address: start,
+        kind: FaultKind::Inconsistent,
+    })?;
+    Ok(Block { text, lengths })
 }
 
 /// What a token stands for.
 fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
-    let mut cursor = Cursor {
-        memory,
-        at: address,
-        page: &[],
-    };
+    let mut cursor = Cursor::at(memory, address);
     let mut token = Vec::new();
     loop {
         match cursor.byte()? {
@@ -319,11 +352,11 @@ fn token(memory: &Memory, address: u64) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// The next name, with the letter of its type before it.
+/// Adds the next name, with the letter of its type before it.
 fn read_name(
     cursor: &mut Cursor<'_>,
     tokens: &[Result<Vec<u8>, Fault>],
-    name: &mut Vec<u8>,
+    text: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let place = cursor.at;
     let mut length = usize::from(cursor.byte()?);
@@ -331,13 +364,13 @@ fn read_name(
     if length & 0x80 != 0 {
         length = length & 0x7f | usize::from(cursor.byte()?) << 7;
     }
-    name.clear();
+    let before = text.len();
     for _ in 0..length {
         // There are 256.
         if let Some(token) = tokens.get(usize::from(cursor.byte()?)) {
-            name.extend_from_slice(token.as_ref().map_err(|fault| *fault)?);
+            text.extend_from_slice(token.as_ref().map_err(|fault| *fault)?);
         }
-        if name.len() > LONGEST_NAME {
+        if text.len() - before > LONGEST_NAME {
             return Err(Fault {
                 address: place,
                 kind: FaultKind::Unterminated,
@@ -355,10 +388,13 @@ struct Cursor<'m> {
     page: &'m [u8],
 }
 
-impl Cursor<'_> {
-    fn go(&mut self, address: u64) {
-        self.at = address;
-        self.page = &[];
+impl<'m> Cursor<'m> {
+    fn at(memory: &'m Memory, at: u64) -> Self {
+        Cursor {
+            memory,
+            at,
+            page: &[],
+        }
     }
 
     fn byte(&mut self) -> Result<u8, Fault> {
@@ -394,7 +430,6 @@ mod tests {
         ] {
             list.push(address, b't', is_absolute, name);
         }
-        list.sort();
         list
     }
 
