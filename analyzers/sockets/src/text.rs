@@ -5,11 +5,11 @@ use std::fmt::{self, Write};
 use crate::name::{is_plain, write_escaped};
 use crate::owner::Holder;
 
-/// Text that grows by small pieces. Of 20,000 sockets there are a million: `String` asks for room and calls for a copy for each, and here what is
+/// Text that grows by small pieces. Of 20,000 sockets there are 300,000: `String` asks for room and calls for a copy for each, and here what is
 /// known when it is compiled is stored by an instruction or two.
 #[derive(Default)]
 pub struct Text {
-    /// The text, and zeros.
+    /// The text, and behind it what has been there.
     room: Vec<u8>,
     length: usize,
 }

@@ -181,13 +181,10 @@ impl Report for Sockets {
         }
         // Text is written before there is much of it: what comes next takes the same memory.
         let wave = 2 * PIECE * rayon::current_num_threads();
-        for wave in (0..self.lines.len())
-            .step_by(wave)
-            .map(|from| from..from + wave)
-        {
-            let end = self.lines.len().min(wave.end);
-            let pieces = walk::par_index((end - wave.start).div_ceil(PIECE), |index| {
-                let start = wave.start + index * PIECE;
+        for begin in (0..self.lines.len()).step_by(wave) {
+            let end = self.lines.len().min(begin + wave);
+            let pieces = walk::par_index((end - begin).div_ceil(PIECE), |index| {
+                let start = begin + index * PIECE;
                 self.piece(start..end.min(start + PIECE))
             });
             for piece in pieces {
