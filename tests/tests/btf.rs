@@ -398,6 +398,7 @@ fn analyzers_from_btf_and_a_dump_say_what_those_from_dwarf_say() {
     std::os::unix::fs::symlink(package.join("lib"), scratch.path().join("lib")).expect("a link");
     let raw = raw.to_str().expect("paths here are UTF-8");
 
+    let _removed = Removed("lab-btf");
     let made = tests::xtask(&["gen", "--btf", raw, "--core", &core, "lab-btf"]);
     assert!(made.status.success(), "{}", tests::shown(&made));
     let functions = std::fs::read_to_string(tests::root().join("generated/lab-btf/functions.txt"))
@@ -466,13 +467,22 @@ fn analyzers_from_btf_and_a_dump_say_what_those_from_dwarf_say() {
             btf.iter().filter(|byte| **byte == b'\n').count()
         );
     }
-    // What the machine's own folders keep of it would be taken for another kernel's.
-    for folder in [
-        "generated",
-        "target/selected",
-        "target/kernels",
-        "target/analyzers",
-    ] {
-        let _ = std::fs::remove_dir_all(tests::root().join(folder).join("lab-btf"));
+}
+
+/// What the machine's own folders keep of a kernel would be taken for another kernel's, also after this test has failed.
+#[cfg(feature = "lab")]
+struct Removed(&'static str);
+
+#[cfg(feature = "lab")]
+impl Drop for Removed {
+    fn drop(&mut self) {
+        for folder in [
+            "generated",
+            "target/selected",
+            "target/kernels",
+            "target/analyzers",
+        ] {
+            let _ = std::fs::remove_dir_all(tests::root().join(folder).join(self.0));
+        }
     }
 }

@@ -79,6 +79,11 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ("max_pfn", Is::ULong, "mm/memblock.c"),
     ("modules", Is::Struct("list_head"), "kernel/module/main.c"),
     (
+        "net_hotdata",
+        Is::Struct("net_hotdata"),
+        "net/core/hotdata.c",
+    ),
+    (
         "net_namespace_list",
         Is::Struct("list_head"),
         "net/core/net_namespace.c",
