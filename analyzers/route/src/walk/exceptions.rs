@@ -2,7 +2,7 @@
 
 use kernel::{fib_nh_common, fib_nh_exception, fib6_info, fib6_table};
 use kstruct::walk::chain;
-use kstruct::{Fault, View as _};
+use kstruct::{Fault, FaultKind, View as _};
 
 use super::{Context, fib, fib6, hop, ipv4, ipv6, prefix6};
 use crate::model::{Exception, Expiry, Family, Hop, Prefix, Route};
@@ -53,6 +53,8 @@ fn of_hop(
     found: &mut Vec<Route>,
 ) {
     const WHAT: &str = "exceptions of a next hop";
+    /// The kernel keeps ten of a bucket (`FNHE_RECLAIM_DEPTH`, twice).
+    const LONGEST: usize = 64;
     if common.nhc_exceptions().is_null() {
         return;
     }
@@ -61,7 +63,13 @@ fn of_hop(
         return;
     };
     for bucket in buckets.iter() {
-        for exception in chain(Ok(bucket.chain()), fib_nh_exception::fnhe_next) {
+        let exceptions = chain(Ok(bucket.chain()), fib_nh_exception::fnhe_next);
+        for (number, exception) in exceptions.enumerate() {
+            if number == LONGEST {
+                let (address, kind) = (bucket.addr(), FaultKind::TooLarge);
+                context.faults.add(WHAT, Fault { address, kind });
+                return;
+            }
             if let Some(exception) = context.faults.check(WHAT, exception) {
                 let route = exception4(context, table, exception, common);
                 found.extend(context.faults.check("exception", route));
