@@ -30,6 +30,8 @@ pub struct Bucket {
     pub index: usize,
     /// How many sockets are on its chain.
     pub sockets: usize,
+    /// Whether these are not all: too many of them shouldn't be there.
+    pub is_cut: bool,
     /// Sockets whose hash says that they are in another bucket: their addresses, and that bucket.
     pub misplaced: Vec<(u64, usize)>,
     /// Sockets whose hash is another one than that of their ends.
@@ -65,10 +67,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Whether it is known how connections of this version of IP are hashed: otherwise hardly one has the hash of its ends.
+    /// Whether it is known how connections of this version of IP are hashed: otherwise none has the hash of its ends.
     pub fn knows_hash(&self, is_ipv6: bool) -> bool {
-        let (same, other) = self.hashes[usize::from(is_ipv6)];
-        same > other
+        self.hashes[usize::from(is_ipv6)].0 > 0
     }
 }
 
@@ -224,6 +225,7 @@ impl Bucket {
             table: place.table,
             index,
             sockets: 0,
+            is_cut: false,
             misplaced: Vec::new(),
             rehashed: Vec::new(),
             unlinked: Vec::new(),
@@ -238,6 +240,7 @@ impl Bucket {
                 return bucket;
             };
             if bucket.misplaced.len() + bucket.unlinked.len() >= MOST {
+                bucket.is_cut = true;
                 return bucket;
             }
             bucket.sockets += 1;

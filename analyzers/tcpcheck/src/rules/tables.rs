@@ -139,13 +139,24 @@ pub fn long_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<
         bucket.table == sockets::inet::Table::Connections && bucket.sockets > most
     };
     for bucket in layout.odd.iter().filter(connections) {
-        let said = say!(
-            "the chain of bucket {bucket} has {sockets}, with {all} in {buckets} buckets",
-            bucket = bucket.index,
-            sockets = crate::said::many(bucket.sockets, "socket"),
-            all = all,
-            buckets = buckets,
-        );
+        let sockets = crate::said::many(bucket.sockets, "socket");
+        let said = if bucket.is_cut {
+            say!(
+                "the chain of bucket {bucket} has at least {sockets}, with {all} in {buckets} buckets",
+                bucket = bucket.index,
+                sockets = sockets,
+                all = all,
+                buckets = buckets,
+            )
+        } else {
+            say!(
+                "the chain of bucket {bucket} has {sockets}, with {all} in {buckets} buckets",
+                bucket = bucket.index,
+                sockets = sockets,
+                all = all,
+                buckets = buckets,
+            )
+        };
         findings.push(of_all(rule, None, said));
     }
 }
