@@ -189,7 +189,18 @@ impl Lock {
         let context = || format!("can't lock {}", path.display());
         let folder = path.parent().unwrap_or(path);
         loop {
-            fs::create_dir_all(folder).with_context(context)?;
+            match fs::create_dir_all(folder) {
+                // Who had the lock took the folder away between what failed and the question why it did.
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists
+                        && !folder
+                            .symlink_metadata()
+                            .is_ok_and(|there| !there.is_dir() && !folder.is_dir()) =>
+                {
+                    continue;
+                }
+                made => made.with_context(context)?,
+            }
             let file = match File::create(path) {
                 Ok(file) => file,
                 // Who had it took the folder away.
