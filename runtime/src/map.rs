@@ -19,22 +19,23 @@ pub(crate) fn map(path: &Path) -> io::Result<(File, io::Result<Mmap>)> {
     Ok((file, map))
 }
 
-/// Asks the CPU to fetch bytes into its caches. It is a hint: what isn't in memory yet stays where it is.
+/// Asks the CPU to fetch something into its caches. It is a hint: what isn't in memory yet stays where it is.
 #[inline]
-pub fn prefetch(bytes: &[u8]) {
+pub fn prefetch<T>(what: &[T]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
         /// Bytes of a line of the cache.
         const LINE: usize = 64;
-        for line in bytes.chunks(LINE) {
+        for offset in (0..size_of_val(what)).step_by(LINE) {
+            let line = what.as_ptr().wrapping_byte_add(offset);
             // SAFETY: the instruction never faults, whatever the address is, and reads nothing that the program sees.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
         }
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = bytes;
+    let _ = what;
 }
 
 /// A map of no file, for a dump that is not read through one.

@@ -294,10 +294,10 @@ impl Memory {
     }
 
     /// Asks the CPU to fetch what will be read soon, so that a walk over many structs need not wait for each of them: nothing if it isn't
-    /// in the part of the direct map that lies in the file in one piece.
+    /// in the direct map, or the file has it in another form.
     #[inline]
     pub fn prefetch(&self, address: u64, length: usize) {
-        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
+        if let Some(bytes) = self.at_hand(address, length) {
             crate::map::prefetch(bytes);
         }
     }
@@ -305,13 +305,31 @@ impl Memory {
     /// The same for the lines of memory at some offsets of what lies at an address, none of them at `length` or beyond.
     #[inline]
     pub fn prefetch_at(&self, address: u64, length: usize, offsets: &[usize]) {
-        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
+        if let Some(bytes) = self.at_hand(address, length) {
             for offset in offsets {
                 if let Some(line) = bytes.get(*offset..*offset + 1) {
                     crate::map::prefetch(line);
                 }
             }
         }
+    }
+
+    /// What the file has as it is in memory, found without a look at the page tables.
+    #[inline]
+    fn at_hand(&self, address: u64, length: usize) -> Option<&[u8]> {
+        self.window
+            .bytes(self.dump.file(), address, length)
+            .or_else(|| self.at_hand_elsewhere(address, length))
+    }
+
+    #[cold]
+    fn at_hand_elsewhere(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let direct = &self.located.direct;
+        let skip = address.wrapping_sub(direct.start);
+        let physical = direct.physical.wrapping_add(skip);
+        (skip < direct.size)
+            .then(|| self.dump.in_file(physical, length))
+            .flatten()
     }
 
     /// What isn't in that part of the direct map. Most of it is in one page.

@@ -25,6 +25,8 @@ pub struct Holder {
 pub struct Owners {
     /// By socket, process and number.
     held: Vec<Held>,
+    /// The sockets of the first of each [`STEP`] of them: of a million, they are what a search reads of most, and these stay in a CPU's caches.
+    steps: Vec<u64>,
     /// Of the first of those with a socket: whether it was asked who holds it.
     asked: Vec<AtomicBool>,
     /// The processes, as they are listed.
@@ -42,10 +44,30 @@ pub(crate) struct Held {
     pub(crate) fd: u32,
 }
 
+/// So many of them lie in four lines of memory.
+const STEP: usize = 16;
+
 impl Owners {
+    /// The numbers between which the first is whose socket is not below an address.
+    fn around(&self, socket: u64) -> std::ops::Range<usize> {
+        let step = self.steps.partition_point(|first| *first < socket);
+        step.saturating_sub(1) * STEP..(step * STEP).min(self.held.len())
+    }
+
+    /// The number of the first whose socket is not below an address.
+    fn first(&self, socket: u64) -> usize {
+        let around = self.around(socket);
+        around.start + self.held[around].partition_point(|held| held.socket < socket)
+    }
+
+    /// Fetches from memory what [`Self::of`] will read.
+    pub(crate) fn prefetch(&self, socket: u64) {
+        kstruct::prefetch(&self.held[self.around(socket)]);
+    }
+
     /// Who holds the socket at an address; nobody does if that is 0.
     pub fn of(&self, socket: u64) -> impl Iterator<Item = Holder> {
-        let start = self.held.partition_point(|held| held.socket < socket);
+        let start = self.first(socket);
         if let Some(asked) = self.asked.get(start)
             && self.held[start].socket == socket
         {
@@ -85,8 +107,10 @@ impl Owners {
                 .then_with(|| (pid(one), one.fd).cmp(&(pid(other), other.fd)))
         });
         let asked = held.iter().map(|_| AtomicBool::new(false)).collect();
+        let steps = held.iter().step_by(STEP).map(|held| held.socket).collect();
         Owners {
             held,
+            steps,
             asked,
             processes,
         }
@@ -102,7 +126,7 @@ impl Owners {
 ))]
 mod files {
     use kernel::{fdtable, file, sym, task_struct};
-    use kstruct::{Fault, FaultKind, Memory, walk};
+    use kstruct::{Fault, FaultKind, Memory, View as _, offset_of, walk};
     use linux::{Faults, task};
 
     use super::Held;
@@ -112,9 +136,11 @@ mod files {
     const MOST: usize = 1 << 24;
     /// Files that a thread looks at before it takes others.
     const PIECE: usize = 1024;
-    /// How many files before it is looked at a file is fetched from memory, and how much of it.
+    /// How many files before it is looked at a file is fetched from memory, and how much.
     const AHEAD: usize = 16;
-    const FILE: usize = <file<'static> as kstruct::View<'static>>::SIZE;
+    const FILE: usize = file::SIZE;
+    /// What is read of it.
+    const MEMBERS: [usize; 2] = [offset_of!(file, f_op), offset_of!(file, private_data)];
 
     /// A table of open files. Threads share it, and processes may.
     struct Table<'m> {
@@ -144,7 +170,7 @@ mod files {
                 Ok(slots) => {
                     for number in start..table.length.min(start + PIECE) {
                         if let Some(later) = slots.get(number + AHEAD) {
-                            k.prefetch(later.addr(), FILE);
+                            k.prefetch_at(later.addr(), FILE, &MEMBERS);
                         }
                         let Some(pointer) = slots.get(number) else {
                             break;
@@ -234,7 +260,7 @@ mod files {
     }
 
     fn table(k: &Memory, address: u64, process: u32) -> Result<Table<'_>, Fault> {
-        let files: kernel::files_struct<'_> = kstruct::View::at(k, address)?;
+        let files = kernel::files_struct::at(k, address)?;
         let fdt = files.fdt().deref()?;
         let length = usize::try_from(fdt.max_fds()).unwrap_or(usize::MAX);
         if length > MOST {

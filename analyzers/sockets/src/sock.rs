@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kstruct::{Fault, Memory};
+use kstruct::{Fault, Memory, offset_of};
 use linux::Faults;
 use linux::time::Clock;
 use rayon::iter::{
@@ -83,6 +83,16 @@ impl<'m> Reader<'m> {
         self.read_places(addresses, &places(), what, faults, read)
     }
 
+    /// Fetches from memory what will be read of the `struct socket` of a socket, and who holds that. By now the socket itself is at hand.
+    fn prefetch_owner(&self, address: u64) {
+        let place = address.wrapping_add(offset_of!(sock, sk_socket) as u64);
+        if let Ok(socket) = self.k.word(place) {
+            let own = socket.wrapping_add(offset_of!(kernel::socket, sk) as u64);
+            self.k.prefetch(own, kernel::KERNEL.pointer_size.into());
+            self.owners.prefetch(socket);
+        }
+    }
+
     /// The same where what is fetched of each socket is said: the lines of memory at these offsets.
     pub fn read_places<T: Send>(
         &self,
@@ -116,6 +126,9 @@ impl<'m> Reader<'m> {
                 .map_init(begin, |work, (index, address)| {
                     if let Some(later) = addresses.get(index + AHEAD) {
                         self.k.prefetch_at(*later, length, places);
+                    }
+                    if let Some(soon) = addresses.get(index + AHEAD / 2) {
+                        self.prefetch_owner(*soon);
                     }
                     let socket = read(work, *address)
                         .map_err(|fault| work.faults.push((*address, "", fault)))

@@ -502,6 +502,18 @@ impl Dump {
         if let Some(paged) = &self.paged {
             return paged.physical(address, length, &self.budget);
         }
+        self.mapped_physical(address, length)
+    }
+
+    /// Physical memory that is mapped with the file: nothing has to be made for it.
+    pub(crate) fn in_file(&self, address: u64, length: usize) -> Option<&[u8]> {
+        match self.paged {
+            Some(_) => None,
+            None => self.mapped_physical(address, length).ok(),
+        }
+    }
+
+    fn mapped_physical(&self, address: u64, length: usize) -> Result<&[u8], FaultKind> {
         let segment = segment_of(&self.segments, address, length)?;
         // Saturation leads past the end of any file.
         let start = segment.file.saturating_add(address - segment.start);

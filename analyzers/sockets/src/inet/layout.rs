@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kernel::{hlist_nulls_head, sock_common, spinlock};
-use kstruct::{Memory, View as _, walk};
+use kstruct::{Memory, View as _, offset_of, walk};
 use linux::Faults;
 
 use super::Chain;
@@ -149,6 +149,16 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
     layout
 }
 
+/// Fetches from memory what is read of the first socket on a chain.
+fn prefetch_first(head: hlist_nulls_head<'_>) {
+    const NODE: usize = offset_of!(sock_common, skc_nulls_node);
+    if let Some(node) = head.first_node() {
+        let socket = node.wrapping_sub(NODE as u64);
+        let memory = head.memory();
+        memory.prefetch(socket, NODE + 2 * usize::from(kernel::KERNEL.pointer_size));
+    }
+}
+
 impl Layout {
     fn add<'m>(
         &mut self,
@@ -165,10 +175,11 @@ impl Layout {
             let mut hashes = [(0, 0); 2];
             let mut sockets = 0;
             let mut odd = Vec::new();
-            for index in start..count.min(start + PIECE) {
-                let Some(head) = head(index) else {
-                    continue;
-                };
+            let heads: Vec<_> = (start..count.min(start + PIECE))
+                .filter_map(|index| Some((index, head(index)?)))
+                .inspect(|(_, head)| prefetch_first(*head))
+                .collect();
+            for (index, head) in heads {
                 let bucket = Bucket::read(head, index, place, &mut hashes);
                 sockets += bucket.sockets;
                 // Somebody was about to put a socket in or take one out: not all links need fit together.
