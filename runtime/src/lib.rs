@@ -37,4 +37,4 @@ pub use module::{FindSection, Module, ModuleName, ModulePerCpu, ModuleSym, PerCp
 pub use refcount::Refcount;
 pub use symbol::{Functions, PerCpu, Sym};
 pub use user::UserSpace;
-pub use view::{Array, CharArray, CharPtr, FnPtr, Part, Ptr, Raw, Text, View};
+pub use view::{Array, CharArray, CharPtr, FnPtr, Part, Ptr, Raw, Text, View, escape_of};

@@ -759,16 +759,46 @@ impl PartialEq<&str> for CharArray<'_> {
     }
 }
 
+/// What is shown instead of a character of a text that somebody else chose, if it steers a terminal, or can't be seen and makes a text look
+/// like another one (Unicode's categories Cc, Cf, Zl, Zp): `\x1b`, `\u{202e}`.
+pub fn escape_of(char: char) -> Option<String> {
+    if char.is_control() {
+        return Some(format!("\\x{:02x}", u32::from(char)));
+    }
+    let is_format = matches!(
+        char,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    is_format.then(|| char.escape_unicode().to_string())
+}
+
 impl fmt::Display for CharArray<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::fmt::Write as _;
         let mut text = String::new();
         for chunk in self.as_bytes().utf8_chunks() {
             for char in chunk.valid().chars() {
-                if char.is_control() {
-                    write!(text, "\\x{:02x}", u32::from(char))?;
-                } else {
-                    text.push(char);
+                match escape_of(char) {
+                    Some(escape) => text.push_str(&escape),
+                    None => text.push(char),
                 }
             }
             for byte in chunk.invalid() {

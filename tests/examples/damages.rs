@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, inet_connection_sock, kmem_cache, module, request_sock, sk_buff_head, sock,
-    sock_common, socket, sym, vmap_area,
+    Elf64_Sym, fdtable, inet_connection_sock, inet_hashinfo, kmem_cache, module, request_sock,
+    sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -112,7 +112,7 @@ fn cache(k: &Memory) -> Result<kmem_cache<'_>> {
     }
     // Its name may be what was damaged.
     Err(Fault {
-        address: k.address_of(kernel::sym::slab_caches),
+        address: k.address_of(sym::slab_caches),
         kind: FaultKind::Inconsistent,
     })
 }
@@ -139,6 +139,26 @@ fn objects(k: &Memory) -> Result<Vec<Result<(u64, String)>>> {
         .allocated(cache(k)?, &cpus)?
         .map(|object| object.map(|object| (object.addr(), String::new())))
         .collect())
+}
+
+/// The word in which the secret is that is mixed into the hashes of IPv4's connections, and bits of that.
+fn secret(k: &Memory) -> (u64, u64) {
+    let symbols = kstruct::Kallsyms::read(k).expect("it can be read");
+    let symbols = symbols.expect("the dump has symbols");
+    let place = |wanted: &str| {
+        let mut symbols = symbols.iter();
+        let symbol = symbols.find(|symbol| symbol.name.split('.').any(|part| part == wanted));
+        symbol.map(|symbol| symbol.address)
+    };
+    if let Some(secret) = place("inet_ehash_secret") {
+        return (secret, 0x0101_0101);
+    }
+    // Since 6.11 it is the last member of `struct net_protocol`, whose first is the function, and this of `net_hotdata`.
+    let (hotdata, receive) = (place("net_hotdata"), place("tcp_v4_rcv"));
+    let hotdata = hotdata.expect("it is there");
+    let mut words = (0..128).map(|word| hotdata + word * 8);
+    let protocol = words.find(|word| k.word(*word).ok() == receive);
+    (protocol.expect("it is a member") + 16, 0x0101_0101 << 32)
 }
 
 /// The words of a struct.
@@ -176,6 +196,9 @@ impl<'a> Dump<'a> {
             let tasks = k.get(sym::init_task).expect("it is there").tasks().addr();
             self.change(tasks, |_| tasks);
             self.change(tasks + 8, |_| tasks);
+            return;
+        }
+        if self.plant_elsewhere(&k, damage) {
             return;
         }
         let sk = sock::at(&k, socket).expect("it is a socket");
@@ -222,6 +245,41 @@ impl<'a> Dump<'a> {
                 };
                 self.change(link, |_| other);
             }
+            // Two requests stand for one connection.
+            "same-child" => {
+                let queue = connection.icsk_accept_queue();
+                let first = queue.rskq_accept_head().deref().expect("one waits");
+                let second = first.dl_next().deref().expect("another one waits");
+                let link = second.addr() + offset_of!(request_sock, sk) as u64;
+                self.change(link, |_| first.sk().addr());
+            }
+            "accept-tail" => {
+                let queue = connection.icsk_accept_queue();
+                let head = queue.rskq_accept_head().addr();
+                let tail = queue.rskq_accept_tail().addr();
+                assert_ne!(head, tail);
+                let words = of(queue).find(|word| k.word(*word).is_ok_and(|word| word == tail));
+                self.change(words.expect("it is a member"), |_| head);
+            }
+            // Memory that is there and no network namespace.
+            "wild-net" => self.change(at(offset_of!(sock_common, skc_net)), |_| socket),
+            "device" => self.change(at(offset_of!(sock_common, skc_bound_dev_if)), |old| {
+                with(old, u64::MAX - 4)
+            }),
+            "gone-device" => self.change(at(offset_of!(sock_common, skc_bound_dev_if)), |old| {
+                with(old, 77_000)
+            }),
+            "far-timer" => self.set_timer(connection, 1 << 62),
+            "other-time" => {
+                let timer = connection.icsk_retransmit_timer().addr();
+                let expires = timer + offset_of!(timer_list, expires) as u64;
+                self.change(expires, |old| old.wrapping_add(1000));
+            }
+            "wild-next" => {
+                let entry = connection.icsk_retransmit_timer().entry();
+                self.change(entry.addr(), |_| socket);
+            }
+            "crowded" => self.crowd(&k, sk.__sk_common()),
             // As the kernel takes it out: no link is wrong.
             "lost" => {
                 let (next, back) = (node.next().addr(), node.pprev().addr());
@@ -256,10 +314,7 @@ impl<'a> Dump<'a> {
                 .change(at(offset_of!(inet_connection_sock, icsk_pending)), |old| {
                     old & !0xff
                 }),
-            "late-timer" => self
-                .change(at(offset_of!(inet_connection_sock, icsk_timeout)), |old| {
-                    old.wrapping_sub(100_000)
-                }),
+            "late-timer" => self.set_timer(connection, 100_000_u64.wrapping_neg()),
             "dead-timer" => {
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |_| 0);
@@ -284,6 +339,92 @@ impl<'a> Dump<'a> {
                 self.change(count, |old| with(old, 100_000));
             }
             _ => panic!("{damage} is no damage"),
+        }
+    }
+
+    /// Damages what is of no socket. Says whether it knows such a damage.
+    fn plant_elsewhere(&self, k: &Memory, damage: &str) -> bool {
+        let table = k.get(sym::tcp_hashinfo).expect("it is there");
+        let member = |offset: usize| table.addr() + offset as u64;
+        let with = |old: u64, low: u64| old & !0xffff_ffff | low;
+        let init = k.get(sym::init_task).expect("it is there");
+        let tasks: Vec<task_struct<'_>> = linux::task::leaders(k)
+            .collect::<Result<_>>()
+            .expect("the dump is sound");
+        match damage {
+            "no-ehash" => self.change(member(offset_of!(inet_hashinfo, ehash)), |_| 0),
+            "ehash-mask" => self.change(member(offset_of!(inet_hashinfo, ehash_mask)), |old| {
+                old ^ 0x10
+            }),
+            "locks-mask" => self
+                .change(member(offset_of!(inet_hashinfo, ehash_locks_mask)), |old| {
+                    with(old, 0x1234)
+                }),
+            "secret" => {
+                let (word, bits) = secret(k);
+                self.change(word, |old| old ^ bits);
+            }
+            // The last leads to the second.
+            "circle-of-tasks" => {
+                let last = tasks.last().expect("there are some");
+                let next = tasks[1].tasks().addr();
+                assert_ne!(last.tasks().addr(), init.tasks().addr());
+                self.change(last.tasks().addr(), |_| next);
+            }
+            "max-fds" => {
+                let task = tasks.iter().find(|task| task.pid() == 1).expect("init");
+                let files = task.files().deref().expect("it has files");
+                let table = files.fdt().addr();
+                self.change(table + offset_of!(fdtable, max_fds) as u64, |old| {
+                    with(old, 1 << 24)
+                });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Puts 300 sockets that are alone on their chains before those of another one.
+    fn crowd(&self, k: &Memory, socket: sock_common<'_>) {
+        const COUNT: usize = 300;
+        let table = k.get(sym::tcp_hashinfo).expect("it is there");
+        let mask = table.ehash_mask();
+        let buckets = table.ehash().array(mask as usize + 1).expect("it is there");
+        let own = (socket.skc_hash() & mask) as usize;
+        let head = buckets.get(own).expect("it has a bucket").chain();
+        let alone = (0..buckets.len()).filter(|index| *index != own);
+        let alone = alone.filter_map(|index| {
+            let chain = buckets.get(index)?.chain();
+            let mut sockets = chain.entries(sock_common::skc_nulls_node);
+            let first = sockets.next()?.expect("the dump is sound");
+            sockets
+                .next()
+                .is_none()
+                .then_some((index, chain.addr(), first))
+        });
+        let mut link = head.addr();
+        let old = head.first().addr();
+        let alone: Vec<_> = alone.take(COUNT).collect();
+        assert_eq!(alone.len(), COUNT);
+        for (index, chain, socket) in alone {
+            let node = socket.skc_nulls_node().addr();
+            self.change(chain, |_| (index as u64) << 1 | 1);
+            self.change(link, |_| node);
+            self.change(node + 8, |_| link);
+            link = node;
+        }
+        self.change(link, |_| old);
+        if old & 1 == 0 {
+            self.change(old + 8, |_| link);
+        }
+    }
+
+    /// Has a connection's timer expire so many jiffies later, by both times that there are.
+    fn set_timer(&self, connection: inet_connection_sock<'_>, later: u64) {
+        let own = connection.addr() + offset_of!(inet_connection_sock, icsk_timeout) as u64;
+        let timer = connection.icsk_retransmit_timer().addr();
+        for time in [own, timer + offset_of!(timer_list, expires) as u64] {
+            self.change(time, |old| old.wrapping_add(later));
         }
     }
 

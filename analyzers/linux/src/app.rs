@@ -178,6 +178,8 @@ where
                     " (the memory limit of {limit} bytes was reached: --memory-limit)"
                 ));
             }
+            // What isn't there may be among what could not be read.
+            tell(&memory, &faults);
             return fail(&message);
         }
     };
@@ -259,7 +261,14 @@ fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
             (false, _) => ExitCode::from(UNREADABLE),
         };
     }
+    tell(memory, faults);
+    ExitCode::from(UNREADABLE)
+}
+
+/// Says what could not be read.
+fn tell(memory: &Memory, faults: &Faults) {
     match faults.count {
+        0 => return,
         1 => eprintln!("1 thing could not be read:"),
         count => eprintln!("{count} things could not be read:"),
     }
@@ -272,7 +281,6 @@ fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
     if faults.count > 10 {
         eprintln!("  ... (--format json has up to {KEPT})");
     }
-    ExitCode::from(UNREADABLE)
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -10,6 +10,7 @@ use crate::inet::{Datagram, Ends, Protocol, datagram_tables};
 use crate::other::{Netlink, Packet, held, netlink_name, netlinks, packets};
 use crate::sock::{Base, Reader};
 use crate::tcp::Tcp;
+use crate::text::write_device;
 use crate::unix::Unix;
 
 /// The sockets of all families.
@@ -140,15 +141,15 @@ fn memory_queues(base: &Base) -> [u32; 2] {
         .map_or([0, 0], |memory| [memory.rmem_alloc, memory.wmem_alloc])
 }
 
-fn end(ends: &Ends, address: IpAddr, port: u16, device: Option<&str>) -> String {
+fn end(ends: &Ends, address: IpAddr, port: u16, base: Option<&Base>) -> String {
     let mut text = match address {
         IpAddr::V6(address) if address.is_unspecified() && !ends.v6only => "*".to_owned(),
         IpAddr::V6(address) => format!("[{address}]"),
         IpAddr::V4(address) => address.to_string(),
     };
     // Writing to a string doesn't fail.
-    if let Some(device) = device {
-        let _ = write!(text, "%{device}");
+    if let Some(base) = base {
+        let _ = write_device(&mut text, base);
     }
     let _ = match port {
         0 => write!(text, ":*"),
@@ -162,7 +163,7 @@ fn inet_line<'a>(base: &'a Base, ends: &Ends, netid: &'static str, queues: [u32;
         base,
         netid,
         queues,
-        local: end(ends, ends.local, ends.local_port, base.device.as_deref()),
+        local: end(ends, ends.local, ends.local_port, Some(base)),
         remote: end(ends, ends.remote, ends.remote_port, None),
         more: String::new(),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kstruct::Memory;
@@ -65,6 +66,56 @@ pub struct Filter {
     /// Whether there is one with the ports and addresses that are asked for.
     #[arg(skip)]
     seen: AtomicBool,
+    /// Each of these, when they were asked about.
+    #[arg(skip)]
+    ends: OnceLock<Vec<WantedEnd>>,
+}
+
+/// A port or an address that is asked for.
+struct WantedEnd {
+    /// What it is in words, which says at which end, too.
+    what: &'static str,
+    local: bool,
+    remote: bool,
+    is: Is,
+    /// Whether a socket has it.
+    seen: AtomicBool,
+}
+
+enum Is {
+    Port(u16),
+    Network(Network),
+}
+
+impl fmt::Display for Is {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Is::Port(port) => port.fmt(f),
+            Is::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+impl WantedEnd {
+    fn is_of(&self, ends: &Ends) -> bool {
+        match &self.is {
+            // Who listens has no peer, and that has no port 0.
+            Is::Port(0) if self.local => ends.local_port == 0,
+            Is::Port(port) => {
+                self.local && ends.local_port == *port || self.remote && ends.remote_port == *port
+            }
+            Is::Network(network) => {
+                self.local && network.has(ends.local) || self.remote && network.has(ends.remote)
+            }
+        }
+    }
+}
+
+/// To write what is there already would have each thread wait for the others.
+fn note(seen: &AtomicBool) {
+    if !seen.load(Ordering::Relaxed) {
+        seen.store(true, Ordering::Relaxed);
+    }
 }
 
 fn hexadecimal(text: &str) -> Result<u64, String> {
@@ -100,7 +151,11 @@ impl Filter {
         let mut names = self.process.iter();
         if let Some(wanted) = names.find(|wanted| processes.iter().all(|(_, name)| name != *wanted))
         {
-            anyhow::bail!("there is no process of the name {wanted}");
+            let mut names: Vec<&String> = processes.iter().map(|(_, name)| name).collect();
+            names.sort();
+            // The nearest first: there may be hundreds.
+            names.sort_by_key(|name| distance(wanted, name));
+            return Err(unknown("process of the name", wanted, names));
         }
         Ok(())
     }
@@ -121,7 +176,7 @@ impl Filter {
     }
 
     /// That something was found, if one socket was asked for, and that there is one with the ports and addresses that were, whatever else
-    /// is wanted of it.
+    /// is wanted of it, and one with each of them.
     ///
     /// # Errors
     ///
@@ -134,36 +189,61 @@ impl Filter {
                 "there is no such socket at {sock:#x}, or the other options don't want it"
             );
         }
-        if self.names_ends() && !self.seen.load(Ordering::Relaxed) {
-            anyhow::bail!("no socket has {}", self.wanted_ends());
+        if !self.names_ends() {
+            return Ok(());
+        }
+        let wanted = self.ends();
+        let missing: Vec<String> = wanted
+            .iter()
+            .filter(|end| !end.seen.load(Ordering::Relaxed))
+            .map(|end| format!("{} {}", end.what, end.is))
+            .collect();
+        if !missing.is_empty() {
+            anyhow::bail!("no socket has {}", missing.join(", nor "));
+        }
+        if !self.seen.load(Ordering::Relaxed) {
+            let wanted: Vec<String> = wanted
+                .chunk_by(|one, other| one.what == other.what)
+                .map(|same| {
+                    let ends: Vec<String> = same.iter().map(|end| end.is.to_string()).collect();
+                    let what = same.first().map_or("", |end| end.what);
+                    format!("{what} {}", ends.join(" or "))
+                })
+                .collect();
+            anyhow::bail!("no socket has {}", wanted.join(" and "));
         }
         Ok(())
     }
 
-    /// The ports and addresses that are asked for, in words.
-    fn wanted_ends(&self) -> String {
-        let ports = [
-            (&self.port, "port"),
-            (&self.sport, "own port"),
-            (&self.dport, "peer's port"),
-        ];
-        let networks = [
-            (&self.address, "address"),
-            (&self.src, "own address"),
-            (&self.dst, "peer's address"),
-        ];
-        let ports = ports.iter().filter(|(ports, _)| !ports.is_empty());
-        let ports = ports.map(|(ports, what)| {
-            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-            format!("{what} {}", ports.join(" or "))
-        });
-        let networks = networks.iter().filter(|(networks, _)| !networks.is_empty());
-        let networks = networks.map(|(networks, what)| {
-            let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
-            format!("{what} {}", networks.join(" or "))
-        });
-        let all: Vec<String> = ports.chain(networks).collect();
-        all.join(" and ")
+    /// The ports and addresses that are asked for.
+    fn ends(&self) -> &[WantedEnd] {
+        self.ends.get_or_init(|| {
+            let end = |(what, local, remote), is| WantedEnd {
+                what,
+                local,
+                remote,
+                is,
+                seen: AtomicBool::new(false),
+            };
+            let ports = [
+                (("port", true, true), &self.port),
+                (("own port", true, false), &self.sport),
+                (("peer's port", false, true), &self.dport),
+            ];
+            let networks = [
+                (("address", true, true), &self.address),
+                (("own address", true, false), &self.src),
+                (("peer's address", false, true), &self.dst),
+            ];
+            let ports = ports
+                .into_iter()
+                .flat_map(|(what, ports)| ports.iter().map(move |port| end(what, Is::Port(*port))));
+            let networks = networks.into_iter().flat_map(|(what, networks)| {
+                let networks = networks.iter();
+                networks.map(move |network| end(what, Is::Network(*network)))
+            });
+            ports.chain(networks).collect()
+        })
     }
 
     /// Whether a socket is wanted. `ends` are those of IPv4 and IPv6; a question about addresses, ports or the version of IP keeps all
@@ -203,31 +283,41 @@ impl Filter {
             if !self.has_ends(ends) {
                 return false;
             }
-            // To write what is there already would have each thread wait for the others.
-            if !self.seen.load(Ordering::Relaxed) {
-                self.seen.store(true, Ordering::Relaxed);
-            }
+            note(&self.seen);
         }
         !(self.ipv4 && base.family != "inet" || self.ipv6 && base.family != "inet6")
     }
 
     fn has_ends(&self, ends: &Ends) -> bool {
-        let port = |ports: &[u16], found: &[u16]| {
-            ports.is_empty() || found.iter().any(|port| ports.contains(port))
-        };
-        let address = |networks: &[Network], found: &[IpAddr]| {
-            networks.is_empty()
-                || found
-                    .iter()
-                    .any(|address| networks.iter().any(|network| network.has(*address)))
-        };
-        port(&self.port, &[ends.local_port, ends.remote_port])
-            && port(&self.sport, &[ends.local_port])
-            && port(&self.dport, &[ends.remote_port])
-            && address(&self.address, &[ends.local, ends.remote])
-            && address(&self.src, &[ends.local])
-            && address(&self.dst, &[ends.remote])
+        let mut has_all = true;
+        for same in self.ends().chunk_by(|one, other| one.what == other.what) {
+            let mut has_one = false;
+            for wanted in same {
+                if wanted.is_of(ends) {
+                    has_one = true;
+                    note(&wanted.seen);
+                }
+            }
+            has_all &= has_one;
+        }
+        has_all
     }
+}
+
+/// In how many letters two names differ, at least: how many of either the other doesn't have, wherever they are.
+fn distance(one: &str, other: &str) -> usize {
+    let lacks = |one: &str, other: &str| {
+        let mut left: Vec<char> = other.chars().collect();
+        let mut lacks = 0;
+        for char in one.chars() {
+            match left.iter().position(|other| *other == char) {
+                Some(place) => drop(left.swap_remove(place)),
+                None => lacks += 1,
+            }
+        }
+        lacks
+    };
+    lacks(one, other) + lacks(other, one)
 }
 
 /// Some states.
@@ -276,7 +366,11 @@ impl FromStr for States {
                 .collect(),
         };
         if states.is_empty() {
-            return Err(format!("{text:?} is no state"));
+            let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "{text:?} is no state: there is {}; and all, connected, synchronized, bucket, big",
+                names.join(", ")
+            ));
         }
         Ok(States(states))
     }

@@ -18,7 +18,7 @@ mod layout;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-pub use layout::{Bucket, Layout, Rehashed, Table, layout};
+pub use layout::{Bucket, Hashes, Layout, Rehashed, Table, Unlinked, layout};
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub use read::{bucket_of, datagram_tables, own_bucket, tcp_tables};
 

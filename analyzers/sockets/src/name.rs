@@ -74,12 +74,11 @@ pub fn write_escaped(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
     }
     for chunk in bytes.utf8_chunks() {
         let valid = chunk.valid();
-        if valid.chars().any(char::is_control) {
+        if valid.chars().any(|char| kstruct::escape_of(char).is_some()) {
             for char in valid.chars() {
-                if char.is_control() {
-                    write!(f, "\\x{:02x}", u32::from(char))?;
-                } else {
-                    f.write_char(char)?;
+                match kstruct::escape_of(char) {
+                    Some(escape) => f.write_str(&escape)?,
+                    None => f.write_char(char)?,
                 }
             }
         } else {
@@ -99,8 +98,8 @@ mod tests {
     #[test]
     fn what_is_not_printable_is_escaped() {
         let mut text = String::new();
-        let written = write_escaped(&mut text, b"a\x1b[1m\xff\xc3\xa9");
+        let written = write_escaped(&mut text, b"a\x1b[1m\xff\xc3\xa9\xe2\x80\xaeb");
         assert!(written.is_ok());
-        assert_eq!(text, "a\\x1b[1m\\xff\u{e9}");
+        assert_eq!(text, "a\\x1b[1m\\xff\u{e9}\\u{202e}b");
     }
 }

@@ -249,7 +249,7 @@ pub struct Base {
     pub priority: u32,
     /// The interface that it is bound to; 0 for none.
     pub ifindex: i32,
-    /// Its name.
+    /// Its name; `null` if it isn't there any more.
     pub device: Option<Box<str>>,
     /// 1: nothing is received any more, 2: nothing is sent.
     pub shutdown: u8,
@@ -323,7 +323,7 @@ impl<'m> Work<'_, 'm> {
             .ok()
     }
 
-    /// The name of an interface.
+    /// The name of an interface; `None` if there is none with this number, as one that was removed.
     pub fn device(&self, net: u64, ifindex: i32) -> Option<Box<str>> {
         if ifindex == 0 {
             return None;
@@ -353,8 +353,8 @@ impl<'m> Work<'_, 'm> {
         if let Some(space) = self.reader.spaces.at(net.addr()) {
             return Some(space.inode);
         }
-        // It is being taken down.
-        let net = self.check(socket, "skc_net", net.deref())?;
+        // It is being taken down, or is none.
+        let net = self.check(socket, "skc_net", net.deref().and_then(is_namespace))?;
         Some(net.ns().inum().into())
     }
 
@@ -419,6 +419,19 @@ impl<'m> Work<'_, 'm> {
         let _ = &self.cgroups;
         None
     }
+}
+
+/// That a network namespace that isn't on the list of them was one: it leads to what is done with those (`setup_net`, `preinit_net`).
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+fn is_namespace(net: kernel::net<'_>) -> Result<kernel::net<'_>, Fault> {
+    #[cfg(all(kernel_has = "sym:netns_operations", kernel_has = "ns_common.ops"))]
+    if net.ns().ops().addr() != net.memory().address_of(kernel::sym::netns_operations) {
+        return Err(Fault {
+            address: net.addr(),
+            kind: kstruct::FaultKind::Inconsistent,
+        });
+    }
+    Ok(net)
 }
 
 /// The path of a cgroup from the root of its hierarchy.

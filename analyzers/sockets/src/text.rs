@@ -135,6 +135,19 @@ impl Write for Text {
     }
 }
 
+/// `%eth0`, where a socket is bound to an interface; its number if that isn't there any more.
+#[cfg(any(
+    kernel_has = "inet_hashinfo.lhash2",
+    kernel_has = "tcp_hashinfo.__tcp_ehash"
+))]
+pub fn write_device(out: &mut impl Write, base: &crate::sock::Base) -> fmt::Result {
+    match (&base.device, base.ifindex) {
+        (Some(device), _) => write!(out, "%{device}"),
+        (None, 0) => Ok(()),
+        (None, ifindex) => write!(out, "%if{ifindex}"),
+    }
+}
+
 /// ` users:(("sshd",pid=1,fd=3),...)`, or nothing.
 pub fn write_holders(out: &mut Text, holders: &[Holder]) -> fmt::Result {
     if holders.is_empty() {
@@ -147,10 +160,19 @@ pub fn write_holders(out: &mut Text, holders: &[Holder]) -> fmt::Result {
         }
         out.push(b"(\"");
         let name = holder.comm.bytes();
-        if is_plain(name) {
+        if is_plain(name) && !name.iter().any(is_quoted) {
             out.push_bytes(name);
         } else {
-            write_escaped(out, name)?;
+            for part in name.split_inclusive(is_quoted) {
+                match part.split_last() {
+                    Some((last, before)) if is_quoted(last) => {
+                        write_escaped(out, before)?;
+                        out.push(b"\\");
+                        out.push(&[*last]);
+                    }
+                    _ => write_escaped(out, part)?,
+                }
+            }
         }
         out.push(b"\",pid=");
         if holder.pid < 0 {
@@ -163,6 +185,11 @@ pub fn write_holders(out: &mut Text, holders: &[Holder]) -> fmt::Result {
     }
     out.push(b")");
     Ok(())
+}
+
+/// Whether a byte ends a name in quotes, or would make of another one more than it is.
+fn is_quoted(byte: &u8) -> bool {
+    matches!(byte, b'"' | b'\\')
 }
 
 /// A time as in `timer:(on,1min4sec,3)`. What is past is 0.
@@ -272,7 +299,9 @@ pub fn write_g(out: &mut impl Write, number: f64) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use super::{Text, push_milliseconds, push_timer, write_g, write_rate};
+    use super::{Text, push_milliseconds, push_timer, write_g, write_holders, write_rate};
+    use crate::name::Name;
+    use crate::owner::Holder;
 
     #[test]
     fn numbers_are_pushed_as_they_are_formatted() {
@@ -287,6 +316,16 @@ mod tests {
             assert!(write_g(&mut expected, microseconds as f64 / 1000.0).is_ok());
             assert_eq!(out.into_string(), expected, "{microseconds}");
         }
+    }
+
+    #[test]
+    fn names_do_not_end_their_quotes() {
+        let mut out = Text::default();
+        let comm = Name::from("a\",pid=1\\\x1b\u{200b}");
+        let (pid, fd) = (7, 3);
+        assert!(write_holders(&mut out, &[Holder { pid, fd, comm }]).is_ok());
+        let expected = r#" users:(("a\",pid=1\\\x1b\u{200b}",pid=7,fd=3))"#;
+        assert_eq!(out.into_string(), expected);
     }
 
     #[test]

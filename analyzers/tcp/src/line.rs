@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use sockets::inet::Ends;
 use sockets::sock::Base;
 use sockets::tcp::{Congestion, Form, Info, Tcp, Which};
-use sockets::text::{Text, push_milliseconds, push_timer, write_holders, write_rate};
+use sockets::text::{Text, push_milliseconds, push_timer, write_device, write_holders, write_rate};
 
 /// What is shown of a socket.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Shown {
     pub numeric: bool,
 }
 
-/// What IPv4 addresses can need. IPv6 ones are as wide as they have to be.
+/// What IPv4 addresses can need. IPv6 ones, and interfaces, are as wide as they have to be.
 pub const IPV4_WIDTH: u8 = 21;
 
 /// A socket's line, made when it is read. What orders lines is their [`Key`]: as much of it as tells two IPv4 sockets apart is kept where it is
@@ -125,11 +125,7 @@ impl Line {
             all.into_boxed_slice()
         });
         let [local, remote, end] = places;
-        let width = if is_ipv6 {
-            (remote - local).max(end - remote)
-        } else {
-            IPV4_WIDTH
-        };
+        let width = remote.wrapping_sub(local).max(end.wrapping_sub(remote));
         (Line { key: first, rest }, width)
     }
 
@@ -192,10 +188,10 @@ pub fn header(netns: Option<u64>, width: usize) -> String {
 }
 
 /// A socket's two ends, the first with the interface that it is bound to.
-fn ends(socket: &Tcp) -> [(IpAddr, u16, Option<&str>); 2] {
+fn ends(socket: &Tcp) -> [(IpAddr, u16, Option<&Base>); 2] {
     let ends = &socket.ends;
     [
-        (ends.local, ends.local_port, socket.base.device.as_deref()),
+        (ends.local, ends.local_port, Some(&socket.base)),
         (ends.remote, ends.remote_port, None),
     ]
 }
@@ -205,7 +201,7 @@ fn write_end(
     socket: &Tcp,
     address: IpAddr,
     port: u16,
-    device: Option<&str>,
+    base: Option<&Base>,
 ) -> fmt::Result {
     match address {
         IpAddr::V4(address) => {
@@ -219,8 +215,8 @@ fn write_end(
         IpAddr::V6(address) if address.is_unspecified() && !socket.ends.v6only => out.push(b"*"),
         IpAddr::V6(address) => write!(out, "[{address}]")?,
     }
-    if let Some(device) = device {
-        write!(out, "%{device}")?;
+    if let Some(base) = base {
+        write_device(out, base)?;
     }
     if port == 0 {
         out.push(b":*");
@@ -237,9 +233,9 @@ fn write_socket(out: &mut Text, socket: &Tcp, shown: Shown, places: &mut [u8; 3]
     push_column(out, base.state, 10);
     push_queue(out, socket.rx_queue);
     push_queue(out, socket.tx_queue);
-    for (number, (address, port, device)) in ends(socket).into_iter().enumerate() {
+    for (number, (address, port, base)) in ends(socket).into_iter().enumerate() {
         places[number] = out.len() as u8;
-        write_end(out, socket, address, port, device)?;
+        write_end(out, socket, address, port, base)?;
     }
     places[2] = out.len() as u8;
     if shown.processes {

@@ -91,6 +91,9 @@ struct Sockets {
     states: Vec<Count>,
     #[serde(skip)]
     summary: bool,
+    /// Whether not all were asked for.
+    #[serde(skip)]
+    is_filtered: bool,
 }
 
 #[derive(Serialize)]
@@ -118,7 +121,10 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         memory: args.memory || !is_table,
         origin: args.extended || !is_table,
     };
-    let mut report = Sockets::default();
+    let mut report = Sockets {
+        is_filtered: !args.filter.is_empty(),
+        ..Sockets::default()
+    };
     let wants = |socket: &Tcp| args.filter.wants(&socket.base, Some(&socket.ends));
     if is_table && !args.summary {
         // A socket's line is written by the thread that has just read it, and the socket isn't kept: memory for 20,000 of them takes longer
@@ -176,6 +182,10 @@ impl Report for Sockets {
     fn write_table(&self, out: &mut dyn Write) -> std::io::Result<()> {
         /// Sockets that a thread writes before it takes others.
         const PIECE: usize = 256;
+        if self.sockets.is_empty() && self.lines.is_empty() {
+            let such = if self.is_filtered { "such " } else { "" };
+            return writeln!(out, "no {such}TCP sockets");
+        }
         if self.summary {
             return out.write_all(self.counts().as_bytes());
         }

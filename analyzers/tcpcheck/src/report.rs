@@ -99,6 +99,9 @@ struct Checked {
     /// How many sockets were looked at.
     sockets: usize,
     rules: Vec<RuleRow>,
+    /// Whether the rules were asked for by their names.
+    #[serde(skip)]
+    is_only: bool,
 }
 
 #[derive(Serialize)]
@@ -107,6 +110,8 @@ struct RuleRow {
     sentence: &'static str,
     /// How much it found.
     findings: usize,
+    /// Why it could not look, or not at all.
+    unchecked: Vec<String>,
 }
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Checked> {
@@ -118,6 +123,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         findings: Vec::new(),
         sockets: 0,
         rules: Vec::new(),
+        is_only: !args.only.is_empty(),
     };
     args.filter.check(k, faults)?;
     let mut rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
@@ -163,6 +169,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         filter: &args.filter,
         disowned: &read.disowned,
         nonsense,
+        unchecked: std::cell::RefCell::default(),
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]
         wants_hashes: rules.iter().any(|rule| rule.name == "wrong-hash"),
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]
@@ -183,8 +190,18 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
             name: rule.name,
             sentence: rule.sentence,
             findings: findings.len(),
+            unchecked: tables.unchecked.take(),
         });
         checked.findings.extend(findings);
+    }
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    for (what, fault) in tables
+        .layout
+        .get()
+        .into_iter()
+        .flat_map(|layout| &layout.faults)
+    {
+        faults.add(what, *fault);
     }
     Ok(checked)
 }
@@ -256,7 +273,17 @@ impl Report for Checked {
             many(self.rules.len(), "rule"),
             many(self.findings.len(), "finding")
         ));
+        for rule in &self.rules {
+            for why in &rule.unchecked {
+                text.push_str(&format!("not checked: {}: {why}\n", rule.name));
+            }
+        }
         text
+    }
+
+    fn is_complete(&self) -> bool {
+        // What was asked for, and nothing else.
+        !(self.is_only && self.rules.iter().any(|rule| !rule.unchecked.is_empty()))
     }
 
     fn has_findings(&self) -> bool {

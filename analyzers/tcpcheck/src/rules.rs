@@ -87,6 +87,8 @@ pub struct Tables<'a, 'm> {
     pub disowned: &'a [Held],
     /// The addresses of what is no socket, of which all is said: sorted.
     pub nonsense: Vec<u64>,
+    /// Why the rule could not look.
+    pub unchecked: std::cell::RefCell<Vec<String>>,
     /// Whether a rule asks for the sockets' hashes.
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     pub wants_hashes: bool,
@@ -204,6 +206,12 @@ pub const RULES: &[Rule] = &[
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
+        name: "accept-tail",
+        sentence: "A listener puts the next waiting connection behind what is not the last on its list (rskq_accept_tail).",
+        check: Check::Socket(socket::accept_tail),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
         name: "syn-queue",
         sentence: "A listener has as many requests as it may have: further ones are dropped, or get a cookie.",
         check: Check::Socket(socket::syn_queue),
@@ -226,13 +234,23 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "dead-timer",
-        sentence: "A timer is to expire, and is on no list of timers, or not where its link back (pprev) says: it may never expire.",
+        sentence: "A timer is to expire, and is on no list of timers, or not where its links (pprev, next) say: it, or those behind it, may never expire.",
         check: Check::Socket(timers::dead),
     },
     Rule {
         name: "late-timer",
         sentence: "A timer should have expired long ago (--late).",
         check: Check::Socket(timers::late),
+    },
+    Rule {
+        name: "wrong-timer",
+        sentence: "A timer is set for later than the kernel can set it, or for another time than the socket has for it (icsk_timeout).",
+        check: Check::Socket(timers::wrong),
+    },
+    Rule {
+        name: "device",
+        sentence: "A socket is bound to an interface with a negative number, which none has.",
+        check: Check::Socket(basics::device),
     },
     Rule {
         name: "refcount",
@@ -293,7 +311,7 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-hash",
-        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Not looked at before 6.11 where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
+        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Not looked at, which the report says, where no connection has that hash and, before 6.11, where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
         check: Check::Tables(tables::wrong_hash),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]

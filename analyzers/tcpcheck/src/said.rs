@@ -63,6 +63,38 @@ impl Display for Many {
     }
 }
 
+/// When a timer expires: `next in 200 ms`, `next was due 80 s ago`.
+pub struct Due(i64);
+
+/// In so many milliseconds.
+pub fn due(milliseconds: i64) -> Due {
+    Due(milliseconds)
+}
+
+impl Number for Due {
+    fn number(&self) -> i64 {
+        self.0
+    }
+}
+
+impl Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// From here on seconds say as much.
+        const LONG: u64 = 10_000;
+        let time = self.0.unsigned_abs();
+        let (time, unit) = if time < LONG {
+            (time, "ms")
+        } else {
+            (time / 1000, "s")
+        };
+        if self.0 < 0 {
+            write!(f, "due {time} {unit} ago")
+        } else {
+            write!(f, "due in {time} {unit}")
+        }
+    }
+}
+
 /// A sentence as [`format!`] makes it. Each name that is given a value is that of a number, which goes to the finding's `values`, too.
 macro_rules! say {
     ($text:literal $(, $name:ident = $value:expr)* $(,)?) => {{
@@ -80,7 +112,14 @@ pub(crate) use say;
 
 #[cfg(test)]
 mod tests {
-    use super::many;
+    use super::{due, many};
+
+    #[test]
+    fn what_is_past_is_not_ahead() {
+        assert_eq!(due(200).to_string(), "due in 200 ms");
+        assert_eq!(due(-8_000_000).to_string(), "due 8000 s ago");
+        assert_eq!(due(i64::MIN).to_string(), "due 9223372036854775 s ago");
+    }
 
     #[test]
     fn numbers_of_a_sentence_have_their_names() {

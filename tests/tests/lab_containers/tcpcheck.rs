@@ -148,6 +148,12 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("late-timer", "late-timer", &waiting),
         ("dead-timer", "dead-timer", &waiting),
         ("wild-timer", "dead-timer", &waiting),
+        ("wild-next", "dead-timer", &waiting),
+        ("far-timer", "wrong-timer", &waiting),
+        ("other-time", "wrong-timer", &waiting),
+        ("device", "device", &well),
+        ("accept-tail", "accept-tail", &busy_listener),
+        ("secret", "wrong-hash", &well),
         ("poisoned-timer", "dead-timer", &waiting),
         ("stuck", "stuck", &closed_window),
         ("queue-count", "queue-count", &well),
@@ -159,10 +165,14 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
         let mut at = socket.as_str();
-        if damage == "foreign-end" {
+        if matches!(damage, "foreign-end" | "secret") {
             at = "";
             // What was behind it on the chain.
             new.retain(|(rule, _)| rule != "lost");
+        }
+        // The timer to which the link led before is left alone, too.
+        if damage == "wild-next" {
+            new.retain(|(_, found)| found == at);
         }
         assert_eq!(
             new,
@@ -190,6 +200,13 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             &["tcp", "tcpcheck"],
             "icsk_accept_queue",
         ),
+        ("same-child", &busy_listener, &["tcp"], "icsk_accept_queue"),
+        ("wild-net", &well, &["tcp", "tcpcheck"], "skc_net"),
+        ("no-ehash", &well, &["tcp", "tcpcheck"], "ehash: "),
+        ("ehash-mask", &well, &["tcp", "tcpcheck"], "ehash_mask"),
+        ("locks-mask", &well, &["tcpcheck"], "ehash_locks_mask"),
+        ("circle-of-tasks", &well, &["tcp"], "task list"),
+        ("max-fds", &well, &["tcp"], "max_fds of process 1"),
         (
             "no-tasks",
             &well,
@@ -211,6 +228,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         println!("{release}: {damage}: {analyzers:?} say so");
     }
 
+    tell_who_and_where(&program, vmcore, &well, sockets);
+
     // Ports that nobody has are no clean answer; and what is of no socket isn't said of some.
     let port = |options: &[&str]| {
         let mut command = Command::new(tcpcheck);
@@ -222,14 +241,47 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     let (status, said) = port(&["--port", "9"]);
     assert_eq!(status, Some(2));
     assert!(said.contains("no socket has port 9"), "{said}");
+    let some = format!("9,{},7", sockets[0]["local_port"]);
+    let (status, said) = port(&["--port", &some, "--dst", "9.9.9.9", "--src", "0.0.0.0/0"]);
+    assert_eq!(status, Some(2));
+    let all = "no socket has port 9, nor port 7, nor peer's address 9.9.9.9";
+    assert!(said.contains(all), "{said}");
+    let (status, said) = port(&["--process", "no-such-process"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("no-such-process; there is "), "{said}");
+    let (status, said) = port(&["--state", "open"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("there is established, "), "{said}");
     let (status, said) = port(&["--rule", "long-chain", "--sock", &well]);
     assert_eq!(status, Some(2));
     assert!(said.contains("no rule is left: long-chain"), "{said}");
     let whole = ["--rule", "long-chain,lost", "--chain", "0", "--sock", &well];
     assert_eq!(port(&whole).0, Some(0));
 
+    // Three hundred sockets on a chain that is not theirs are one finding, with their number.
+    let copy = damaged(&program, vmcore, "crowded", &well);
+    let output = Command::new(tcpcheck)
+        .args(["--format", "json", "--rule", "wrong-bucket", "--core"])
+        .arg(copy.path())
+        .output()
+        .expect("it was built");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let found = array(&report["findings"]);
+    assert_eq!(found.len(), 1, "{release}: {}", shown(&output));
+    assert_eq!(found[0]["values"]["sockets"], 300, "{release}");
+    println!("{release}: crowded: {}", found[0]["why"]);
+
     // A chain that leads into another: what is on both is one socket, and that it is on both is said.
     let copy = damaged(&program, vmcore, &format!("onto-{full}"), &well);
+    let new: Vec<_> = check(tcpcheck, copy.path())
+        .difference(sound)
+        .cloned()
+        .collect();
+    assert_eq!(
+        new,
+        [("broken-chain".to_owned(), full.clone())],
+        "{release}"
+    );
     let core = copy.path().to_str().expect("paths here are UTF-8");
     let output = xtask(&["run", "tcp", "--core", core, "--", "--format", "json"]);
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
@@ -247,6 +299,55 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         "{release}: a chain that leads into another: {} sockets, each once",
         listed.len()
     );
+}
+
+/// Whose a socket is, and where, is what can be known of it, and not what is damaged.
+fn tell_who_and_where(program: &Path, vmcore: &Path, well: &str, sockets: &[Value]) {
+    let run = |damage: &str, options: &[&str]| {
+        let copy = damaged(program, vmcore, damage, well);
+        let core = copy.path().to_str().expect("paths here are UTF-8");
+        let args = [&["run", "tcp", "--core", core, "--"], options].concat();
+        let output = xtask(&args);
+        let written = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (written, said)
+    };
+    let listed = |written: &str| -> Vec<Value> {
+        let report: Value = serde_json::from_str(written).expect("JSON");
+        array(&report["sockets"]).clone()
+    };
+    let one = ["--sock", well, "--format", "json"];
+    let (written, _) = run("wild-net", &one);
+    assert_eq!(listed(&written)[0]["netns"], Value::Null);
+
+    // It was removed meanwhile, and is known by its number.
+    let (written, _) = run("gone-device", &["--sock", well]);
+    assert!(written.contains("%if77000:"), "{written}");
+    let (written, _) = run("gone-device", &one);
+    let socket = &listed(&written)[0];
+    assert_eq!(
+        (&socket["ifindex"], &socket["device"]),
+        (&77_000.into(), &Value::Null)
+    );
+
+    // What could not be read is said before what isn't there.
+    let (_, said) = run("no-ehash", &["--dst", "10.254.254.254"]);
+    let fault = said.find("  ehash: ").expect("a fault");
+    assert!(
+        said.find("no socket has")
+            .is_some_and(|error| fault < error),
+        "{said}"
+    );
+
+    // Nobody holds more than before.
+    for damage in ["max-fds", "circle-of-tasks"] {
+        let (written, _) = run(damage, &["--format", "json"]);
+        let holders = |sockets: &[Value]| -> Vec<(String, Value)> {
+            let holders = |socket: &Value| (text(&socket["address"]), socket["holders"].clone());
+            sockets.iter().map(holders).collect()
+        };
+        assert_eq!(holders(&listed(&written)), holders(sockets), "{damage}");
+    }
 }
 
 /// A copy of a dump in which a socket is damaged.

@@ -101,6 +101,17 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// Whether all is known that the hashes of a version of IP are made of.
+    pub fn has(&self, is_ipv6: bool) -> bool {
+        if cfg!(not(kernel_has = "net.hash_mix")) {
+            false
+        } else if is_ipv6 {
+            self.ipv6.is_some()
+        } else {
+            self.ipv4.is_some()
+        }
+    }
+
     /// Where they are known: since 6.11 they have a place, and in 6.0 and later the dump of a kernel with
     /// `CONFIG_KALLSYMS_ALL` names the variables of functions that they were before.
     pub fn of(k: &Memory) -> Self {
@@ -191,9 +202,12 @@ pub fn is_ipv6(common: sock_common<'_>) -> bool {
 /// Whether a hash is that of a connection's ends (`sk_ehashfn`); `None` where the secret or the namespace is not known.
 pub fn is_of_connection(hash: u32, common: sock_common<'_>, secrets: &Secrets) -> Option<bool> {
     let space = of_space(common)?;
-    let ports = u32::from(common.skc_num()) << 16 | u32::from(common.skc_dport());
+    let (own, peers) = (u32::from(common.skc_num()), u32::from(common.skc_dport()));
+    // Since 6.15 the socket's own port is added, so that one that connects can try them all with little work; before, it was mixed in.
     let is_of = |local, peer, secret: u32| {
-        hash == three_words([local, peer, ports], secret.wrapping_add(space))
+        let initial = secret.wrapping_add(space);
+        hash == three_words([local, peer, own << 16 | peers], initial)
+            || hash == three_words([local, peer, peers], initial).wrapping_add(own)
     };
     if !is_ipv6(common) {
         let (local, peer) = (common.skc_rcv_saddr(), common.skc_daddr());

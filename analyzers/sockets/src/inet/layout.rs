@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use kernel::{hlist_nulls_head, sock_common, spinlock};
-use kstruct::{Memory, View as _, offset_of, walk};
+use kernel::{hlist_nulls_head, inet_hashinfo, sock_common, spinlock};
+use kstruct::{Array, Fault, Memory, View as _, offset_of, walk};
 use linux::Faults;
 
 use super::Chain;
@@ -30,16 +30,29 @@ pub struct Bucket {
     pub index: usize,
     /// How many sockets are on its chain.
     pub sockets: usize,
-    /// Whether these are not all: too many of them shouldn't be there.
+    /// Whether the chain was not followed to its end: it leads into another one, into itself, or to what can't be read.
     pub is_cut: bool,
     /// Sockets whose hash says that they are in another bucket: their addresses, and that bucket.
     pub misplaced: Vec<(u64, usize)>,
     /// Sockets whose hash is another one than that of their ends.
     pub rehashed: Vec<Rehashed>,
-    /// Sockets whose link back (`pprev`) is not to what leads to them: their addresses, and to where it is instead.
-    pub unlinked: Vec<(u64, u64)>,
+    /// Sockets whose link back (`pprev`) is not to what leads to them.
+    pub unlinked: Vec<Unlinked>,
+    /// The socket of another chain into which this one leads, and that chain's number. What is behind it is that chain's.
+    pub leads_into: Option<(u64, usize)>,
     /// The number at the end of the chain, if that is the end of another one: what was behind is not found.
     pub foreign_end: Option<u64>,
+}
+
+/// A socket whose link back is not to what leads to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Unlinked {
+    /// The socket's address.
+    pub address: u64,
+    /// Where the link is that leads to it.
+    pub from: u64,
+    /// Where its link back leads (`pprev`).
+    pub back: u64,
 }
 
 /// A connection whose hash is not that of its ends.
@@ -64,13 +77,39 @@ pub struct Layout {
     pub sockets: usize,
     /// Of IPv4 and of IPv6, how many connections have the hash of their ends, and how many another one.
     hashes: [(usize, usize); 2],
+    /// What the kernel mixes into hashes, where that was asked for.
+    secrets: Option<Secrets>,
+    /// What of the tables only this needs, and could not be read.
+    pub faults: Vec<(&'static str, Fault)>,
 }
 
 impl Layout {
-    /// Whether it is known how connections of this version of IP are hashed: otherwise none has the hash of its ends.
-    pub fn knows_hash(&self, is_ipv6: bool) -> bool {
-        self.hashes[usize::from(is_ipv6)].0 > 0
+    /// What the hashes of connections of a version of IP say.
+    pub fn hashes(&self, is_ipv6: bool) -> Hashes {
+        let (same, other) = self.hashes[usize::from(is_ipv6)];
+        let (same_ip, _) = self.hashes[usize::from(!is_ipv6)];
+        match (same, other) {
+            (0, 0) if self.secrets.is_some_and(|secrets| secrets.has(is_ipv6)) => Hashes::Known,
+            (0, 0) => Hashes::NoSecret,
+            // One function is the other's with more words.
+            (0, _) if same_ip > 0 => Hashes::WrongSecret,
+            (0, _) => Hashes::Unknown,
+            _ => Hashes::Known,
+        }
     }
+}
+
+/// What is known of the hashes of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashes {
+    /// How they are made, if there are any.
+    Known,
+    /// How they are made, and the secret isn't the one that they were made with: none is right, and those of the other version of IP are.
+    WrongSecret,
+    /// None is right: the secret is another one, or the function.
+    Unknown,
+    /// The dump doesn't say what the secret is.
+    NoSecret,
 }
 
 /// A table that is looked at.
@@ -94,6 +133,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
     let mut layout = Layout::default();
     let mut seen = Vec::new();
     let secrets = wants_hashes.then(|| Secrets::of(k));
+    layout.secrets = secrets;
     for table in hashinfos(k, spaces, &mut unsaid) {
         // Namespaces with their own table of connections share that of listeners.
         let mut is_new = |address: u64| {
@@ -114,9 +154,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
             };
             layout.buckets += array.len();
             // One lock is for several buckets (`inet_ehash_lockp`).
-            let locks = (table.ehash_locks_mask() as usize)
-                .checked_add(1)
-                .and_then(|count| table.ehash_locks().array(count).ok());
+            let locks = layout.locks(table);
             let lock = |index: usize| {
                 let locks = locks.as_ref()?;
                 locks.get(index & table.ehash_locks_mask() as usize)
@@ -160,6 +198,23 @@ fn prefetch_first(head: hlist_nulls_head<'_>) {
 }
 
 impl Layout {
+    /// The locks of the table of connections. Without them, what somebody was at work on isn't known to be that.
+    fn locks<'m>(&mut self, table: inet_hashinfo<'m>) -> Option<Array<'m, spinlock<'m>>> {
+        // A kernel for one CPU has no locks.
+        if spinlock::SIZE == 0 {
+            return None;
+        }
+        let count = buckets(table.addr(), table.ehash_locks_mask());
+        let count = count.map_err(|fault| ("ehash_locks_mask", fault));
+        count
+            .and_then(|count| {
+                let locks = table.ehash_locks().array(count);
+                locks.map_err(|fault| ("ehash_locks", fault))
+            })
+            .map_err(|fault| self.faults.push(fault))
+            .ok()
+    }
+
     fn add<'m>(
         &mut self,
         place: &Place,
@@ -175,45 +230,72 @@ impl Layout {
             let mut hashes = [(0, 0); 2];
             let mut sockets = 0;
             let mut odd = Vec::new();
+            let mut tangled = Vec::new();
+            // Of most there is no more to know than that they are empty.
             let heads: Vec<_> = (start..count.min(start + PIECE))
                 .filter_map(|index| Some((index, head(index)?)))
+                .filter(|(index, head)| head.first().addr() != place.end(*index))
                 .inspect(|(_, head)| prefetch_first(*head))
                 .collect();
             for (index, head) in heads {
-                let bucket = Bucket::read(head, index, place, &mut hashes);
+                let Some(bucket) = Bucket::read(head, index, place, &mut hashes, None) else {
+                    tangled.push(index);
+                    continue;
+                };
                 sockets += bucket.sockets;
                 // Somebody was about to put a socket in or take one out: not all links need fit together.
                 if bucket.sockets > many || bucket.is_odd() && !lock(index).is_some_and(is_held) {
                     odd.push(bucket);
                 }
             }
-            (sockets, odd, hashes)
+            (sockets, odd, tangled, hashes)
         });
-        // A socket to which several chains lead is told of once.
-        let mut misplaced = HashSet::new();
-        let (mut unlinked, mut rehashed) = (HashSet::new(), HashSet::new());
-        for (sockets, odd, hashes) in pieces {
-            if place.table == Table::Connections {
-                self.sockets += sockets;
-            }
+        let mut all_sockets = 0;
+        let mut tangled = Vec::new();
+        let mut odd = Vec::new();
+        for (sockets, some, indexes, hashes) in pieces {
+            all_sockets += sockets;
             for (all, (same, other)) in self.hashes.iter_mut().zip(hashes) {
                 all.0 += same;
                 all.1 += other;
             }
-            for mut bucket in odd {
-                bucket
-                    .misplaced
-                    .retain(|(socket, _)| misplaced.insert(*socket));
-                bucket
-                    .unlinked
-                    .retain(|(socket, _)| unlinked.insert(*socket));
-                bucket
-                    .rehashed
-                    .retain(|wrong| rehashed.insert(wrong.address));
-                self.odd.push(bucket);
+            odd.extend(some);
+            tangled.extend(indexes);
+        }
+        // Of a damaged dump each chain may lead into all others: these are followed one by one, and no socket twice.
+        let mut seen = Seen::default();
+        let mut again = Vec::new();
+        for index in tangled {
+            let hashes = &mut self.hashes;
+            if let Some(head) = head(index)
+                && let Some(bucket) = Bucket::read(head, index, place, hashes, Some(&mut seen))
+            {
+                again.push(bucket);
             }
         }
+        for mut bucket in again {
+            bucket.leave_others(&seen);
+            all_sockets += bucket.sockets;
+            let index = bucket.index;
+            if bucket.sockets > many || bucket.is_odd() && !lock(index).is_some_and(is_held) {
+                odd.push(bucket);
+            }
+        }
+        odd.sort_by_key(|bucket| bucket.index);
+        self.odd.extend(odd);
+        if place.table == Table::Connections {
+            self.sockets += all_sockets;
+        }
     }
+}
+
+/// Sockets of chains whose links back are not all right.
+#[derive(Default)]
+struct Seen {
+    /// On the chain of their hash.
+    placed: HashSet<u64>,
+    /// On another one.
+    misplaced: HashSet<u64>,
 }
 
 impl Bucket {
@@ -221,17 +303,57 @@ impl Bucket {
         !(self.misplaced.is_empty()
             && self.rehashed.is_empty()
             && self.unlinked.is_empty()
+            && self.leads_into.is_none()
             && self.foreign_end.is_none())
     }
 
+    /// Takes away what turned out to be on its own chain, too: this one leads into that.
+    fn leave_others(&mut self, seen: &Seen) {
+        let mut own = self.misplaced.iter();
+        let Some(place) = own.position(|(socket, _)| seen.placed.contains(socket)) else {
+            return;
+        };
+        let first = self.misplaced[place];
+        let others: HashSet<u64> = self
+            .misplaced
+            .drain(place..)
+            .map(|(socket, _)| socket)
+            .collect();
+        self.unlinked
+            .retain(|unlinked| !others.contains(&unlinked.address));
+        self.leads_into = Some(first);
+        self.foreign_end = None;
+        self.is_cut = true;
+    }
+
+    /// Ends with a socket at which the chain leads into another one, or back into itself: that is a wrong link.
+    fn end_at(&mut self, address: u64, own: usize, (from, back): (u64, u64)) {
+        self.is_cut = true;
+        let is_circle =
+            own == self.index || self.misplaced.iter().any(|(socket, _)| *socket == address);
+        let is_told = self
+            .unlinked
+            .iter()
+            .any(|unlinked| unlinked.address == address);
+        if !is_circle {
+            self.leads_into = Some((address, own));
+        } else if !is_told {
+            self.unlinked.push(Unlinked {
+                address,
+                from,
+                back,
+            });
+        }
+    }
+
+    /// Follows a chain. `None` if a link back is not to what leads there, and it isn't said which sockets of such chains were seen.
     fn read(
         head: hlist_nulls_head<'_>,
         index: usize,
         place: &Place,
         hashes: &mut [(usize, usize); 2],
-    ) -> Self {
-        /// A chain with so many sockets that shouldn't be there is not followed: it may lead into another one, and that into yet another.
-        const MOST: usize = 16;
+        mut seen: Option<&mut Seen>,
+    ) -> Option<Self> {
         let mut bucket = Bucket {
             table: place.table,
             index,
@@ -240,37 +362,58 @@ impl Bucket {
             misplaced: Vec::new(),
             rehashed: Vec::new(),
             unlinked: Vec::new(),
+            leads_into: None,
             foreign_end: None,
         };
+        let before = *hashes;
         let mut end = head.first().addr();
         // Links are at the beginning of the head and of each node.
         let mut from = head.addr();
         for socket in head.sockets() {
             let Ok(socket) = socket else {
                 // Where it ends can't be known.
-                return bucket;
-            };
-            if bucket.misplaced.len() + bucket.unlinked.len() >= MOST {
                 bucket.is_cut = true;
-                return bucket;
-            }
-            bucket.sockets += 1;
+                return Some(bucket);
+            };
             let node = socket.skc_nulls_node();
             end = node.next().addr();
             let back = node.pprev().addr();
+            let hash = place.hash(socket);
+            let own = hash.map_or(index, |hash| (hash & place.mask) as usize);
+            if back != from && seen.is_none() {
+                *hashes = before;
+                return None;
+            }
+            if let Some(seen) = &mut seen {
+                let is_mine = own == index;
+                let is_others = back != from
+                    && !is_mine
+                    && socket.memory().word(back).is_ok_and(|to| to == node.addr());
+                let is_new = if is_mine {
+                    seen.placed.insert(socket.addr())
+                } else {
+                    !is_others && seen.misplaced.insert(socket.addr())
+                };
+                if !is_new {
+                    bucket.end_at(socket.addr(), own, (from, back));
+                    return Some(bucket);
+                }
+            }
+            bucket.sockets += 1;
             if back != from {
-                bucket.unlinked.push((socket.addr(), back));
+                let address = socket.addr();
+                bucket.unlinked.push(Unlinked {
+                    address,
+                    from,
+                    back,
+                });
             }
             from = node.addr();
-            let Some(hash) = place.hash(socket) else {
-                continue;
-            };
-            let own = (hash & place.mask) as usize;
             if own != index {
                 bucket.misplaced.push((socket.addr(), own));
                 continue;
             }
-            let Some(secrets) = &place.secrets else {
+            let (Some(hash), Some(secrets)) = (hash, &place.secrets) else {
                 continue;
             };
             if let Some(is_right) = hash::is_of_connection(hash, socket, secrets) {
@@ -288,13 +431,17 @@ impl Bucket {
                 }
             }
         }
-        let right = (place.base + index as u64) << 1 | 1;
-        bucket.foreign_end = (end != right).then_some(end >> 1);
-        bucket
+        bucket.foreign_end = (end != place.end(index)).then_some(end >> 1);
+        Some(bucket)
     }
 }
 
 impl Place {
+    /// What a bucket's chain ends with (`NULLS_MARKER`).
+    fn end(&self, index: usize) -> u64 {
+        (self.base + index as u64) << 1 | 1
+    }
+
     /// The hash by which a socket is put into a bucket.
     fn hash(&self, socket: sock_common<'_>) -> Option<u32> {
         match self.table {

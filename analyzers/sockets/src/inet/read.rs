@@ -133,9 +133,11 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
             is_new
         };
         if is_new(table.ehash().addr()) {
-            let array = buckets(table.addr(), table.ehash_mask())
-                .and_then(|count| table.ehash().array(count));
-            if let Some(buckets) = faults.check("ehash", array) {
+            let count = buckets(table.addr(), table.ehash_mask());
+            let array = faults
+                .check("ehash_mask", count)
+                .and_then(|count| faults.check("ehash", table.ehash().array(count)));
+            if let Some(buckets) = array {
                 let count = buckets.len();
                 found
                     .established
@@ -148,9 +150,11 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         if is_new(table.lhash2().addr()) {
-            let array = buckets(table.addr(), table.lhash2_mask())
-                .and_then(|count| table.lhash2().array(count));
-            if let Some(buckets) = faults.check("lhash2", array) {
+            let count = buckets(table.addr(), table.lhash2_mask());
+            let array = faults
+                .check("lhash2_mask", count)
+                .and_then(|count| faults.check("lhash2", table.lhash2().array(count)));
+            if let Some(buckets) = array {
                 let count = buckets.len();
                 found
                     .listeners

@@ -349,8 +349,14 @@ fn listener(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Listener {
     let queue = tcp.inet_conn().icsk_accept_queue();
     let sk = tcp.inet_conn().icsk_inet().sk();
     let mut accept_queue = Vec::new();
+    let mut seen = hashbrown::HashSet::new();
     for request in walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next) {
-        let child = request.and_then(child);
+        // A connection waits once.
+        let child = request.and_then(child).and_then(|address| {
+            let kind = FaultKind::Inconsistent;
+            let is_new = seen.insert(address);
+            is_new.then_some(address).ok_or(Fault { address, kind })
+        });
         accept_queue.extend(work.check(tcp.addr(), "icsk_accept_queue", child));
     }
     Listener {

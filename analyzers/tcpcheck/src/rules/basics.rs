@@ -136,6 +136,16 @@ pub fn foreign_owner(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     })
 }
 
+pub fn device(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let ifindex = socket.base.ifindex;
+    (ifindex < 0).then(|| {
+        say!(
+            "it is bound to interface {ifindex}, and none has such a number",
+            ifindex = ifindex
+        )
+    })
+}
+
 pub fn refcount(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     // `REFCOUNT_SATURATED` is negative.
     let count = socket.base.refcount;

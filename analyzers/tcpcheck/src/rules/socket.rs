@@ -66,6 +66,31 @@ pub fn accept_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     })
 }
 
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub fn accept_tail(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    use kstruct::View as _;
+
+    socket.listener.as_ref()?;
+    let k = look.reader.k;
+    let queue = kernel::inet_connection_sock::at(k, socket.base.address)
+        .ok()?
+        .icsk_accept_queue();
+    let requests =
+        kstruct::walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next);
+    let (mut last, tail) = (0, queue.rskq_accept_tail().addr());
+    for request in requests {
+        // That one can't be read, or that they go round in circles, was said.
+        last = request.ok()?.addr();
+    }
+    // Of a list on which nothing is the kernel doesn't look at the last one.
+    let is_wrong = last != 0 && last != tail;
+    (is_wrong && !is_locked(look, socket) && !is_queue_locked(look, socket)).then(|| {
+        say!(
+            "the last connection on the list waits by the request at {last:#x}, and the next one is to be put behind {tail:#x} (rskq_accept_tail)"
+        )
+    })
+}
+
 /// Whether a connection was being put on the listener's list, or taken from it: that locks the list, and not the socket.
 #[cfg(all(
     kernel_has = "request_sock_queue.rskq_lock",

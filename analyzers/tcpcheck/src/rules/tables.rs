@@ -25,6 +25,12 @@ impl Tables<'_, '_> {
         })
     }
 
+    /// Notes that the rule couldn't look, and why.
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    fn unchecked(&self, why: String) {
+        self.unchecked.borrow_mut().push(why);
+    }
+
     /// A finding about each of these sockets that is one, and looked at. What somebody is at work on need not be where it belongs.
     fn about(&self, rule: &'static str, said: Vec<(u64, Said)>) -> Vec<Finding> {
         let addresses = said.iter().map(|(address, _)| *address);
@@ -66,54 +72,104 @@ pub fn owner(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Findi
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub fn wrong_bucket(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let mut all = Vec::new();
+    /// So many of a chain are told of one by one.
+    const MOST: usize = 16;
+    /// Sockets that are looked at at a time: a damaged dump may have a million.
+    const PIECE: usize = 4096;
     for bucket in &seen.layout().odd {
         let table = table_of(bucket);
-        for (address, own) in &bucket.misplaced {
-            let said = match bucket.table {
-                sockets::inet::Table::Connections => say!(
-                    "it is in bucket {bucket} of {table}, and its hash is of bucket {own_bucket}",
+        let by = match bucket.table {
+            sockets::inet::Table::Connections => "hash",
+            sockets::inet::Table::Listeners => "address and port",
+        };
+        let (mut found, mut count) = (Vec::new(), 0);
+        for sockets in bucket.misplaced.chunks(PIECE) {
+            let said = sockets.iter().map(|(address, own)| {
+                let said = say!(
+                    "it is in bucket {bucket} of {table}, and by its {by} it is of bucket {own_bucket}",
                     bucket = bucket.index,
                     own_bucket = *own,
-                ),
-                sockets::inet::Table::Listeners => say!(
-                    "it is in bucket {bucket} of {table}, and its address and port are of bucket {own_bucket}",
+                );
+                (*address, said)
+            });
+            let some = seen.about(rule, said.collect());
+            count += some.len();
+            found.extend(some.into_iter().take(MOST));
+        }
+        if count > MOST {
+            found.truncate(1);
+            for first in &mut found {
+                let said = say!(
+                    "it is the first of {sockets} that are in bucket {bucket} of {table}, and by {by} of others",
+                    sockets = crate::said::many(count, "socket"),
                     bucket = bucket.index,
-                    own_bucket = *own,
-                ),
-            };
-            all.push((*address, said));
+                );
+                (first.why, first.values) = (said.why, said.values);
+            }
+        }
+        findings.extend(found);
+    }
+}
+
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub fn wrong_hash(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    use sockets::inet::Hashes;
+
+    let layout = seen.layout();
+    let mut all = Vec::new();
+    for (version, is_ipv6) in [(4, false), (6, true)] {
+        let rehashed = layout.odd.iter().flat_map(|bucket| &bucket.rehashed);
+        let rehashed = rehashed.filter(|wrong| wrong.is_ipv6 == is_ipv6);
+        match layout.hashes(is_ipv6) {
+            Hashes::Known => all.extend(rehashed.map(|wrong| {
+                let said = say!(
+                    "its hash (skc_hash) is {hash:#010x}, and its addresses and ports have another one",
+                    hash = wrong.hash,
+                );
+                (wrong.address, said)
+            })),
+            // Of all sockets.
+            Hashes::WrongSecret if seen.filter.is_empty() => {
+                let said = say!(
+                    "no connection of IPv{version} has the hash (skc_hash) of its addresses and ports, of {connections}: the secret of these hashes is damaged, or their function isn't known",
+                    version = version,
+                    connections = crate::said::many(rehashed.count(), "connection"),
+                );
+                findings.push(of_all(rule, None, said));
+            }
+            Hashes::WrongSecret => {}
+            Hashes::Unknown => seen.unchecked(format!(
+                "no connection of IPv{version} has the hash of its addresses and ports: the secret is damaged, or this kernel's function isn't known"
+            )),
+            Hashes::NoSecret => seen.unchecked(format!(
+                "the dump doesn't say what the secret in the hashes of IPv{version} is"
+            )),
         }
     }
     findings.extend(seen.about(rule, all));
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
-pub fn wrong_hash(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let mut all = Vec::new();
-    let layout = seen.layout();
-    let rehashed = layout.odd.iter().flat_map(|bucket| &bucket.rehashed);
-    for wrong in rehashed.filter(|wrong| layout.knows_hash(wrong.is_ipv6)) {
-        let said = say!(
-            "its hash (skc_hash) is {hash:#010x}, and its addresses and ports have another one",
-            hash = wrong.hash,
-        );
-        all.push((wrong.address, said));
-    }
-    findings.extend(seen.about(rule, all));
-}
-
-#[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
-    let mut unlinked = Vec::new();
+    let mut wrong = Vec::new();
     for bucket in &seen.layout().odd {
         let table = table_of(bucket);
-        for (address, back) in &bucket.unlinked {
+        for unlinked in &bucket.unlinked {
+            let (from, back) = (unlinked.from, unlinked.back);
             let said = say!(
-                "it is in bucket {bucket} of {table}, and its link back (pprev) is {back:#x}, from where nothing leads to it",
+                "it is in bucket {bucket} of {table}, where the link to it is at {from:#x}, and its link back (pprev) is {back:#x}",
                 bucket = bucket.index,
             );
-            unlinked.push((*address, said));
+            wrong.push((unlinked.address, said));
+        }
+        if let Some((socket, own)) = bucket.leads_into {
+            let said = say!(
+                "the chain of bucket {bucket} of {table} leads after {sockets} to it and all that is behind it, and it is of bucket {own_bucket}: what was there is not found",
+                bucket = bucket.index,
+                sockets = crate::said::many(bucket.sockets, "socket"),
+                own_bucket = own,
+            );
+            wrong.push((socket, said));
         }
         // Of all sockets that were on it.
         if let Some(end) = bucket.foreign_end.filter(|_| seen.filter.is_empty()) {
@@ -126,7 +182,7 @@ pub fn broken_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
             findings.push(of_all(rule, None, said));
         }
     }
-    findings.extend(seen.about(rule, unlinked));
+    findings.extend(seen.about(rule, wrong));
 }
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]

@@ -3,7 +3,7 @@
 use sockets::tcp::{Form, Tcp, Which};
 
 use super::{Look, connection, is_locked};
-use crate::said::{Said, many, say};
+use crate::said::{Said, due, many, say};
 
 /// What a timer is for, in words: the report's own (`Which::name`) are those of ss.
 fn words(socket: &Tcp) -> &'static str {
@@ -27,16 +27,16 @@ pub fn retransmits(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         return None;
     }
     let retransmits = many(timer.retransmits, "time");
-    let next = timer.expires_ms;
+    let next = due(timer.expires_ms);
     Some(if socket.form == Form::Request {
         say!(
-            "the SYN was answered again {retransmits}, next in {next_ms} ms",
+            "the SYN was answered again {retransmits}, next {next_ms}",
             retransmits = retransmits,
             next_ms = next,
         )
     } else {
         say!(
-            "sent again {retransmits}, not acknowledged: {bytes}, next in {next_ms} ms",
+            "sent again {retransmits}, not acknowledged: {bytes}, next {next_ms}",
             retransmits = retransmits,
             bytes = many(socket.tx_queue, "byte"),
             next_ms = next,
@@ -119,7 +119,7 @@ fn is_at_work(look: Look<'_, '_>, socket: &Tcp) -> bool {
 
 pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let timer = &socket.timer;
-    let late = -timer.expires_ms;
+    let late = timer.expires_ms.saturating_neg();
     // What its owner has locked is dealt with when that is over.
     let is_late = timer.which != Which::Off
         && late > look.limits.late
@@ -138,24 +138,55 @@ pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let timer = &socket.timer;
     // One that has just expired is taken off its list, and then runs.
-    let runs = (0..=look.limits.late).contains(&-timer.expires_ms);
+    let runs = (0..=look.limits.late).contains(&timer.expires_ms.saturating_neg());
     if timer.which == Which::Off || runs {
         return None;
     }
-    let back = wheel::dead_end(look, socket)?;
+    let (link, leads) = wheel::dead_end(look, socket)?;
     if is_locked(look, socket) {
         return None;
     }
     let which = words(socket);
-    Some(if back == 0 {
+    let next = due(timer.expires_ms);
+    Some(if leads == 0 {
         say!(
-            "{which} is to expire in {next_ms} ms, and is on no list of timers",
-            next_ms = timer.expires_ms,
+            "{which}, {next_ms}, is on no list of timers",
+            next_ms = next
         )
     } else {
         say!(
-            "{which} is to expire in {next_ms} ms, and from where its link back (pprev) leads, {back:#x}, nothing leads to it",
-            next_ms = timer.expires_ms,
+            "{which}, {next_ms}, has a link {link} to {leads:#x}, from where nothing leads back to it",
+            next_ms = next,
+        )
+    })
+}
+
+pub fn wrong(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    /// `TCP_RTO_MAX` (include/net/tcp.h), and a second for steps of the wheel and of the clock.
+    const LONGEST: i64 = 121_000;
+    let (which, time) = (words(socket), socket.timer.expires_ms);
+    // What else there is can be set by the user, as a number of jiffies.
+    let most = match socket.timer.which {
+        Which::Off => return None,
+        Which::On | Which::Persist => LONGEST,
+        Which::Keepalive | Which::TimeWait => {
+            let jiffies = u64::from(i32::MAX.unsigned_abs());
+            i64::try_from(look.reader.milliseconds(jiffies)).unwrap_or(i64::MAX)
+        }
+    };
+    if time > most && !is_locked(look, socket) {
+        return Some(say!(
+            "{which} is {next_ms}, and no longer time than {most_ms} ms can be set",
+            next_ms = due(time),
+            most_ms = most,
+        ));
+    }
+    let other = wheel::other_time(look, socket)?;
+    (!is_locked(look, socket)).then(|| {
+        say!(
+            "{which} is {next_ms} by the socket (icsk_timeout), and {timer_ms} by the timer itself",
+            next_ms = due(time),
+            timer_ms = due(other),
         )
     })
 }
@@ -191,20 +222,65 @@ mod wheel {
         })
     }
 
-    /// A timer's link back, if it doesn't lead to what leads to the timer: null if it isn't pending (`timer_pending`). A list that a CPU has
-    /// taken to run what is on it has a head elsewhere, and is linked as all are. What can't be read was told of when the socket was.
-    pub fn dead_end(look: Look<'_, '_>, socket: &Tcp) -> Option<u64> {
+    /// A timer's link that doesn't fit what is there, and where it leads: its link back (`pprev`), which is null if it isn't pending
+    /// (`timer_pending`), or that to the next one. A list that a CPU has taken to run what is on it has a head elsewhere, and is linked as all
+    /// are. What can't be read was told of when the socket was.
+    pub fn dead_end(look: Look<'_, '_>, socket: &Tcp) -> Option<(&'static str, u64)> {
         let entry = of(look, socket).ok()?.entry();
-        let back = entry.pprev().addr();
-        let is_dead = match look.reader.k.word(back) {
-            Ok(leads) => leads != entry.addr(),
+        // A node begins with its link to the next one, and its link back comes after that; that leads to the former.
+        let link = u64::from(kernel::KERNEL.pointer_size);
+        let (back, next) = (entry.pprev().addr(), entry.next().addr());
+        if is_dead(look, back, entry.addr()) {
+            return Some(("pprev", back));
+        }
+        let is_wild = next != 0
+            && is_dead(look, next.wrapping_add(link), entry.addr())
+            && !is_timer(look, next);
+        is_wild.then_some(("next", next))
+    }
+
+    /// Whether a timer is at a place, by the function that it calls: if it doesn't lead back, that is wrong about it.
+    fn is_timer(look: Look<'_, '_>, place: u64) -> bool {
+        // It begins with its node.
+        timer_list::at(look.reader.k, place).is_ok_and(|timer| {
+            let function = look.reader.k.function_at(timer.function().addr());
+            function.is_some_and(|(_, offset)| offset == 0)
+        })
+    }
+
+    /// Whether at a place is no link that leads to a node.
+    fn is_dead(look: Look<'_, '_>, place: u64, node: u64) -> bool {
+        match look.reader.k.word(place) {
+            Ok(leads) => leads != node,
             // No memory at all; what is only missing in the dump may lead to it.
             Err(fault) => matches!(
                 fault.kind,
                 FaultKind::Null | FaultKind::NotMapped | FaultKind::Poison
             ),
-        };
-        is_dead.then_some(back)
+        }
+    }
+
+    /// When a connection's timer for what it sends expires by itself, if it is set for another time than the socket has for it: both are set
+    /// together (`inet_csk_reset_xmit_timer`, `tcp_write_timer_handler`).
+    #[cfg(kernel_has = "inet_connection_sock.icsk_timeout")]
+    pub fn other_time(look: Look<'_, '_>, socket: &Tcp) -> Option<i64> {
+        if socket.form != Form::Full || !matches!(socket.timer.which, Which::On | Which::Persist) {
+            return None;
+        }
+        let connection = inet_connection_sock::at(look.reader.k, socket.base.address).ok()?;
+        let timer = of(look, socket).ok()?;
+        let is_pending = !timer.entry().pprev().is_null();
+        let jiffies = look.reader.until(timer.expires());
+        let milliseconds = look.reader.milliseconds(jiffies.unsigned_abs());
+        let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX);
+        (is_pending && timer.expires() != connection.icsk_timeout())
+            .then(|| milliseconds.saturating_mul(jiffies.signum()))
+    }
+
+    /// Since 6.19 there is one time.
+    #[cfg(not(kernel_has = "inet_connection_sock.icsk_timeout"))]
+    pub fn other_time(_: Look<'_, '_>, _: &Tcp) -> Option<i64> {
+        None
     }
 
     /// By how many milliseconds a timer may be late by right. Since 4.8 the timer wheel is coarser the further away a timer is: a step of
@@ -227,7 +303,11 @@ mod wheel {
 
     use super::Look;
 
-    pub fn dead_end(_: Look<'_, '_>, _: &Tcp) -> Option<u64> {
+    pub fn dead_end(_: Look<'_, '_>, _: &Tcp) -> Option<(&'static str, u64)> {
+        None
+    }
+
+    pub fn other_time(_: Look<'_, '_>, _: &Tcp) -> Option<i64> {
         None
     }
 
