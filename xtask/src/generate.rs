@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stamp::{self, Input};
 use crate::workspace::wanted_modules;
-use crate::{btf, build, find, fleet, loaded, paths, selected};
+use crate::{btf, build, find, fleet, less, loaded, paths, selected};
 
 /// So many modules are named when bindings are written; of more, their number is said.
 const NAMED: usize = 20;
@@ -119,13 +119,21 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
     };
     let extras = extras(args, asked, &vmlinux, &kernel)?;
-    let directory = args
-        .into
-        .clone()
-        .unwrap_or_else(|| paths::bindings(&kernel));
+    let usual = paths::bindings(&kernel);
+    let directory = args.into.clone().unwrap_or_else(|| usual.clone());
+    let less = if args.check || directory != usual {
+        None
+    } else {
+        less::than_there(&kernel, &vmlinux, &extras)
+    };
     let done = match generate(&vmlinux, &kernel, &extras, &directory, args.check)? {
         Some(done) if args.check && !done.is_fresh() => done,
-        Some(_) => return Ok(true),
+        Some(_) => {
+            if let Some(less) = less {
+                eprintln!("{kernel}: what was there had more: {less}");
+            }
+            return Ok(true);
+        }
         None => {
             eprintln!(
                 "{kernel}: {} is what {} gives",
@@ -240,6 +248,16 @@ impl Extras {
         self.modules.values().chain(self.others())
     }
 
+    /// The names of the modules.
+    pub fn modules(&self) -> impl Iterator<Item = &String> {
+        self.modules.keys()
+    }
+
+    /// Files whose types are added, and that are no modules.
+    pub fn with(&self) -> &[PathBuf] {
+        &self.asked.with
+    }
+
     /// Those that are no modules.
     fn others(&self) -> impl Iterator<Item = &PathBuf> {
         let btf = self.asked.btf.iter();
@@ -248,7 +266,7 @@ impl Extras {
     }
 
     /// What describes this kernel's types.
-    fn types(&self, vmlinux: &Path) -> find::Types {
+    pub fn types(&self, vmlinux: &Path) -> find::Types {
         let has_only_btf =
             || Image::open(vmlinux).is_ok_and(|image| btf_reader::has_only_btf(&image));
         if self.asked.btf.is_some() || has_only_btf() {
@@ -364,6 +382,14 @@ pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(btf) => bail!("{} is there no more", btf.file.display()),
         None => find::vmlinux(kernel),
     }
+}
+
+/// Whether a kernel's bindings were made from a file with these contents, as [`Input::id`] says.
+pub fn is_made_from(kernel: &str, id: &str) -> bool {
+    let fixture = paths::fixture_vmlinux();
+    stamp::read::<Stamp>(&stamp::of_bindings(kernel)).is_some_and(|it| it.vmlinux.id() == id)
+        || selected::stamp(kernel).is_some_and(|it| it.vmlinux.id() == id)
+        || paths::is_fixtures(kernel) && Input::of(&fixture, &[]).is_ok_and(|it| it.id() == id)
 }
 
 /// The vmlinux that a kernel's bindings, all or those that are used, were made from the last time, if it is still there and the same.
@@ -486,6 +512,12 @@ impl Stamp {
             digest: old.map_or_else(String::new, |old| old.digest.clone()),
         })
     }
+
+    /// Whether the bindings in their folder are as they were written.
+    fn is_whole(&self, directory: &Path) -> bool {
+        build::identity_in(directory).is_some()
+            && stamp::digest(directory, "").is_ok_and(|digest| digest == self.digest)
+    }
 }
 
 /// Generates the bindings of a kernel, or checks them. Those that are in their usual place, were made from the same by the same
@@ -509,14 +541,21 @@ pub fn generate(
     if check || !is_usual {
         return make(vmlinux, kernel, extras, &identifiers, directory, check).map(Some);
     }
+    generate_locked(vmlinux, kernel, extras, identifiers)
+}
+
+/// Generates bindings in their usual place, of which the caller has the lock.
+fn generate_locked(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    identifiers: BTreeSet<String>,
+) -> anyhow::Result<Option<output::Written>> {
+    let directory = &paths::bindings(kernel);
     let stamp_file = stamp::of_bindings(kernel);
     let old: Option<Stamp> = stamp::read(&stamp_file);
     let mut new = Stamp::of(vmlinux, extras, identifiers, old.as_ref())?;
-    let is_whole = |stamp: &Stamp| {
-        build::identity_in(directory).is_some()
-            && stamp::digest(directory, "").is_ok_and(|digest| digest == stamp.digest)
-    };
-    if old.is_some_and(|old| old == new) && is_whole(&new) {
+    if old.is_some_and(|old| old == new) && new.is_whole(directory) {
         // It may have been moved.
         stamp::write(&stamp_file, &new)?;
         return Ok(None);
@@ -539,7 +578,8 @@ fn make(
     let start = Instant::now();
     let model = read(vmlinux, extras)?;
     let read = start.elapsed();
-    if let Some(identity) = build::identity_in(directory)
+    if let Some(identity) = build::origin_in(directory)
+        && !identity.banner.is_empty()
         && identity.banner != model.kernel.banner
     {
         bail!(
@@ -606,6 +646,73 @@ pub fn emitted(
     Ok((files?, table))
 }
 
+/// What became of bindings that nobody asked to be replaced.
+#[derive(Debug)]
+pub enum Improved {
+    /// There were none, or those that an older generator made, or less was in them.
+    Made,
+    /// They were there.
+    Same,
+    /// They stay, as what was found would give less, or other ones: it is said why.
+    Kept(String),
+}
+
+/// Who wants bindings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// `gen --all`, which never replaces what is part of the repository.
+    All,
+    /// What needs a kernel's bindings, whoever made them from what.
+    Need,
+}
+
+/// Generates the bindings of a kernel from what was found for it, of which the user didn't say that they are to be made of that. What is there
+/// is only replaced if an older generator made it, it is damaged, or nothing that is in it gets lost. Another kernel's bindings are an error.
+pub fn improve(
+    vmlinux: &Path,
+    kernel: &str,
+    modules: &BTreeSet<String>,
+    by: By,
+) -> anyhow::Result<Improved> {
+    let directory = &paths::bindings(kernel);
+    let _lock = stamp::lock(directory)?;
+    // What was asked for by hand is kept, also from bindings of another version.
+    let extras = Extras::again(modules, vmlinux, kernel);
+    if build::origin_in(directory).is_some() {
+        let stamp: Option<Stamp> = stamp::read(&stamp::of_bindings(kernel));
+        let versioned = by == By::All && paths::is_versioned(kernel);
+        if !less::is_same(kernel, vmlinux, stamp.as_ref().map(|it| &it.vmlinux))? {
+            let whose = if versioned {
+                ", whose bindings are the repository's,"
+            } else {
+                ""
+            };
+            bail!(
+                "another kernel{whose} is called {kernel}; give this vmlinux another name (vmlinux-NAME), or: cargo xtask kernels remove {kernel}"
+            );
+        }
+        let is_whole = stamp.as_ref().is_none_or(|it| it.is_whole(directory));
+        let is_usable = build::identity_in(directory).is_some() && is_whole;
+        let less = match &extras {
+            Ok(extras) => less::than_there(kernel, vmlinux, extras),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if versioned {
+            return Ok(less.map_or(Improved::Same, Improved::Kept));
+        }
+        // A selection has less than any that is whole.
+        if is_usable
+            && !build::is_selection(directory)
+            && let Some(less) = less
+        {
+            return Ok(Improved::Kept(less));
+        }
+    }
+    let extras = extras?;
+    let made = generate_locked(vmlinux, kernel, &extras, BTreeSet::new())?;
+    Ok(made.map_or(Improved::Same, |_| Improved::Made))
+}
+
 /// Generates the bindings of a kernel unless there are those that would be made, of all its types. Without a path the kernel's vmlinux is
 /// looked for; where there is none, bindings of this version of kstruct will do.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
@@ -619,9 +726,9 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
             )));
         }
     };
-    // What was asked for by hand is kept, also from bindings of another version.
-    let extras = Extras::again(&wanted_modules()?, &vmlinux, kernel)?;
-    generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
+    if let Improved::Kept(why) = improve(&vmlinux, kernel, &wanted_modules()?, By::Need)? {
+        eprintln!("{kernel}: {} would give less: {why}", vmlinux.display());
+    }
     Ok(())
 }
 
