@@ -119,21 +119,17 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
     };
     let extras = extras(args, asked, &vmlinux, &kernel)?;
-    let usual = paths::bindings(&kernel);
-    let directory = args.into.clone().unwrap_or_else(|| usual.clone());
-    let less = if args.check || directory != usual {
-        None
-    } else {
-        less::than_there(&kernel, &vmlinux, &extras)
-    };
-    let done = match generate(&vmlinux, &kernel, &extras, &directory, args.check)? {
+    let directory = args
+        .into
+        .clone()
+        .unwrap_or_else(|| paths::bindings(&kernel));
+    let (done, less) = as_told(&vmlinux, &kernel, &extras, &directory, args.check)?;
+    if let Some(less) = less {
+        eprintln!("{kernel}: what was there had more: {less}");
+    }
+    let done = match done {
         Some(done) if args.check && !done.is_fresh() => done,
-        Some(_) => {
-            if let Some(less) = less {
-                eprintln!("{kernel}: what was there had more: {less}");
-            }
-            return Ok(true);
-        }
+        Some(_) => return Ok(true),
         None => {
             eprintln!(
                 "{kernel}: {} is what {} gives",
@@ -159,6 +155,23 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         vmlinux.display()
     );
     Ok(false)
+}
+
+/// Generates bindings as [`generate`] does, of what the user named. Beside what that gives: what was there before, and is no more.
+fn as_told(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<(Option<output::Written>, Option<String>)> {
+    let replaces = !check && directory == paths::bindings(kernel);
+    let less = replaces
+        .then(|| less::than_there(kernel, vmlinux, extras))
+        .flatten();
+    let done = generate(vmlinux, kernel, extras, directory, check)?;
+    let less = less.filter(|_| done.is_some());
+    Ok((done, less))
 }
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
@@ -809,6 +822,68 @@ mod tests {
         fs::remove_file(stamp::of_bindings(&kernel.0)).expect("it is there");
         assert!(kernel.is_made(&fixture, &plain));
         assert_eq!(digest(), before);
+    }
+
+    #[test]
+    fn what_was_named_replaces_what_had_more_and_that_is_said() {
+        let kernel = Kernel::new("told");
+        let fixture = paths::fixture_vmlinux();
+        let plain = Extras::default();
+        let mut with_module = Extras::default();
+        let module = paths::fixture_modules().join("ip_tables.ko");
+        with_module.add("ip_tables", module).expect("it is one");
+        let said = |extras: &Extras, check| {
+            let told = as_told(&fixture, &kernel.0, extras, &kernel.folder(), check);
+            told.expect("the fixture is sound").1
+        };
+        assert_eq!(said(&with_module, false), None);
+        assert_eq!(said(&with_module, false), None);
+        // To check is to replace nothing.
+        assert_eq!(said(&plain, true), None);
+        let less = "1 module's types before, none now: ip_tables".to_owned();
+        assert_eq!(said(&plain, false), Some(less));
+        assert_eq!(said(&plain, false), None);
+        assert_eq!(said(&with_module, false), None);
+    }
+
+    /// What needs bindings takes no poorer ones, and none of another kernel.
+    #[test]
+    fn what_is_found_does_not_replace_what_has_more() {
+        let kernel = Kernel::new("found");
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = folder.path().join("vmlinux");
+        fs::copy(paths::fixture_vmlinux(), &copy).expect("it can be copied");
+        let modules = || {
+            let identity = build::identity(&kernel.0).expect("they were made");
+            identity.modules.len()
+        };
+        ensure(&kernel.0, Some(&paths::fixture_vmlinux())).expect("the fixture is sound");
+        assert_eq!(modules(), 7);
+        ensure(&kernel.0, Some(&copy)).expect("what is there will do");
+        assert_eq!(modules(), 7);
+        // A selection has less than all, whatever its modules are.
+        let only = Extras {
+            only: vec!["task_struct".to_owned()],
+            ..Extras::default()
+        };
+        assert!(kernel.is_made(&copy, &only));
+        assert!(build::is_selection(&kernel.folder()));
+        ensure(&kernel.0, Some(&copy)).expect("the fixture is sound");
+        assert!(!build::is_selection(&kernel.folder()));
+        let other = folder.path().join("other");
+        let changed = std::process::Command::new("objcopy")
+            .args([
+                "--remove-section=.comment",
+                "--add-section=.other=/proc/version",
+            ])
+            .args([&copy, &other])
+            .status();
+        assert!(changed.is_ok_and(|it| it.success()), "objcopy");
+        let error = ensure(&kernel.0, Some(&other)).expect_err("it is another one");
+        assert!(
+            error.to_string().contains("another kernel is called"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -46,15 +46,15 @@ pub fn modules<'n>(
         0 => named,
         more => format!("{named} and {more} more"),
     };
-    let of = |names: &BTreeSet<&String>| match names.len() {
+    let before = match before.len() {
+        1 => "1 module's".to_owned(),
+        count => format!("{count} modules'"),
+    };
+    let now = match now.len() {
         0 => "none".to_owned(),
         count => count.to_string(),
     };
-    Some(format!(
-        "{} modules' types before, {} now: {missing}",
-        of(&before),
-        of(&now)
-    ))
+    Some(format!("{before} types before, {now} now: {missing}"))
 }
 
 /// Whether the bindings of this name, which are there, are of this very kernel. `made_from` is what they were made from, if that is known.

@@ -195,3 +195,40 @@ pub fn identifiers_in(mut pending: Vec<PathBuf>) -> anyhow::Result<BTreeSet<Stri
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Removes a selection of a name that no kernel has.
+    struct Removed(String);
+
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(paths::selected(&self.0));
+        }
+    }
+
+    /// A vmlinux that was copied, and its modules weren't.
+    #[test]
+    fn a_selection_does_not_become_poorer_while_it_serves() {
+        let kernel = Removed(format!("test-selected-{}", std::process::id()));
+        let kernel = &kernel.0;
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = folder.path().join("vmlinux");
+        fs::copy(paths::fixture_vmlinux(), &copy).expect("it can be copied");
+        let modules = |vmlinux: &Path, analyzer: &str| {
+            let made = ensure(kernel, Some(vmlinux), &[analyzer.to_owned()]);
+            let identity = build::identity_in(&made.expect("the fixture is sound"));
+            identity.expect("it was made").modules.len()
+        };
+        let whole = modules(&paths::fixture_vmlinux(), "netfilter");
+        assert_ne!(whole, 0);
+        assert_eq!(modules(&copy, "netfilter"), whole);
+        // Of this vmlinux more is wanted than there is.
+        assert_eq!(modules(&copy, "ps"), 0);
+        assert_eq!(modules(&paths::fixture_vmlinux(), "netfilter"), whole);
+    }
+}

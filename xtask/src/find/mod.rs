@@ -78,9 +78,9 @@ fn look_for(wanted: &str) -> anyhow::Result<(PathBuf, By)> {
     if !begin_so.is_empty() {
         bail!("{wanted} is no kernel's name; {begin_so}");
     }
-    if name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if let Some(longer) = longer(name) {
         bail!(
-            "there is no vmlinux for {wanted}; looked in {}\nIf {name} begins a build id, give more of it: {SHORTEST} digits at least",
+            "there is no vmlinux for {wanted}; looked in {}\n{longer}",
             places.shown()
         );
     }
@@ -180,8 +180,9 @@ pub fn among(wanted: &str, kernels: &[(&str, &str)]) -> anyhow::Result<String> {
     }
     let begin_so = begin_so(&name, names());
     if begin_so.is_empty() {
+        let longer = longer(&name).map_or_else(String::new, |it| format!("\n{it}"));
         bail!(
-            "there is no kernel {wanted}; there are {}",
+            "there is no kernel {wanted}; there are {}{longer}",
             Vec::from_iter(names()).join(", ")
         );
     }
@@ -482,6 +483,14 @@ fn of_build_id<'k>(
         .collect()
 }
 
+/// Says that this is too short for a build id, if it may be the beginning of one.
+fn longer(name: &str) -> Option<String> {
+    let may_begin = name.len() < SHORTEST && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    may_begin.then(|| {
+        format!("If {name} begins a build id, give more of it: {SHORTEST} digits at least")
+    })
+}
+
 /// Says which kernels' names begin so in the middle of a part, where [`of_series`] doesn't find them; empty if none does.
 fn begin_so(name: &str, known: impl IntoIterator<Item = String>) -> String {
     let known: BTreeSet<String> = known
@@ -493,7 +502,7 @@ fn begin_so(name: &str, known: impl IntoIterator<Item = String>) -> String {
     }
     let known: Vec<String> = known.into_iter().collect();
     format!(
-        "{} {} so, but a beginning has to end where a part of the name does",
+        "{} {} so, but a beginning has to end where a part of the name does: give more of it",
         known.join(", "),
         if known.len() == 1 { "begins" } else { "begin" }
     )
@@ -837,7 +846,7 @@ pub mod tests {
         // The beginning of a part is none of a name, but that is what is said.
         assert_eq!(
             begin_so("6.12.11", known.map(str::to_owned)),
-            "6.12.117+deb12-cloud-amd64 begins so, but a beginning has to end where a part of the name does"
+            "6.12.117+deb12-cloud-amd64 begins so, but a beginning has to end where a part of the name does: give more of it"
         );
         assert_eq!(begin_so("6.2", known.map(str::to_owned)), "");
     }
@@ -867,6 +876,7 @@ pub mod tests {
             ("6.12.11", "deb12-cloud-amd64 begins so"),
             ("5.10", "there is no kernel 5.10; there are 6.1.0-50-686,"),
             ("deadbeef", "there is no kernel deadbeef"),
+            ("7f76f", "If 7f76f begins a build id, give more of it"),
             ("", "names no kernel"),
         ] {
             let error = found(wanted).expect_err("it is none, or several");
