@@ -28,7 +28,7 @@ pub fn run(directory: &Path) -> anyhow::Result<bool> {
     let (sources, unreadable) = search(directory)?;
     if sources.is_empty() && unreadable.is_empty() {
         bail!(
-            "{}: there is no package (.deb, .ddeb, .rpm) and no vmlinux in it",
+            "{}: it is no package (.deb, .ddeb, .rpm) and no vmlinux, nor a folder with one",
             directory.display()
         );
     }
@@ -74,6 +74,11 @@ enum Kind {
 
 type Source = (Kind, PathBuf);
 
+/// Whether a file is a package, which `gen --all` unpacks, going by its name.
+pub fn is_package(path: &Path) -> bool {
+    matches!(kind(path), Some(Kind::Deb | Kind::Rpm))
+}
+
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy();
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -85,8 +90,12 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// The packages in a folder and those below it, and the files that are called vmlinux. Links come last: it is the file's own name that counts.
-/// And a row for each folder that can't be read.
+/// And a row for each folder that can't be read. One package may be given for a folder.
 fn search(directory: &Path) -> anyhow::Result<(Vec<Source>, Vec<Row>)> {
+    if directory.is_file() {
+        let kind = kind(directory).map(|kind| (kind, directory.to_owned()));
+        return Ok((kind.into_iter().collect(), Vec::new()));
+    }
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let mut pending = vec![directory.to_owned()];
     while let Some(folder) = pending.pop() {
@@ -523,7 +532,9 @@ fn report(rows: &[Row], directory: &Path) -> String {
     for row in rows {
         let seconds = |seconds: f64| format!("{seconds:.1} s");
         // Packages of one name may lie in several folders.
-        let from = row.from.strip_prefix(directory).unwrap_or(&row.from);
+        let from = row.from.strip_prefix(directory).ok();
+        let from = from.filter(|from| !from.as_os_str().is_empty());
+        let from = from.unwrap_or(&row.from);
         let from = from.display().to_string();
         let (result, why) = match &row.outcome {
             Outcome::Made => ("new", None),
@@ -1086,5 +1097,9 @@ mod tests {
             "{rows:?}"
         );
         assert!(search(&top.path().join("missing")).is_err());
+        let package = top.path().join("one.deb");
+        fs::write(&package, "text").expect("it can be written");
+        let (found, _) = search(&package).expect("it is there");
+        assert_eq!(found, [(Kind::Deb, package)]);
     }
 }

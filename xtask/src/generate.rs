@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(required_unless_present_any = ["btf", "all"])]
     vmlinux: Option<String>,
     /// Generate the bindings of every kernel in this folder: debug packages (.deb, .ddeb, .rpm), which are unpacked, and files called
-    /// vmlinux*. The exit status is 1 if one failed
+    /// vmlinux*; or of one such package. Bindings that have more than what is found would give are kept. The exit status is 1 if one failed
     #[arg(long, value_name = "DIR", exclusive = true)]
     all: Option<PathBuf>,
     #[command(flatten)]
@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
                 bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
             }
             let name = name.as_deref().unwrap_or_default();
+            refuse_many(name)?;
             match (find::source(name), build::btf_of(name)) {
                 (Ok(found), _) => found,
                 // Its bindings were made from BTF by hand.
@@ -155,6 +156,20 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         vmlinux.display()
     );
     Ok(false)
+}
+
+/// Refuses what may hold several kernels, and says who takes it.
+fn refuse_many(path: &str) -> anyhow::Result<()> {
+    let vmlinux = Path::new(path);
+    // A directory whose name is that of a kernel may stand beside its vmlinux.
+    let what = if path.contains('/') && vmlinux.is_dir() {
+        "not a regular file"
+    } else if vmlinux.is_file() && fleet::is_package(vmlinux) {
+        "it is a package"
+    } else {
+        return Ok(());
+    };
+    bail!("{path}: {what}; for the kernels in it: cargo xtask gen --all {path}")
 }
 
 /// Generates bindings as [`generate`] does, of what the user named. Beside what that gives: what was there before, and is no more.
@@ -844,6 +859,21 @@ mod tests {
         assert_eq!(said(&plain, false), Some(less));
         assert_eq!(said(&plain, false), None);
         assert_eq!(said(&with_module, false), None);
+    }
+
+    #[test]
+    fn who_gives_a_folder_or_a_package_is_told_what_takes_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let package = folder.path().join("linux-image-dbg.deb");
+        fs::write(&package, "text").expect("it can be written");
+        for path in [folder.path(), &package] {
+            let path = path.display().to_string();
+            let said = refuse_many(&path).expect_err("it is no vmlinux");
+            let hint = format!("cargo xtask gen --all {path}");
+            assert!(said.to_string().ends_with(&hint), "{said}");
+        }
+        let fixture = paths::fixture_vmlinux().display().to_string();
+        assert!(refuse_many(&fixture).is_ok() && refuse_many("6.12").is_ok());
     }
 
     /// What needs bindings takes no poorer ones, and none of another kernel.
