@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kstruct::Dump;
 use kstruct_codegen::index::{Identity, Wishes};
 use kstruct_codegen::model::AskedBtf;
+use serde::Deserialize;
 
 use crate::messages::Message;
 use crate::stamp::Lock;
@@ -207,14 +208,51 @@ pub fn wishes(kernel: &str) -> Option<Wishes> {
     Wishes::parse(&first_line(&paths::bindings(kernel))?)
 }
 
+/// Which kernel bindings of any version are of; what these don't say is empty.
+#[derive(Deserialize)]
+pub struct Origin {
+    #[serde(default)]
+    pub build_id: String,
+    #[serde(default)]
+    pub banner: String,
+}
+
+/// Which kernel the bindings in a folder are of, whatever version made them; `None` if there are none.
+pub fn origin_in(directory: &Path) -> Option<Origin> {
+    let line = first_line(directory)?;
+    let row = line.strip_prefix("{\"kernel\":")?.trim_end_matches(',');
+    serde_json::from_str(row).ok()
+}
+
+/// Whether the bindings in a folder are of some types only: then the index names none.
+pub fn is_selection(directory: &Path) -> bool {
+    let lines = index(directory).map(|file| BufReader::new(file).lines());
+    let second = lines.and_then(|mut lines| lines.nth(1)?.ok());
+    second.is_some_and(|line| line.starts_with("\"selection\""))
+}
+
+/// Whether the bindings in a folder say where types are declared: those made from BTF can't.
+pub fn has_places(directory: &Path) -> bool {
+    // Some types have no place; not all that come first.
+    const LOOKED_AT: usize = 1000;
+    let lines = index(directory).map(|file| BufReader::new(file).lines());
+    let mut lines = lines.into_iter().flatten().take(LOOKED_AT);
+    lines.any(|line| {
+        line.is_ok_and(|it| it.contains("\"file\":\"") && !it.contains("\"file\":\"\""))
+    })
+}
+
 /// The BTF that a kernel's bindings were made from by hand, if they were.
 pub fn btf_of(kernel: &str) -> Option<AskedBtf> {
     wishes(kernel)?.asked.btf
 }
 
 fn first_line(directory: &Path) -> Option<String> {
-    let file = File::open(directory.join("index.json")).ok()?;
-    BufReader::new(file).lines().next()?.ok()
+    BufReader::new(index(directory)?).lines().next()?.ok()
+}
+
+fn index(directory: &Path) -> Option<File> {
+    File::open(directory.join("index.json")).ok()
 }
 
 /// The analyzers of these names: a crate's name stands for all of its programs.

@@ -11,9 +11,9 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use comfy_table::{CellAlignment, Table, presets};
-use kstruct_codegen::index::Identity;
 use serde::{Deserialize, Serialize};
 
+use crate::generate::Improved;
 use crate::lab::programs;
 use crate::{build, find, generate, inventory, paths, stamp, workspace};
 
@@ -25,17 +25,18 @@ const MEMORY: u64 = 1 << 30;
 /// Generates all, as many at a time as processors and memory allow, and prints a report. Says whether all is well: what has no kernel in it is
 /// no error.
 pub fn run(directory: &Path) -> anyhow::Result<bool> {
-    let sources = sources(directory)?;
-    if sources.is_empty() {
+    let (sources, unreadable) = search(directory)?;
+    if sources.is_empty() && unreadable.is_empty() {
         bail!(
-            "{}: there is no package (.deb, .ddeb, .rpm) and no vmlinux in it",
+            "{}: it is no package (.deb, .ddeb, .rpm) and no vmlinux, nor a folder with one",
             directory.display()
         );
     }
     let modules = workspace::wanted_modules()?;
-    let jobs = usual_jobs().clamp(1, sources.len());
+    let jobs = usual_jobs().clamp(1, sources.len().max(1));
     let start = Instant::now();
-    let rows = generate_all(&sources, &paths::unpacked(), &modules, jobs);
+    let mut rows = generate_all(&sources, &paths::unpacked(), &modules, jobs);
+    rows.extend(unreadable);
     println!("{}", report(&rows, directory));
     let count = |is: fn(&Outcome) -> bool| rows.iter().filter(|row| is(&row.outcome)).count();
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
@@ -43,7 +44,7 @@ pub fn run(directory: &Path) -> anyhow::Result<bool> {
         "{} of {} are new, {} were there, {} have no kernel, {failed} failed; {:.0} s, {jobs} at a time",
         count(|outcome| matches!(outcome, Outcome::Made)),
         rows.len(),
-        count(|outcome| matches!(outcome, Outcome::Kept)),
+        count(|outcome| matches!(outcome, Outcome::Same | Outcome::Kept(_))),
         count(|outcome| matches!(outcome, Outcome::Nothing)),
         start.elapsed().as_secs_f64()
     );
@@ -71,6 +72,13 @@ enum Kind {
     Plain,
 }
 
+type Source = (Kind, PathBuf);
+
+/// Whether a file is a package, which `gen --all` unpacks, going by its name.
+pub fn is_package(path: &Path) -> bool {
+    matches!(kind(path), Some(Kind::Deb | Kind::Rpm))
+}
+
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy();
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -82,14 +90,27 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// The packages in a folder and those below it, and the files that are called vmlinux. Links come last: it is the file's own name that counts.
-fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
-    let mut found = Vec::new();
+/// And a row for each folder that can't be read. One package may be given for a folder.
+fn search(directory: &Path) -> anyhow::Result<(Vec<Source>, Vec<Row>)> {
+    if directory.is_file() {
+        let kind = kind(directory).map(|kind| (kind, directory.to_owned()));
+        return Ok((kind.into_iter().collect(), Vec::new()));
+    }
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let mut pending = vec![directory.to_owned()];
     while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            let entry = entry?;
+        let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = match entries.with_context(|| folder.display().to_string()) {
+            Ok(entries) => entries,
+            Err(error) if folder == directory => return Err(error),
+            Err(error) => {
+                unreadable.push(Row::new(&folder, Outcome::Failed(error)));
+                continue;
+            }
+        };
+        for entry in entries {
             let path = entry.path();
-            if entry.file_type()?.is_dir() {
+            if entry.file_type().is_ok_and(|it| it.is_dir()) {
                 pending.push(path);
             } else if let Some(kind) = kind(&path)
                 && !is_pipe_or_device(&path)
@@ -99,7 +120,7 @@ fn sources(directory: &Path) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
         }
     }
     found.sort_by_cached_key(|(kind, path)| (*kind, path.is_symlink(), path.clone()));
-    Ok(found)
+    Ok((found, unreadable))
 }
 
 /// What would never end, or never begin, to be read. A link that leads nowhere is told of as what can't be read.
@@ -138,7 +159,9 @@ impl Row {
 enum Outcome {
     Made,
     /// The same bindings were there already.
-    Kept,
+    Same,
+    /// What was there stays: this would give less, for that reason.
+    Kept(String),
     /// There is no kernel in it.
     Nothing,
     /// There is debug information of a kernel, without the kernel itself.
@@ -147,7 +170,7 @@ enum Outcome {
 }
 
 fn generate_all(
-    sources: &[(Kind, PathBuf)],
+    sources: &[Source],
     unpacked: &Path,
     modules: &BTreeSet<String>,
     jobs: usize,
@@ -196,20 +219,30 @@ fn in_parallel<T: Sync>(all: &[T], jobs: usize, of: impl Fn(&T) -> Vec<Row> + Sy
 enum Which {
     /// The build id, in hexadecimal.
     Build(String),
-    /// The file that it is in, of a kernel without one.
-    File(PathBuf),
+    /// What is in the file, of a kernel without one.
+    Contents(String),
 }
 
 impl Which {
-    fn of(vmlinux: &Path) -> Self {
-        match find::build_id_of(vmlinux) {
+    fn of(vmlinux: &Path) -> anyhow::Result<Self> {
+        Ok(match find::build_id_of(vmlinux) {
             Some(id) => Which::Build(id),
-            None => Which::File(
-                vmlinux
-                    .canonicalize()
-                    .unwrap_or_else(|_| vmlinux.to_owned()),
-            ),
-        }
+            None => Which::Contents(stamp::Input::of(vmlinux, &[])?.id().to_owned()),
+        })
+    }
+
+    /// The names of the bindings of this kernel that are there already.
+    fn names(&self) -> anyhow::Result<Vec<String>> {
+        let known = build::known_kernels()?.into_iter();
+        Ok(match self {
+            Which::Build(id) => known
+                .filter_map(|(name, it)| (it.build_id == *id).then_some(name))
+                .collect(),
+            Which::Contents(id) => known
+                .map(|(name, _)| name)
+                .filter(|name| generate::is_made_from(name, id))
+                .collect(),
+        })
     }
 }
 
@@ -218,40 +251,34 @@ impl Which {
 struct Names(Mutex<BTreeMap<Which, String>>);
 
 impl Names {
-    /// A name for a vmlinux, which no other kernel has, and whether it is new: this very kernel may have got it already, and its file may be
-    /// called otherwise here.
-    fn claim(&self, vmlinux: &Path) -> anyhow::Result<(String, bool)> {
-        let which = Which::of(vmlinux);
-        let mut name = find::name_of(vmlinux)?;
+    /// A name for a vmlinux, which no other kernel has. This very kernel may have got it already, and its file may be called otherwise here.
+    fn claim(&self, vmlinux: &Path) -> anyhow::Result<String> {
+        let which = Which::of(vmlinux)?;
+        let usual = find::name_of(vmlinux)?;
         let Ok(mut names) = self.0.lock() else {
             bail!("another kernel's thread panicked");
         };
         if let Some(name) = names.get(&which) {
-            return Ok((name.clone(), false));
+            return Ok(name.clone());
         }
-        if let Which::Build(id) = &which {
-            name = name_there(build::known_kernels()?, id, name);
-        }
+        let mut name = name_there(&which.names()?, usual);
         if names.values().any(|other| *other == name) {
             match &which {
                 Which::Build(id) => name = find::name_of_build(&name, id),
                 // Which of them is which can't be said in a name.
-                Which::File(_) => bail!("another kernel of this folder is called {name}"),
+                Which::Contents(_) => bail!("another kernel of this folder is called {name}"),
             }
         }
         names.insert(which, name.clone());
-        Ok((name, true))
+        Ok(name)
     }
 }
 
-/// What the bindings of a build are called that are there already, from an earlier run or of what analyzers use. `usual` is the name that they
-/// would get now.
-fn name_there(known: Vec<(String, Identity)>, build_id: &str, usual: String) -> String {
-    let names = known.into_iter();
-    let mut names = names.filter_map(|(name, it)| (it.build_id == build_id).then_some(name));
-    let first = names.next();
-    match first {
-        Some(first) if first != usual && !names.any(|name| name == usual) => first,
+/// What bindings of a kernel are called, of which there are those of `names` already, from an earlier run or of what analyzers use. `usual` is
+/// the name that they would get now.
+fn name_there(names: &[String], usual: String) -> String {
+    match names.first() {
+        Some(first) if !names.contains(&usual) => first.clone(),
         _ => usual,
     }
 }
@@ -289,41 +316,29 @@ fn rows_of_package(
 fn row_of(
     from: &Path,
     vmlinux: &Path,
-    claim: anyhow::Result<(String, bool)>,
+    claim: anyhow::Result<String>,
     modules: &BTreeSet<String>,
     unpacked_seconds: f64,
 ) -> Row {
     let start = Instant::now();
     let mut row = Row::new(from, Outcome::Nothing);
     row.unpacked_seconds = unpacked_seconds;
-    row.outcome =
-        match claim.and_then(|claim| bindings_of(vmlinux, modules, claim, &mut row.kernel)) {
-            Ok(true) => Outcome::Made,
-            Ok(false) => Outcome::Kept,
-            Err(_) if find::is_split(vmlinux) => Outcome::Split,
-            Err(error) => Outcome::Failed(error),
-        };
+    let made = claim.and_then(|name| {
+        row.kernel.clone_from(&name);
+        generate::improve(vmlinux, &name, modules, generate::By::All)
+    });
+    row.outcome = match made {
+        Ok(Improved::Made) => Outcome::Made,
+        Ok(Improved::Same) => Outcome::Same,
+        Ok(Improved::Kept(why)) => Outcome::Kept(why),
+        Err(_) if find::is_split(vmlinux) => Outcome::Split,
+        Err(error) => Outcome::Failed(error),
+    };
     row.generated_seconds = start.elapsed().as_secs_f64();
     if !row.kernel.is_empty() {
         row.bytes = inventory::disk(&[paths::bindings(&row.kernel)]).unwrap_or(0);
     }
     row
-}
-
-/// Generates the bindings of a kernel; says whether anything had to be made.
-fn bindings_of(
-    vmlinux: &Path,
-    modules: &BTreeSet<String>,
-    (name, is_new): (String, bool),
-    kernel: &mut String,
-) -> anyhow::Result<bool> {
-    kernel.clone_from(&name);
-    if !is_new {
-        return Ok(false);
-    }
-    let extras = generate::Extras::again(modules, vmlinux, &name)?;
-    let made = generate::generate(vmlinux, &name, &extras, &paths::bindings(&name), false)?;
-    Ok(made.is_some())
 }
 
 /// What was unpacked of which package.
@@ -517,11 +532,14 @@ fn report(rows: &[Row], directory: &Path) -> String {
     for row in rows {
         let seconds = |seconds: f64| format!("{seconds:.1} s");
         // Packages of one name may lie in several folders.
-        let from = row.from.strip_prefix(directory).unwrap_or(&row.from);
+        let from = row.from.strip_prefix(directory).ok();
+        let from = from.filter(|from| !from.as_os_str().is_empty());
+        let from = from.unwrap_or(&row.from);
         let from = from.display().to_string();
         let (result, why) = match &row.outcome {
             Outcome::Made => ("new", None),
-            Outcome::Kept => ("was there", None),
+            Outcome::Same => ("was there", None),
+            Outcome::Kept(why) => ("kept", Some(format!("what was there is kept: {why}"))),
             Outcome::Nothing => ("no kernel in it", None),
             Outcome::Split => ("without its kernel", Some(SPLIT.to_owned())),
             Outcome::Failed(error) => ("failed", Some(format!("{error:#}"))),
@@ -553,6 +571,10 @@ fn report(rows: &[Row], directory: &Path) -> String {
 mod tests {
     use super::*;
 
+    fn sources(directory: &Path) -> anyhow::Result<Vec<Source>> {
+        search(directory).map(|(found, _)| found)
+    }
+
     /// Removes bindings with names that no kernel has.
     struct Removed(Vec<String>);
 
@@ -570,18 +592,24 @@ mod tests {
         format!("{number:02x}{:038x}", std::process::id())
     }
 
-    /// A tree as a debug package has it, with the fixture's kernel and modules.
-    fn tree(top: &Path, folder: &str, file: &str) -> PathBuf {
-        let folder = top.join(folder);
-        let vmlinux = folder.join(file);
-        fs::create_dir_all(vmlinux.parent().expect("a folder")).expect("a folder");
-        fs::copy(paths::fixture_vmlinux(), vmlinux).expect("it can be copied");
-        let modules = folder.join("usr/lib/debug/modules-debug");
-        fs::create_dir_all(&modules).expect("a folder");
-        for module in ["ip_tables.ko", "ipt_LOG.ko"] {
-            let from = paths::fixture_modules().join(module);
-            fs::copy(from, modules.join(module)).expect("it can be copied");
+    /// Puts modules of the fixture's kernel into a folder.
+    fn add_modules(folder: &Path, modules: &[&str]) {
+        fs::create_dir_all(folder).expect("a folder");
+        for module in modules {
+            let file = format!("{module}.ko");
+            let from = paths::fixture_modules().join(&file);
+            fs::copy(from, folder.join(file)).expect("it can be copied");
         }
+    }
+
+    /// A tree as a debug package has it, with the fixture's kernel and modules.
+    fn tree(top: &Path, folder: &str, file: &str, id: &str) -> PathBuf {
+        use crate::find::tests::vmlinux;
+        let folder = top.join(folder);
+        vmlinux(&folder, file, id);
+        fs::remove_file(folder.join("note")).expect("it is there");
+        let modules = folder.join("usr/lib/debug/modules-debug");
+        add_modules(&modules, &["ip_tables", "ipt_LOG"]);
         fs::write(folder.join("usr/lib/debug/notes"), "not wanted").expect("it can be written");
         folder
     }
@@ -610,6 +638,7 @@ mod tests {
         let text = format!(
             "Name: kernel-debuginfo\nVersion: 1\nRelease: 1\nSummary: a\nLicense: b\nBuildArch: noarch\n\
              %define __os_install_post %{{nil}}\n%define _build_id_links none\n\
+             %define _binaries_in_noarch_packages_terminate_build 0\n\
              %description\n%install\ncp -r {}/. %{{buildroot}}\n%files\n/usr\n",
             tree.display()
         );
@@ -685,16 +714,15 @@ mod tests {
         fs::create_dir_all(packages.join("deeper")).expect("a folder");
         let path = format!("usr/lib/debug/vmlinux-{in_deb}");
         deb(
-            &tree(top, "deb", &path),
+            &tree(top, "deb", &path, &build_id(6)),
             &packages.join("deeper/linux-image-dbg.ddeb"),
         );
         let path = format!("usr/lib/debug/vmlinux-{in_rpm}");
         let has_rpm = rpm(
-            &tree(top, "rpm", &path),
+            &tree(top, "rpm", &path, &build_id(7)),
             &packages.join("kernel-debuginfo.rpm"),
         );
-        let vmlinux = packages.join(format!("vmlinux-{plain}"));
-        fs::copy(paths::fixture_vmlinux(), &vmlinux).expect("it can be copied");
+        find::tests::vmlinux(&packages, &format!("vmlinux-{plain}"), &build_id(8));
         // A package without a kernel, one that is cut off, one that is none, and what is no kernel.
         let empty = top.join("empty");
         fs::create_dir_all(empty.join("usr/share")).expect("a folder");
@@ -717,7 +745,8 @@ mod tests {
                 let from = row.from.file_name().unwrap_or_default().to_string_lossy();
                 let outcome = match &row.outcome {
                     Outcome::Made => "new",
-                    Outcome::Kept => "was there",
+                    Outcome::Same => "was there",
+                    Outcome::Kept(_) => "kept",
                     Outcome::Nothing => "nothing",
                     Outcome::Split => "split",
                     Outcome::Failed(_) => "failed",
@@ -845,15 +874,232 @@ mod tests {
 
     #[test]
     fn of_several_names_the_usual_one_is_taken() {
-        let known = |names: &[&str]| {
-            let it = build::identity("2.6.9").expect("it is committed");
-            let of = |name: &&str| (name.to_string(), it.clone());
-            names.iter().map(of).collect()
+        let name = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            name_there(&names, "usual".to_owned())
         };
-        let name = |names: &[&str], id: &str| name_there(known(names), id, "usual".to_owned());
-        assert_eq!(name(&["a", "usual"], ""), "usual");
-        assert_eq!(name(&["a", "b"], ""), "a");
-        assert_eq!(name(&["a"], "7f"), "usual");
-        assert_eq!(name(&[], ""), "usual");
+        assert_eq!(name(&["a", "usual"]), "usual");
+        assert_eq!(name(&["a", "b"]), "a");
+        assert_eq!(name(&[]), "usual");
+    }
+
+    const MODULES: [&str; 3] = ["ip_tables", "ipt_LOG", "ipt_REJECT"];
+
+    /// The one row of a folder in which there is one kernel.
+    fn only_row(folder: &Path) -> Row {
+        let sources = sources(folder).expect("a folder");
+        let modules = MODULES.map(str::to_owned).into();
+        let mut rows = generate_all(&sources, &folder.join("unpacked"), &modules, 1);
+        let row = rows.pop().expect("there is one");
+        assert!(rows.is_empty(), "{rows:?}");
+        row
+    }
+
+    /// A vmlinux that was copied, and its modules weren't, replaces nothing.
+    #[test]
+    fn bindings_do_not_become_poorer() {
+        use crate::find::tests::vmlinux;
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let name = format!("test-poorer-{}", std::process::id());
+        let _removed = Removed(vec![name.clone()]);
+        let folder = |which: &str, modules: &[&str]| {
+            let folder = top.join(which);
+            vmlinux(&folder, &format!("vmlinux-{name}"), &build_id(9));
+            add_modules(&folder.join("modules-debug"), modules);
+            folder
+        };
+        let (two, none, other, three) = (
+            folder("two", &MODULES[..2]),
+            folder("none", &[]),
+            folder("other", &MODULES[1..]),
+            folder("three", &MODULES),
+        );
+        let modules = || build::identity(&name).expect("it was made").modules;
+        assert!(matches!(only_row(&two).outcome, Outcome::Made));
+        for (poorer, said) in [
+            (
+                &none,
+                "2 modules' types before, none now: ip_tables, ipt_LOG",
+            ),
+            (&other, "2 modules' types before, 2 now: ip_tables"),
+        ] {
+            let row = only_row(poorer);
+            let Outcome::Kept(why) = &row.outcome else {
+                panic!("{row:?}");
+            };
+            assert_eq!(why, said);
+            assert_eq!(modules(), MODULES[..2]);
+            let shown = report(&[row], poorer);
+            assert!(
+                shown.contains("what was there is kept: 2 modules"),
+                "{shown}"
+            );
+        }
+        assert!(matches!(only_row(&two).outcome, Outcome::Same));
+        assert!(matches!(only_row(&three).outcome, Outcome::Made));
+        assert_eq!(modules(), MODULES);
+        // An older generator's are made anew, but not of less.
+        let stamp = stamp::of_bindings(&name);
+        let text = fs::read_to_string(&stamp).expect("it is there");
+        let older = text.replace(stamp::GENERATOR, "older");
+        assert_ne!(text, older);
+        fs::write(&stamp, &older).expect("it can be written");
+        assert!(matches!(only_row(&none).outcome, Outcome::Kept(_)));
+        assert_eq!(modules(), MODULES);
+        assert!(matches!(only_row(&three).outcome, Outcome::Made));
+        // And so are those of which nobody knows who made them.
+        fs::remove_file(&stamp).expect("it is there");
+        assert!(matches!(only_row(&two).outcome, Outcome::Kept(_)));
+        assert!(matches!(only_row(&three).outcome, Outcome::Made));
+        // What doesn't fit, or is damaged, is of no use whatever it has.
+        let index = paths::bindings(&name).join("index.json");
+        let text = fs::read_to_string(&index).expect("it is there");
+        fs::write(&index, text.replacen("\"format\":", "\"format\":9", 1)).expect("it can be");
+        assert!(matches!(only_row(&none).outcome, Outcome::Made));
+        assert_eq!(modules(), [] as [&str; 0]);
+        assert!(matches!(only_row(&two).outcome, Outcome::Made));
+        fs::write(paths::bindings(&name).join("mod.rs"), "").expect("it can be written");
+        assert!(matches!(only_row(&none).outcome, Outcome::Made));
+        // BTF says less than DWARF.
+        let less = three.join(format!("vmlinux-{name}"));
+        assert!(matches!(only_row(&three).outcome, Outcome::Made));
+        assert!(build::has_places(&paths::bindings(&name)));
+        let stripped = top.join("btf");
+        fs::create_dir_all(&stripped).expect("a folder");
+        let stripped = stripped.join(format!("vmlinux-{name}"));
+        let run = Command::new("objcopy")
+            .args(["--strip-debug", "--add-section", ".BTF=/dev/null"])
+            .args([&less, &stripped])
+            .status();
+        assert!(run.is_ok_and(|run| run.success()), "objcopy");
+        let row = only_row(&top.join("btf"));
+        assert!(
+            !matches!(row.outcome, Outcome::Made | Outcome::Same),
+            "{row:?}"
+        );
+        assert_eq!(modules(), MODULES);
+    }
+
+    /// The fixture, whose kernel has no build id, with other contents.
+    fn without_id(file: &Path, salt: &str) {
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        let section = file.with_extension("salt");
+        fs::write(&section, format!("{salt} {}", std::process::id())).expect("it can be written");
+        let status = Command::new("objcopy")
+            .arg(format!("--add-section=.salt={}", section.display()))
+            .args([&paths::fixture_vmlinux(), file])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "objcopy");
+        fs::remove_file(section).expect("it is there");
+    }
+
+    #[test]
+    fn what_is_part_of_the_repository_stays() {
+        use crate::find::tests::vmlinux;
+        assert!(paths::is_versioned("2.6.9") && !paths::is_versioned("6.1"));
+        let bindings = paths::bindings("2.6.9");
+        let digest = || stamp::digest(&bindings, "").expect("it is committed");
+        let before = digest();
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        // A copy of it is it, whatever it is called; its modules aren't beside it.
+        for (folder, name) in [("same", "2.6.9"), ("copy", "test-copy")] {
+            let folder = top.join(folder);
+            fs::create_dir(&folder).expect("a folder");
+            let copy = folder.join(format!("vmlinux-{name}"));
+            fs::copy(paths::fixture_vmlinux(), copy).expect("it can be copied");
+            let row = only_row(&folder);
+            assert_eq!(row.kernel, "2.6.9");
+            assert!(
+                matches!(&row.outcome, Outcome::Kept(why) if why.contains("7 modules' types before, none now")),
+                "{row:?}"
+            );
+        }
+        // Another kernel isn't.
+        without_id(&top.join("other/vmlinux-2.6.9"), "other");
+        let row = only_row(&top.join("other"));
+        let Outcome::Failed(error) = &row.outcome else {
+            panic!("{row:?}");
+        };
+        let said = error.to_string();
+        assert!(
+            said.starts_with(
+                "another kernel, whose bindings are the repository's, is called 2.6.9"
+            ),
+            "{said}"
+        );
+        // One with a build id gets a name with it.
+        let id = build_id(10);
+        let name = find::name_of_build("2.6.9", &id);
+        let _removed = Removed(vec![name.clone()]);
+        vmlinux(&top.join("id"), "vmlinux-2.6.9", &id);
+        let row = only_row(&top.join("id"));
+        assert_eq!(row.kernel, name);
+        assert!(matches!(row.outcome, Outcome::Made), "{row:?}");
+        assert_eq!(digest(), before);
+    }
+
+    #[test]
+    fn copies_without_a_build_id_are_one_kernel() {
+        let top = tempfile::tempdir().expect("a folder");
+        let top = top.path();
+        let id = std::process::id();
+        let [first, copy] = ["no-id", "no-id-too"].map(|name| format!("test-{name}-{id}"));
+        let _removed = Removed(vec![first.clone(), copy.clone()]);
+        let file = top.join("one").join(format!("vmlinux-{first}"));
+        without_id(&file, "copies");
+        let again = top.join("one").join(format!("vmlinux-{copy}"));
+        fs::copy(&file, &again).expect("it can be copied");
+        let sources = sources(&top.join("one")).expect("a folder");
+        let rows = generate_all(&sources, top, &BTreeSet::new(), 2);
+        let made = |row: &&Row| matches!(row.outcome, Outcome::Made);
+        assert_eq!(rows.iter().filter(made).count(), 1, "{rows:?}");
+        assert!(rows.iter().all(|row| row.kernel == first), "{rows:?}");
+        // In later runs, too.
+        let later = top.join("later").join(format!("vmlinux-{copy}"));
+        fs::create_dir(top.join("later")).expect("a folder");
+        fs::copy(&file, &later).expect("it can be copied");
+        let row = only_row(&top.join("later"));
+        assert_eq!(row.kernel, first);
+        assert!(matches!(row.outcome, Outcome::Same), "{row:?}");
+        assert!(!paths::bindings(&copy).exists());
+        // Another kernel of that name is refused, and the file that it was made from may change.
+        let other = top.join("other").join(format!("vmlinux-{first}"));
+        without_id(&other, "others");
+        let row = only_row(&top.join("other"));
+        assert!(
+            matches!(&row.outcome, Outcome::Failed(error) if error.to_string().starts_with("another kernel is called")),
+            "{row:?}"
+        );
+        fs::remove_file(&again).expect("it is there");
+        assert!(matches!(only_row(&top.join("one")).outcome, Outcome::Same));
+        fs::copy(&other, &file).expect("it can be copied");
+        let row = only_row(&top.join("one"));
+        assert!(matches!(row.outcome, Outcome::Made), "{row:?}");
+    }
+
+    /// One folder that can't be read is no reason to leave all others out. Root may read any, but not by a name that is too long.
+    #[test]
+    fn a_folder_that_cannot_be_read_is_a_row() {
+        let top = tempfile::tempdir().expect("a folder");
+        let half = vec!["long".repeat(60); 10].join("/");
+        let [one, other] = ["one", "other"].map(|name| top.path().join(name).join(&half));
+        for half in [&one, &other] {
+            fs::create_dir_all(half).expect("a folder");
+        }
+        fs::rename(top.path().join("other"), one.join("other")).expect("it can be moved");
+        fs::write(top.path().join("vmlinux-text"), "text").expect("it can be written");
+        let (found, rows) = search(top.path()).expect("a folder");
+        assert_eq!(found.len(), 1);
+        assert!(
+            matches!(&rows[..], [row] if matches!(row.outcome, Outcome::Failed(_))),
+            "{rows:?}"
+        );
+        assert!(search(&top.path().join("missing")).is_err());
+        let package = top.path().join("one.deb");
+        fs::write(&package, "text").expect("it can be written");
+        let (found, _) = search(&package).expect("it is there");
+        assert_eq!(found, [(Kind::Deb, package)]);
     }
 }

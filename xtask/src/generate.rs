@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stamp::{self, Input};
 use crate::workspace::wanted_modules;
-use crate::{btf, build, find, fleet, loaded, paths, selected};
+use crate::{btf, build, find, fleet, less, loaded, paths, selected};
 
 /// So many modules are named when bindings are written; of more, their number is said.
 const NAMED: usize = 20;
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(required_unless_present_any = ["btf", "all"])]
     vmlinux: Option<String>,
     /// Generate the bindings of every kernel in this folder: debug packages (.deb, .ddeb, .rpm), which are unpacked, and files called
-    /// vmlinux*. The exit status is 1 if one failed
+    /// vmlinux*; or of one such package. Bindings that have more than what is found would give are kept. The exit status is 1 if one failed
     #[arg(long, value_name = "DIR", exclusive = true)]
     all: Option<PathBuf>,
     #[command(flatten)]
@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
                 bail!("--core is for --modules loaded or --btf; for this, no dump is needed");
             }
             let name = name.as_deref().unwrap_or_default();
+            refuse_many(name)?;
             match (find::source(name), build::btf_of(name)) {
                 (Ok(found), _) => found,
                 // Its bindings were made from BTF by hand.
@@ -123,7 +124,11 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         .into
         .clone()
         .unwrap_or_else(|| paths::bindings(&kernel));
-    let done = match generate(&vmlinux, &kernel, &extras, &directory, args.check)? {
+    let (done, less) = as_told(&vmlinux, &kernel, &extras, &directory, args.check)?;
+    if let Some(less) = less {
+        eprintln!("{kernel}: what was there had more: {less}");
+    }
+    let done = match done {
         Some(done) if args.check && !done.is_fresh() => done,
         Some(_) => return Ok(true),
         None => {
@@ -151,6 +156,37 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         vmlinux.display()
     );
     Ok(false)
+}
+
+/// Refuses what may hold several kernels, and says who takes it.
+fn refuse_many(path: &str) -> anyhow::Result<()> {
+    let vmlinux = Path::new(path);
+    // A directory whose name is that of a kernel may stand beside its vmlinux.
+    let what = if path.contains('/') && vmlinux.is_dir() {
+        "not a regular file"
+    } else if vmlinux.is_file() && fleet::is_package(vmlinux) {
+        "it is a package"
+    } else {
+        return Ok(());
+    };
+    bail!("{path}: {what}; for the kernels in it: cargo xtask gen --all {path}")
+}
+
+/// Generates bindings as [`generate`] does, of what the user named. Beside what that gives: what was there before, and is no more.
+fn as_told(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    directory: &Path,
+    check: bool,
+) -> anyhow::Result<(Option<output::Written>, Option<String>)> {
+    let replaces = !check && directory == paths::bindings(kernel);
+    let less = replaces
+        .then(|| less::than_there(kernel, vmlinux, extras))
+        .flatten();
+    let done = generate(vmlinux, kernel, extras, directory, check)?;
+    let less = less.filter(|_| done.is_some());
+    Ok((done, less))
 }
 
 /// The debug files of the modules that the user asked for, which must exist, and of those that analyzers ask for, which
@@ -240,6 +276,16 @@ impl Extras {
         self.modules.values().chain(self.others())
     }
 
+    /// The names of the modules.
+    pub fn modules(&self) -> impl Iterator<Item = &String> {
+        self.modules.keys()
+    }
+
+    /// Files whose types are added, and that are no modules.
+    pub fn with(&self) -> &[PathBuf] {
+        &self.asked.with
+    }
+
     /// Those that are no modules.
     fn others(&self) -> impl Iterator<Item = &PathBuf> {
         let btf = self.asked.btf.iter();
@@ -248,7 +294,7 @@ impl Extras {
     }
 
     /// What describes this kernel's types.
-    fn types(&self, vmlinux: &Path) -> find::Types {
+    pub fn types(&self, vmlinux: &Path) -> find::Types {
         let has_only_btf =
             || Image::open(vmlinux).is_ok_and(|image| btf_reader::has_only_btf(&image));
         if self.asked.btf.is_some() || has_only_btf() {
@@ -364,6 +410,14 @@ pub fn source(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(btf) => bail!("{} is there no more", btf.file.display()),
         None => find::vmlinux(kernel),
     }
+}
+
+/// Whether a kernel's bindings were made from a file with these contents, as [`Input::id`] says.
+pub fn is_made_from(kernel: &str, id: &str) -> bool {
+    let fixture = paths::fixture_vmlinux();
+    stamp::read::<Stamp>(&stamp::of_bindings(kernel)).is_some_and(|it| it.vmlinux.id() == id)
+        || selected::stamp(kernel).is_some_and(|it| it.vmlinux.id() == id)
+        || paths::is_fixtures(kernel) && Input::of(&fixture, &[]).is_ok_and(|it| it.id() == id)
 }
 
 /// The vmlinux that a kernel's bindings, all or those that are used, were made from the last time, if it is still there and the same.
@@ -486,6 +540,12 @@ impl Stamp {
             digest: old.map_or_else(String::new, |old| old.digest.clone()),
         })
     }
+
+    /// Whether the bindings in their folder are as they were written.
+    fn is_whole(&self, directory: &Path) -> bool {
+        build::identity_in(directory).is_some()
+            && stamp::digest(directory, "").is_ok_and(|digest| digest == self.digest)
+    }
 }
 
 /// Generates the bindings of a kernel, or checks them. Those that are in their usual place, were made from the same by the same
@@ -509,14 +569,21 @@ pub fn generate(
     if check || !is_usual {
         return make(vmlinux, kernel, extras, &identifiers, directory, check).map(Some);
     }
+    generate_locked(vmlinux, kernel, extras, identifiers)
+}
+
+/// Generates bindings in their usual place, of which the caller has the lock.
+fn generate_locked(
+    vmlinux: &Path,
+    kernel: &str,
+    extras: &Extras,
+    identifiers: BTreeSet<String>,
+) -> anyhow::Result<Option<output::Written>> {
+    let directory = &paths::bindings(kernel);
     let stamp_file = stamp::of_bindings(kernel);
     let old: Option<Stamp> = stamp::read(&stamp_file);
     let mut new = Stamp::of(vmlinux, extras, identifiers, old.as_ref())?;
-    let is_whole = |stamp: &Stamp| {
-        build::identity_in(directory).is_some()
-            && stamp::digest(directory, "").is_ok_and(|digest| digest == stamp.digest)
-    };
-    if old.is_some_and(|old| old == new) && is_whole(&new) {
+    if old.is_some_and(|old| old == new) && new.is_whole(directory) {
         // It may have been moved.
         stamp::write(&stamp_file, &new)?;
         return Ok(None);
@@ -539,7 +606,8 @@ fn make(
     let start = Instant::now();
     let model = read(vmlinux, extras)?;
     let read = start.elapsed();
-    if let Some(identity) = build::identity_in(directory)
+    if let Some(identity) = build::origin_in(directory)
+        && !identity.banner.is_empty()
         && identity.banner != model.kernel.banner
     {
         bail!(
@@ -606,6 +674,73 @@ pub fn emitted(
     Ok((files?, table))
 }
 
+/// What became of bindings that nobody asked to be replaced.
+#[derive(Debug)]
+pub enum Improved {
+    /// There were none, or those that an older generator made, or less was in them.
+    Made,
+    /// They were there.
+    Same,
+    /// They stay, as what was found would give less, or other ones: it is said why.
+    Kept(String),
+}
+
+/// Who wants bindings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// `gen --all`, which never replaces what is part of the repository.
+    All,
+    /// What needs a kernel's bindings, whoever made them from what.
+    Need,
+}
+
+/// Generates the bindings of a kernel from what was found for it, of which the user didn't say that they are to be made of that. What is there
+/// is only replaced if an older generator made it, it is damaged, or nothing that is in it gets lost. Another kernel's bindings are an error.
+pub fn improve(
+    vmlinux: &Path,
+    kernel: &str,
+    modules: &BTreeSet<String>,
+    by: By,
+) -> anyhow::Result<Improved> {
+    let directory = &paths::bindings(kernel);
+    let _lock = stamp::lock(directory)?;
+    // What was asked for by hand is kept, also from bindings of another version.
+    let extras = Extras::again(modules, vmlinux, kernel);
+    if build::origin_in(directory).is_some() {
+        let stamp: Option<Stamp> = stamp::read(&stamp::of_bindings(kernel));
+        let versioned = by == By::All && paths::is_versioned(kernel);
+        if !less::is_same(kernel, vmlinux, stamp.as_ref().map(|it| &it.vmlinux))? {
+            let whose = if versioned {
+                ", whose bindings are the repository's,"
+            } else {
+                ""
+            };
+            bail!(
+                "another kernel{whose} is called {kernel}; give this vmlinux another name (vmlinux-NAME), or: cargo xtask kernels remove {kernel}"
+            );
+        }
+        let is_whole = stamp.as_ref().is_none_or(|it| it.is_whole(directory));
+        let is_usable = build::identity_in(directory).is_some() && is_whole;
+        let less = match &extras {
+            Ok(extras) => less::than_there(kernel, vmlinux, extras),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if versioned {
+            return Ok(less.map_or(Improved::Same, Improved::Kept));
+        }
+        // A selection has less than any that is whole.
+        if is_usable
+            && !build::is_selection(directory)
+            && let Some(less) = less
+        {
+            return Ok(Improved::Kept(less));
+        }
+    }
+    let extras = extras?;
+    let made = generate_locked(vmlinux, kernel, &extras, BTreeSet::new())?;
+    Ok(made.map_or(Improved::Same, |_| Improved::Made))
+}
+
 /// Generates the bindings of a kernel unless there are those that would be made, of all its types. Without a path the kernel's vmlinux is
 /// looked for; where there is none, bindings of this version of kstruct will do.
 pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
@@ -619,9 +754,9 @@ pub fn ensure(kernel: &str, vmlinux: Option<&Path>) -> anyhow::Result<()> {
             )));
         }
     };
-    // What was asked for by hand is kept, also from bindings of another version.
-    let extras = Extras::again(&wanted_modules()?, &vmlinux, kernel)?;
-    generate(&vmlinux, kernel, &extras, &paths::bindings(kernel), false)?;
+    if let Improved::Kept(why) = improve(&vmlinux, kernel, &wanted_modules()?, By::Need)? {
+        eprintln!("{kernel}: {} would give less: {why}", vmlinux.display());
+    }
     Ok(())
 }
 
@@ -702,6 +837,83 @@ mod tests {
         fs::remove_file(stamp::of_bindings(&kernel.0)).expect("it is there");
         assert!(kernel.is_made(&fixture, &plain));
         assert_eq!(digest(), before);
+    }
+
+    #[test]
+    fn what_was_named_replaces_what_had_more_and_that_is_said() {
+        let kernel = Kernel::new("told");
+        let fixture = paths::fixture_vmlinux();
+        let plain = Extras::default();
+        let mut with_module = Extras::default();
+        let module = paths::fixture_modules().join("ip_tables.ko");
+        with_module.add("ip_tables", module).expect("it is one");
+        let said = |extras: &Extras, check| {
+            let told = as_told(&fixture, &kernel.0, extras, &kernel.folder(), check);
+            told.expect("the fixture is sound").1
+        };
+        assert_eq!(said(&with_module, false), None);
+        assert_eq!(said(&with_module, false), None);
+        // To check is to replace nothing.
+        assert_eq!(said(&plain, true), None);
+        let less = "1 module's types before, none now: ip_tables".to_owned();
+        assert_eq!(said(&plain, false), Some(less));
+        assert_eq!(said(&plain, false), None);
+        assert_eq!(said(&with_module, false), None);
+    }
+
+    #[test]
+    fn who_gives_a_folder_or_a_package_is_told_what_takes_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let package = folder.path().join("linux-image-dbg.deb");
+        fs::write(&package, "text").expect("it can be written");
+        for path in [folder.path(), &package] {
+            let path = path.display().to_string();
+            let said = refuse_many(&path).expect_err("it is no vmlinux");
+            let hint = format!("cargo xtask gen --all {path}");
+            assert!(said.to_string().ends_with(&hint), "{said}");
+        }
+        let fixture = paths::fixture_vmlinux().display().to_string();
+        assert!(refuse_many(&fixture).is_ok() && refuse_many("6.12").is_ok());
+    }
+
+    /// What needs bindings takes no poorer ones, and none of another kernel.
+    #[test]
+    fn what_is_found_does_not_replace_what_has_more() {
+        let kernel = Kernel::new("found");
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = folder.path().join("vmlinux");
+        fs::copy(paths::fixture_vmlinux(), &copy).expect("it can be copied");
+        let modules = || {
+            let identity = build::identity(&kernel.0).expect("they were made");
+            identity.modules.len()
+        };
+        ensure(&kernel.0, Some(&paths::fixture_vmlinux())).expect("the fixture is sound");
+        assert_eq!(modules(), 7);
+        ensure(&kernel.0, Some(&copy)).expect("what is there will do");
+        assert_eq!(modules(), 7);
+        // A selection has less than all, whatever its modules are.
+        let only = Extras {
+            only: vec!["task_struct".to_owned()],
+            ..Extras::default()
+        };
+        assert!(kernel.is_made(&copy, &only));
+        assert!(build::is_selection(&kernel.folder()));
+        ensure(&kernel.0, Some(&copy)).expect("the fixture is sound");
+        assert!(!build::is_selection(&kernel.folder()));
+        let other = folder.path().join("other");
+        let changed = std::process::Command::new("objcopy")
+            .args([
+                "--remove-section=.comment",
+                "--add-section=.other=/proc/version",
+            ])
+            .args([&copy, &other])
+            .status();
+        assert!(changed.is_ok_and(|it| it.success()), "objcopy");
+        let error = ensure(&kernel.0, Some(&other)).expect_err("it is another one");
+        assert!(
+            error.to_string().contains("another kernel is called"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use kstruct::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64};
 use kstruct_codegen::index::Identity;
@@ -29,7 +29,8 @@ enum Action {
     /// Remove what was made for kernels: bindings, analyzers and what they were compiled from, and debug information that kstruct unpacked or
     /// downloaded. Files of others stay
     Remove {
-        /// The kernels, by the names that the list shows
+        /// The kernels, by the names that the list shows, or as --kernel takes them: the beginning of a release, a build id, the path of a
+        /// vmlinux. What several kernels could be is refused
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -46,21 +47,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.action {
         Some(Action::Remove { names }) => {
             let known = kernels()?;
-            names
+            let known: Vec<(&str, &str)> = known
                 .iter()
-                .try_for_each(|name| find::refuse_nothing(name))?;
-            if let Some(unknown) = names
-                .iter()
-                .find(|name| !known.iter().any(|kernel| kernel.name == **name))
-            {
-                let known: Vec<&str> = known.iter().map(|kernel| &*kernel.name).collect();
-                bail!(
-                    "there is no kernel {unknown}; there are {}",
-                    known.join(", ")
-                );
-            }
-            let names: BTreeSet<&String> = names.iter().collect();
-            names.into_iter().try_for_each(|name| remove(name))
+                .map(|kernel| {
+                    (
+                        &*kernel.name,
+                        kernel.build_id.as_deref().unwrap_or_default(),
+                    )
+                })
+                .collect();
+            // Nothing is removed unless each is one that is there.
+            let names = names.iter().map(|wanted| find::among(wanted, &known));
+            let names: BTreeSet<String> = names.collect::<anyhow::Result<_>>()?;
+            names.iter().try_for_each(|name| remove(name))
         }
         None if args.format == Format::Json => {
             println!("{}", serde_json::to_string_pretty(&kernels()?)?);
@@ -134,7 +133,9 @@ fn kernels() -> anyhow::Result<Vec<Kernel>> {
             }
         }
     }
-    let seen = seen::all();
+    // Those that are gone would make rows that nobody can remove.
+    let mut seen = seen::all();
+    seen.retain(Seen::is_there);
     for found in &seen {
         kernels.entry(found.kernel.clone()).or_default();
     }
@@ -348,9 +349,7 @@ fn own_places(name: &str) -> Vec<PathBuf> {
         paths::binaries(name),
         stamp::of_bindings(name),
     ];
-    // The fixture's are part of the repository.
-    let is_fixture = find::kernel_name(&paths::fixture_vmlinux()).is_ok_and(|it| it == name);
-    if !is_fixture {
+    if !paths::is_versioned(name) {
         places.push(paths::bindings(name));
     }
     let vmlinux = [
@@ -443,8 +442,11 @@ pub fn disk(places: &[PathBuf]) -> std::io::Result<u64> {
 fn remove(name: &str) -> anyhow::Result<()> {
     let places = own_places(name);
     let bytes = disk(&places)?;
-    let is_there = |place: &PathBuf| place.symlink_metadata().is_ok();
-    let was_there = places.iter().any(is_there);
+    let there = places.iter().filter(|it| it.symlink_metadata().is_ok());
+    let there: Vec<String> = there
+        .map(|it| it.strip_prefix(paths::root()).unwrap_or(it))
+        .map(|it| it.display().to_string())
+        .collect();
     {
         // Nobody must be building for it, or generating.
         let _target = build::lock(name)?;
@@ -461,10 +463,14 @@ fn remove(name: &str) -> anyhow::Result<()> {
             removed.with_context(|| place.display().to_string())?;
         }
     }
-    if was_there {
-        println!("{name}: {} MB are free", bytes.div_ceil(1_000_000));
-    } else {
+    if there.is_empty() {
         println!("{name}: nothing was made for it; files of others, and dumps, stay");
+    } else {
+        println!(
+            "{name}: removed {}: {} MB are free",
+            there.join(", "),
+            bytes.div_ceil(1_000_000)
+        );
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod inventory;
 mod kallsyms;
 mod kernels;
 mod lab;
+mod less;
 mod loaded;
 mod messages;
 mod new;

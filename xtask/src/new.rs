@@ -16,18 +16,18 @@ pub struct Args {
 /// Writes `analyzers/<name>`: a crate that compiles and runs on every kernel.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let name = &args.name;
+    let folder = paths::root().join("analyzers").join(name);
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
+    if is_name && folder.exists() {
+        bail!("{} is there already", folder.display());
+    }
     if !is_name || is_taken(name)? {
         bail!(
-            "{name} can't be the name of an analyzer: take small letters, digits, - and _, and no name that a crate, Rust or cargo has"
+            "{name:?} can't be the name of an analyzer: take small letters, digits, - and _, and no name that a crate, Rust or cargo has"
         );
-    }
-    let folder = paths::root().join("analyzers").join(name);
-    if folder.exists() {
-        bail!("{} is there already", folder.display());
     }
     fs::create_dir_all(folder.join("src")).with_context(|| folder.display().to_string())?;
     let files = [

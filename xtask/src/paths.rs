@@ -1,6 +1,9 @@
 //! Where things lie in the work tree. Every path that xtask knows is named here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// The top of the work tree: the folder that holds the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
@@ -46,6 +49,33 @@ pub fn lab_crowd() -> PathBuf {
 /// A kernel's generated bindings.
 pub fn bindings(kernel: &str) -> PathBuf {
     root().join("generated").join(kernel)
+}
+
+/// Whether this is the name of the fixture's kernel.
+pub fn is_fixtures(kernel: &str) -> bool {
+    let vmlinux = fixture_vmlinux();
+    let file = vmlinux.file_name().and_then(|file| file.to_str());
+    file.and_then(|file| file.strip_prefix("vmlinux-")) == Some(kernel)
+}
+
+/// Whether a kernel's bindings are part of the repository: the fixture's, and what else git knows.
+pub fn is_versioned(kernel: &str) -> bool {
+    static VERSIONED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    // Where the work tree is no clone, there is no more than the fixture's.
+    let listed = || {
+        let git = Command::new("git")
+            .args(["ls-files", "-z", "generated"])
+            .current_dir(root())
+            .output();
+        let files = git.map_or_else(|_| Vec::new(), |output| output.stdout);
+        let files = String::from_utf8_lossy(&files).into_owned();
+        let names = files.split('\0').filter_map(|file| {
+            let (name, _) = file.strip_prefix("generated/")?.split_once('/')?;
+            Some(name.to_owned())
+        });
+        names.collect()
+    };
+    is_fixtures(kernel) || VERSIONED.get_or_init(listed).contains(kernel)
 }
 
 /// What crate `kernel` has by hand.

@@ -25,6 +25,15 @@ pub struct Seen {
     pub last: u64,
 }
 
+impl Seen {
+    /// Whether the dump is still there. What is behind the last `@` of a raw image's name is its address.
+    pub fn is_there(&self) -> bool {
+        let name = self.core.to_string_lossy();
+        let image = name.rsplit_once('@').map(|(image, _)| image);
+        self.core.exists() || image.is_some_and(|image| Path::new(image).exists())
+    }
+}
+
 /// All that are remembered, the newest first.
 pub fn all() -> Vec<Seen> {
     stamp::read(&paths::seen()).unwrap_or_default()
@@ -62,6 +71,21 @@ fn add(path: &Path, new: Seen) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dumps_that_are_gone_are_not_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| Seen {
+            core: folder.path().join(name),
+            kernel: String::new(),
+            release: None,
+            build_id: None,
+            last: 0,
+        };
+        std::fs::write(folder.path().join("memory"), "").expect("it can be written");
+        assert!(at("memory").is_there() && at("memory@100000").is_there());
+        assert!(!at("gone").is_there() && !at("gone@0").is_there());
+    }
 
     #[test]
     fn a_dump_is_remembered_once() {

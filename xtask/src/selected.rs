@@ -13,7 +13,7 @@ use kstruct_codegen::{names, output, select};
 use serde::{Deserialize, Serialize};
 
 use crate::stamp::{self, Input};
-use crate::{build, generate, paths, workspace};
+use crate::{build, find, generate, less, paths, workspace};
 
 /// What a selection was made from. If all of this is the same, so are the bindings.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -46,6 +46,13 @@ pub fn stamp_of(kernel: &str) -> PathBuf {
 impl Stamp {
     fn inputs(&self) -> impl Iterator<Item = &Input> {
         std::iter::once(&self.vmlinux).chain(&self.extras)
+    }
+
+    /// Whether there is all in it that a new one is wanted for.
+    fn serves(&self, new: &Stamp) -> bool {
+        self.generator == new.generator
+            && new.identifiers.is_subset(&self.identifiers)
+            && new.modules.is_subset(&self.modules)
     }
 }
 
@@ -108,6 +115,13 @@ pub fn ensure(
         if is_there && *old == new {
             return Ok(folder);
         }
+        if is_there && let Some(less) = less_than(old, &new, &folder, &extras) {
+            if old.serves(&new) {
+                eprintln!("{kernel}: {} would give less: {less}", vmlinux.display());
+                return Ok(folder);
+            }
+            eprintln!("{kernel}: what was there had more: {less}");
+        }
     }
     stamp::remove(&stamp_file)?;
 
@@ -117,6 +131,14 @@ pub fn ensure(
     let selection = select::used_by(&model, &names, &new.identifiers);
     let command = format!("cargo xtask build --kernel {kernel}");
     let (files, table) = generate::emitted(&model, &names, Some(&selection), &command)?;
+    if let Some(other) = build::origin_in(&folder)
+        && other.banner != model.kernel.banner
+    {
+        eprintln!(
+            "{kernel}: another kernel was called so until now: {}",
+            other.banner
+        );
+    }
     output::write(&folder, &files, &table, false)?;
     new.digest = stamp::digest(&folder, STAMP)?;
     stamp::write(&stamp_file, &new)?;
@@ -127,6 +149,16 @@ pub fn ensure(
         start.elapsed().as_secs_f64()
     );
     Ok(folder)
+}
+
+/// What a selection in a folder has, and one of this kernel anew would not.
+fn less_than(old: &Stamp, new: &Stamp, folder: &Path, extras: &generate::Extras) -> Option<String> {
+    let there = build::identity_in(folder)?;
+    // The files may be more or less stripped.
+    let has_id = || find::build_id_of(&new.vmlinux.path).is_some_and(|id| id == there.build_id);
+    (old.vmlinux == new.vmlinux || has_id())
+        .then(|| less::modules(&there.modules, extras.modules()))
+        .flatten()
 }
 
 /// What a selection is made from: the vmlinux that is given, or was the last time, or is found.
@@ -162,4 +194,41 @@ pub fn identifiers_in(mut pending: Vec<PathBuf>) -> anyhow::Result<BTreeSet<Stri
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Removes a selection of a name that no kernel has.
+    struct Removed(String);
+
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(paths::selected(&self.0));
+        }
+    }
+
+    /// A vmlinux that was copied, and its modules weren't.
+    #[test]
+    fn a_selection_does_not_become_poorer_while_it_serves() {
+        let kernel = Removed(format!("test-selected-{}", std::process::id()));
+        let kernel = &kernel.0;
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = folder.path().join("vmlinux");
+        fs::copy(paths::fixture_vmlinux(), &copy).expect("it can be copied");
+        let modules = |vmlinux: &Path, analyzer: &str| {
+            let made = ensure(kernel, Some(vmlinux), &[analyzer.to_owned()]);
+            let identity = build::identity_in(&made.expect("the fixture is sound"));
+            identity.expect("it was made").modules.len()
+        };
+        let whole = modules(&paths::fixture_vmlinux(), "netfilter");
+        assert_ne!(whole, 0);
+        assert_eq!(modules(&copy, "netfilter"), whole);
+        // Of this vmlinux more is wanted than there is.
+        assert_eq!(modules(&copy, "ps"), 0);
+        assert_eq!(modules(&paths::fixture_vmlinux(), "netfilter"), whole);
+    }
 }

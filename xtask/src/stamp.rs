@@ -64,6 +64,11 @@ impl Input {
         Input::of(&self.path, &[self]).is_ok_and(|now| now == *self)
     }
 
+    /// What it is, wherever it lies.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     fn is_unchanged(&self, now: &Input) -> bool {
         (&self.path, self.bytes, self.modified_nanoseconds)
             == (&now.path, now.bytes, now.modified_nanoseconds)

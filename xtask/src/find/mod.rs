@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use anyhow::bail;
 use kstruct_codegen::image::Image;
+use kstruct_codegen::index::Identity;
 use kstruct_codegen::model::Kernel;
 use kstruct_codegen::{btf, dwarf};
 
@@ -72,14 +73,25 @@ fn look_for(wanted: &str) -> anyhow::Result<(PathBuf, By)> {
     {
         return Ok((found, By::Name(name)));
     }
-    if name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    let known = build::known_kernels()?.into_iter().map(|it| it.0);
+    let begin_so = begin_so(name, here.names().chain(known));
+    if !begin_so.is_empty() {
+        bail!("{wanted} is no kernel's name; {begin_so}");
+    }
+    if let Some(longer) = longer(name) {
         bail!(
-            "there is no vmlinux for {wanted}; looked in {}\nIf {name} begins a build id, give more of it: {SHORTEST} digits at least",
+            "there is no vmlinux for {wanted}; looked in {}\n{longer}",
             places.shown()
         );
     }
+    let lab = match name.bytes().next() {
+        Some(b'0'..=b'9') => {
+            format!(", or fetch a Debian kernel of that name with: cargo xtask lab {name}")
+        }
+        _ => String::new(),
+    };
     bail!(
-        "there is no vmlinux for {wanted}; looked in {}\nInstall the kernel's debug package, give a path, name folders in {}, or fetch a Debian kernel with: cargo xtask lab {wanted}",
+        "there is no vmlinux for {wanted}; looked in {}\nInstall the kernel's debug package, give a path, or name folders in {}{lab}",
         places.shown(),
         places::DEBUG_PATH
     )
@@ -122,12 +134,10 @@ pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     let here = Here::usual();
     if is_build_id(name) {
         let id = name.to_ascii_lowercase();
-        let mut of_id = known
-            .iter()
-            .filter(|(_, identity)| identity.build_id.starts_with(&id));
-        let names: BTreeSet<&String> = of_id.by_ref().map(|(name, _)| name).collect();
+        let ids = known.iter().map(|(name, it)| (&**name, &*it.build_id));
+        let names = of_build_id(&id, ids);
         if let (Some(name), 1) = (names.first(), names.len()) {
-            return Ok(((*name).clone(), None));
+            return Ok(((*name).to_owned(), None));
         }
         let vmlinux = by_build_id(&here.places, &id)?;
         return Ok((name_of(&vmlinux)?, Some(vmlinux)));
@@ -138,6 +148,45 @@ pub fn kernel(wanted: &str) -> anyhow::Result<(String, Option<PathBuf>)> {
     let known = known.into_iter().map(|(name, _)| name);
     let name = of_series(name, known.chain(here.names()))?.unwrap_or_else(|| name.to_owned());
     Ok((name, None))
+}
+
+/// Which one of these kernels is meant, each a name and a build id, which may be empty: by the same rules as [`kernel`].
+pub fn among(wanted: &str, kernels: &[(&str, &str)]) -> anyhow::Result<String> {
+    refuse_nothing(wanted)?;
+    let path = Path::new(wanted);
+    let is_known = kernels.iter().any(|(name, _)| *name == wanted);
+    let name = if !is_known && path.is_file() {
+        kernel_name(path)?
+    } else {
+        name_in(wanted).to_owned()
+    };
+    let names = || kernels.iter().map(|(name, _)| (*name).to_owned());
+    if names().any(|known| known == name) {
+        return Ok(name);
+    }
+    if is_build_id(&name) {
+        let of_id = of_build_id(&name.to_ascii_lowercase(), kernels.iter().copied());
+        match Vec::from_iter(of_id)[..] {
+            [] => {}
+            [name] => return Ok(name.to_owned()),
+            ref several => bail!(
+                "several kernels have a build id that begins with {name}: {}",
+                several.join(", ")
+            ),
+        }
+    }
+    if let Some(name) = of_series(&name, names())? {
+        return Ok(name);
+    }
+    let begin_so = begin_so(&name, names());
+    if begin_so.is_empty() {
+        let longer = longer(&name).map_or_else(String::new, |it| format!("\n{it}"));
+        bail!(
+            "there is no kernel {wanted}; there are {}{longer}",
+            Vec::from_iter(names()).join(", ")
+        );
+    }
+    bail!("there is no kernel {wanted}; {begin_so}")
 }
 
 /// A vmlinux in one of the usual places.
@@ -243,7 +292,8 @@ fn all_in(places: &Places) -> Vec<Found> {
     all
 }
 
-fn is_compressed(path: &Path) -> bool {
+/// Whether a file is compressed, going by its name.
+pub fn is_compressed(path: &Path) -> bool {
     let path = path.to_string_lossy();
     ENDINGS[1..].iter().any(|ending| path.ends_with(ending))
 }
@@ -414,9 +464,48 @@ fn of_series(
     let known: BTreeSet<String> = known.into_iter().filter(is_of_series).collect();
     if known.len() > 1 {
         let known: Vec<String> = known.into_iter().collect();
-        bail!("several kernels are {name}: {}", known.join(", "));
+        bail!(
+            "{name} is the beginning of several kernels' names: {}; give one of these, or more of it",
+            known.join(", ")
+        );
     }
     Ok(known.into_iter().next())
+}
+
+/// The names among these kernels of which this is the build id, or the beginning of it.
+fn of_build_id<'k>(
+    id: &str,
+    known: impl IntoIterator<Item = (&'k str, &'k str)>,
+) -> BTreeSet<&'k str> {
+    let known = known.into_iter();
+    known
+        .filter_map(|(name, known)| known.starts_with(id).then_some(name))
+        .collect()
+}
+
+/// Says that this is too short for a build id, if it may be the beginning of one.
+fn longer(name: &str) -> Option<String> {
+    let may_begin = name.len() < SHORTEST && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    may_begin.then(|| {
+        format!("If {name} begins a build id, give more of it: {SHORTEST} digits at least")
+    })
+}
+
+/// Says which kernels' names begin so in the middle of a part, where [`of_series`] doesn't find them; empty if none does.
+fn begin_so(name: &str, known: impl IntoIterator<Item = String>) -> String {
+    let known: BTreeSet<String> = known
+        .into_iter()
+        .filter(|it| it.starts_with(name))
+        .collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let known: Vec<String> = known.into_iter().collect();
+    format!(
+        "{} {} so, but a beginning has to end where a part of the name does: give more of it",
+        known.join(", "),
+        if known.len() == 1 { "begins" } else { "begin" }
+    )
 }
 
 /// An empty name is a variable of the shell that isn't set, as a rule.
@@ -439,9 +528,14 @@ pub fn name_of(vmlinux: &Path) -> anyhow::Result<String> {
     let Some(id) = build_id_of(vmlinux) else {
         return Ok(name);
     };
-    let is_taken = build::known_kernels()?.iter().any(|(known, identity)| {
-        *known == name && !identity.build_id.is_empty() && identity.build_id != id
-    });
+    // Of a kernel that is known from BTF, the build id may not be known.
+    let is_other = |identity: &Identity| {
+        identity.build_id != id && !(identity.build_id.is_empty() && identity.asked.btf.is_some())
+    };
+    let known = build::known_kernels()?;
+    let is_taken = known
+        .iter()
+        .any(|(known, identity)| *known == name && is_other(identity));
     Ok(if is_taken {
         name_of_build(&name, &id)
     } else {
@@ -748,6 +842,46 @@ pub mod tests {
         assert_eq!(of("6.12.11").expect("it is none"), None);
         let error = of("6").expect_err("there are two").to_string();
         assert!(error.contains("6.1.0-50-686, 6.12.117"), "{error}");
+        assert!(error.contains("give one of these"), "{error}");
+        // The beginning of a part is none of a name, but that is what is said.
+        assert_eq!(
+            begin_so("6.12.11", known.map(str::to_owned)),
+            "6.12.117+deb12-cloud-amd64 begins so, but a beginning has to end where a part of the name does: give more of it"
+        );
+        assert_eq!(begin_so("6.2", known.map(str::to_owned)), "");
+    }
+
+    #[test]
+    fn a_kernel_of_a_list_is_found_as_others_are() {
+        let kernels = [
+            ("6.1.0-50-686", FIRST),
+            ("6.1.0-50-686-pae", SECOND),
+            ("6.12.117+deb12-cloud-amd64", "00000000ff"),
+            ("2.6.9", ""),
+        ];
+        let found = |wanted| among(wanted, &kernels).map_err(|error| error.to_string());
+        let cloud = || Ok("6.12.117+deb12-cloud-amd64".to_owned());
+        for wanted in ["6.12", "6.12.117+deb12-cloud", "00000000", "00000000FF"] {
+            assert_eq!(found(wanted), cloud(), "{wanted}");
+        }
+        // A whole name is no beginning of another one.
+        for wanted in ["6.1.0-50-686", "vmlinux-6.1.0-50-686", FIRST] {
+            assert_eq!(found(wanted).as_deref(), Ok("6.1.0-50-686"), "{wanted}");
+        }
+        let fixture = paths::fixture_vmlinux().display().to_string();
+        assert_eq!(found(&fixture).as_deref(), Ok("2.6.9"));
+        for (wanted, said) in [
+            ("6.1", "6.1.0-50-686, 6.1.0-50-686-pae; give one"),
+            (&FIRST[..8], "begins with 7f76f39f: 6.1.0-50-686, 6.1.0"),
+            ("6.12.11", "deb12-cloud-amd64 begins so"),
+            ("5.10", "there is no kernel 5.10; there are 6.1.0-50-686,"),
+            ("deadbeef", "there is no kernel deadbeef"),
+            ("7f76f", "If 7f76f begins a build id, give more of it"),
+            ("", "names no kernel"),
+        ] {
+            let error = found(wanted).expect_err("it is none, or several");
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]
