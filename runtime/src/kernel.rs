@@ -1,7 +1,7 @@
 //! Which kernel a program was compiled for, and whether a dump is of that kernel.
 
 use crate::dump::{Dump, OpenError, VmcoreInfo};
-use crate::fault::FaultKind;
+use crate::fault::{Fault, FaultKind};
 use crate::locate::{EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64};
 use crate::memory::Memory;
 use crate::module::FindSection;
@@ -107,16 +107,17 @@ fn describe(release: &str, machine: u16) -> String {
     format!("{release} for {machine}")
 }
 
-/// Compares the banner at its place in memory: the last word on whether the addresses are right.
-pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
+/// Compares the banner at its place in memory: the last word on whether the addresses are right. A page may be damaged, or missing: then the
+/// build id in VMCOREINFO is enough, and why the banner could not be compared is returned.
+pub(crate) fn check_banner(memory: &Memory) -> Result<Option<Fault>, OpenError> {
     let kernel = memory.kernel();
     let Some(address) = kernel.banner_address else {
-        return Ok(());
+        return Ok(None);
     };
     let expected = kernel.banner.as_bytes();
     let path = || memory.dump().path().to_owned();
     match memory.bytes(memory.relocated(address), expected.len()) {
-        Ok(found) if found == expected => Ok(()),
+        Ok(found) if found == expected => Ok(None),
         Err(fault) if fault.kind == FaultKind::MemoryLimit => Err(truncated_first(
             memory.dump(),
             OpenError::NoKernel {
@@ -129,6 +130,15 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
             what: format!(
                 "the file is truncated: its headers promise at least {} bytes more than it has",
                 memory.dump().missing_bytes()
+            ),
+        }),
+        // It isn't where the page tables don't lead.
+        Err(fault) if fault.kind != FaultKind::NotMapped && is_of_build(memory) => Ok(Some(fault)),
+        Err(fault) if fault.kind != FaultKind::NotMapped => Err(OpenError::NoKernel {
+            path: path(),
+            what: format!(
+                "linux_banner can't be read, with the kernel moved by {:#x}, and there is no build id to go by: {fault}",
+                memory.kaslr_offset()
             ),
         }),
         Ok(_) | Err(_) => match memory.dump().scan_banner() {
@@ -147,6 +157,12 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<(), OpenError> {
             }),
         },
     }
+}
+
+/// Whether VMCOREINFO, which is of the program's kernel, says so by its build id.
+fn is_of_build(memory: &Memory) -> bool {
+    let build_id = memory.vmcoreinfo().get("BUILD-ID");
+    build_id.is_some_and(|id| !id.is_empty() && id == memory.kernel().build_id)
 }
 
 /// What can't be found in a file that was cut short is missing for that reason, and what could not be read for want of memory for

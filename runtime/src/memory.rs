@@ -36,6 +36,8 @@ pub struct Memory {
     copies: FrozenMap<(u64, usize), Box<[u8]>>,
     /// Where sections of modules are, or why that can't be said, by the names of both.
     sections: FrozenMap<(&'static str, &'static str), Box<Result<u64, FaultKind>>>,
+    /// Why the kernel's banner could not be compared.
+    unconfirmed: Option<Fault>,
 }
 
 /// The part of the direct map that lies in the file in one piece: most reads hit it. An address in it takes one subtraction.
@@ -110,7 +112,7 @@ impl Memory {
             }
             let _ = vmcoreinfo.set(found);
         }
-        let memory = Memory {
+        let mut memory = Memory {
             window: DirectWindow::new(&dump.mapped(), &located.direct),
             vmcoreinfo,
             memory_size: dump.memory_size(),
@@ -120,9 +122,10 @@ impl Memory {
             translations: Cache::new(),
             copies: FrozenMap::new(),
             sections: FrozenMap::new(),
+            unconfirmed: None,
         };
         if !force {
-            kernel::check_banner(&memory)?;
+            memory.unconfirmed = kernel::check_banner(&memory)?;
         }
         Ok(memory)
     }
@@ -153,6 +156,12 @@ impl Memory {
         self.vmcoreinfo.get_or_init(|| {
             locate::vmcoreinfo_in_memory(&self.dump, self.kernel, &self.located).unwrap_or_default()
         })
+    }
+
+    /// Why it could not be confirmed by its banner, `linux_banner`, that the dump is of the program's kernel: then the build id in
+    /// VMCOREINFO says so, and nothing but that.
+    pub fn unconfirmed(&self) -> Option<Fault> {
+        self.unconfirmed
     }
 
     /// The kernel whose bindings the program was compiled with.

@@ -1,7 +1,11 @@
 //! Where kernels are found that no note speaks of: by VMCOREINFO in memory, by what CPUs were using, by what is given by hand; and what
 //! of that is refused.
 
-use kstruct::{EM_386, EM_AARCH64, EM_RISCV, EM_X86_64, Hints, Memory, OpenError, VmcoreInfo};
+use kstruct::{
+    EM_386, EM_AARCH64, EM_RISCV, EM_X86_64, FaultKind, Hints, KernelInfo, Memory, OpenError,
+    VmcoreInfo,
+};
+use tests::Synthetic;
 use tests::machine::{BANNER, Machine};
 
 const PAGE: u64 = 4096;
@@ -491,4 +495,33 @@ fn a_wrong_offset_of_i386_is_refused() {
     noted.vmcoreinfo = "OSRELEASE=6.1.0-test\nSYMBOL(swapper_pg_dir)=c2900000\n".into();
     let error = refused(noted.open_with(&kaslr(0x80_0000)));
     assert!(error.contains("contradicts"), "{error}");
+}
+
+/// A page of the kernel may be damaged, the one with its banner as well as any other.
+#[test]
+fn where_the_banner_cannot_be_read_the_build_id_is_enough() {
+    const OWN: &str =
+        "Linux version 6.1.0-test (somebody@somewhere) (gcc 14.2.0) #1 SMP PREEMPT_DYNAMIC";
+    let mut dump = Synthetic::x86_64(4);
+    let kernel: &'static KernelInfo = Box::leak(Box::new(KernelInfo {
+        build_id: "00c0ffee",
+        banner: OWN,
+        banner_address: Some(0xffff_ffff_8010_0000),
+        ..*dump.kernel()
+    }));
+    let open = |dump: &Synthetic| Memory::open(dump.save().path(), kernel, false);
+    let refused = |dump: &Synthetic| open(dump).err().expect("it isn't known").to_string();
+    let said = refused(&dump);
+    assert!(said.contains("linux_banner can't be read"), "{said}");
+    dump.add_vmcoreinfo("BUILD-ID=00c0ffee\n");
+    let unconfirmed = open(&dump).expect("it says so").unconfirmed();
+    assert_eq!(
+        unconfirmed.expect("it isn't there").kind,
+        FaultKind::NotInDump
+    );
+    // What can be read must be right, whatever else says so.
+    dump.put(0x10_0000, OWN.replace("#1", "#2").as_bytes());
+    assert!(matches!(open(&dump), Err(OpenError::OtherKernel { .. })));
+    dump.put(0x10_0000, OWN.as_bytes());
+    assert_eq!(open(&dump).expect("it is it").unconfirmed(), None);
 }

@@ -162,6 +162,9 @@ where
         Err(error) => return fail(&format!("{error:#}")),
     };
     let mut faults = Faults::default();
+    if let Some(fault) = memory.unconfirmed() {
+        faults.add("linux_banner", fault);
+    }
     let report = match analyze(&memory, args, &mut faults) {
         Ok(report) => report,
         Err(error) => {
