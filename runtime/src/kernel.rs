@@ -125,13 +125,7 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<Option<Fault>, OpenError> 
                 what: fault.to_string(),
             },
         )),
-        _ if memory.dump().missing_bytes() > 0 => Err(OpenError::NoKernel {
-            path: path(),
-            what: format!(
-                "the file is truncated: its headers promise at least {} bytes more than it has",
-                memory.dump().missing_bytes()
-            ),
-        }),
+        _ if memory.dump().missing_bytes() > 0 => Err(truncated(memory.dump())),
         // It isn't where the page tables don't lead.
         Err(fault) if fault.kind != FaultKind::NotMapped && is_of_build(memory) => Ok(Some(fault)),
         Err(fault) if fault.kind != FaultKind::NotMapped => Err(OpenError::NoKernel {
@@ -177,13 +171,18 @@ pub(crate) fn truncated_first(dump: &Dump, error: OpenError) -> OpenError {
             what: format!("the memory limit of {limit} bytes was reached before"),
         };
     }
-    match dump.missing_bytes() {
-        0 => error,
-        missing => OpenError::NoKernel {
-            path: dump.path().to_owned(),
-            what: format!(
-                "the file is truncated: its headers promise at least {missing} bytes more than it has"
-            ),
-        },
+    if dump.missing_bytes() == 0 {
+        return error;
+    }
+    truncated(dump)
+}
+
+fn truncated(dump: &Dump) -> OpenError {
+    OpenError::NoKernel {
+        path: dump.truncated_file().to_owned(),
+        what: format!(
+            "the file is truncated: its headers promise at least {} bytes more than it has",
+            dump.missing_bytes()
+        ),
     }
 }

@@ -347,6 +347,29 @@ fn truncated_dumps_say_what_they_lack() {
         assert_eq!(dump.physical(4096, 1).map(|_| ()), first);
         assert_eq!(dump.physical(9 * 4096, 1), Err(FaultKind::Truncated));
     }
+    // Of a split dump it is said which part.
+    let parts = [(0, 2), (2, 16)].map(|(start, end)| {
+        let part = Some((start, end));
+        Builder { part, ..X86_64 }.bytes()
+    });
+    for cut in 0..2 {
+        let paths = [0, 1].map(|part| {
+            let bytes = &parts[part];
+            let length = bytes.len() - usize::from(part == cut);
+            files.add(&format!("{cut}.{part}"), &bytes[..length])
+        });
+        let dump = Dump::open_parts(&paths).expect("the headers are there");
+        assert_eq!(dump.missing_bytes(), 1);
+        assert_eq!(dump.truncated_file(), paths[cut]);
+    }
+    // A descriptor that can't be true is no sign of it: its page is damaged.
+    let mut bad = good.clone();
+    let last = Builder::TABLE + 24 * (FRAMES.len() - 1);
+    for (at, bytes) in [(last, &[0xff; 8][..]), (last + 8, &[0xff; 4][..])] {
+        bad[at..at + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(files.open(&bad).expect("it opens").missing_bytes(), 0);
+        bad.copy_from_slice(&good);
+    }
     let flat = flattened(&good, 1000);
     let dump = files
         .open(&flat[..flat.len() - 16])
@@ -370,11 +393,15 @@ fn no_more_pages_are_made_than_there_is_memory_for() {
     let files = Files::new();
     for flat in [false, true] {
         let mut bytes = X86_64.bytes();
+        let mut index = 0;
         if flat {
+            // Of each chunk it is known where it begins, where that is in the file, and how long it is.
+            index = 24 * bytes.len().div_ceil(1000) as u64;
             bytes = flattened(&bytes, 1000);
         }
         let mut dump = files.open(&bytes).expect("it opens");
-        dump.set_memory_limit(2 * BLOCK as u64 + 100);
+        let limit = index + 2 * BLOCK as u64 + 100;
+        dump.set_memory_limit(limit);
         let read = |dump: &Dump, frame: u64| {
             let found = dump.physical(frame * BLOCK as u64, BLOCK);
             found.map(|bytes| assert_eq!(bytes, page(frame)))
@@ -384,14 +411,19 @@ fn no_more_pages_are_made_than_there_is_memory_for() {
             assert_eq!(read(&dump, 1), Ok(()));
             assert_eq!(read(&dump, 2), Err(FaultKind::MemoryLimit));
             assert_eq!(read(&dump, 3), Err(FaultKind::Excluded));
-            assert_eq!(dump.memory_limit(), Some((8292, 1)));
+            assert_eq!(dump.memory_limit(), Some((limit, 1)));
         }
         // The banner is looked for in pages that are not kept.
         assert_eq!(dump.scan_banner(), None);
         dump.forget_pages().expect("there is room");
-        assert_eq!(dump.memory_limit(), Some((8292, 0)));
+        assert_eq!(dump.memory_limit(), Some((limit, 0)));
         assert_eq!(read(&dump, 2), Ok(()));
         assert_eq!(read(&dump, 1), Ok(()));
         assert_eq!(read(&dump, 9), Err(FaultKind::MemoryLimit));
+        // An index that is more than the limit leaves nothing.
+        if flat {
+            dump.set_memory_limit(index - 1);
+            assert_eq!(read(&dump, 9), Err(FaultKind::MemoryLimit));
+        }
     }
 }

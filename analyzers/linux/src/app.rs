@@ -171,7 +171,7 @@ where
             let mut message = format!("{error:#}");
             let missing = memory.dump().missing_bytes();
             if missing > 0 {
-                let core = memory.dump().path().display();
+                let core = memory.dump().truncated_file().display();
                 message.push_str(&format!(
                     " ({core} is truncated: at least {missing} bytes are missing)"
                 ));
@@ -238,7 +238,7 @@ fn remarks(memory: &Memory, report: &impl Report, faults: &Faults) -> ExitCode {
     if missing > 0 {
         eprintln!(
             "warning: {} is truncated: at least {missing} bytes are missing",
-            memory.dump().path().display()
+            memory.dump().truncated_file().display()
         );
     }
     if memory.dump().is_incomplete() {

@@ -13,11 +13,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub fn new(limit: Option<u64>) -> Self {
+    /// So many bytes, of which some are used.
+    pub fn new(limit: Option<u64>, used: u64) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         Budget {
             limit,
-            left: AtomicU64::new(limit),
+            left: AtomicU64::new(limit.saturating_sub(used)),
             refused: AtomicU64::new(0),
         }
     }
@@ -58,13 +59,13 @@ mod tests {
 
     #[test]
     fn no_more_is_given_than_there_is() {
-        let budget = Budget::new(Some(10));
+        let budget = Budget::new(Some(13), 3);
         assert_eq!(budget.take(8), Ok(()));
         assert_eq!(budget.take(3), Err(FaultKind::MemoryLimit));
         assert_eq!(budget.take(2), Ok(()));
         assert_eq!(budget.take(1), Err(FaultKind::MemoryLimit));
-        assert_eq!((budget.refused(), budget.limit()), (2, Some(10)));
-        let endless = Budget::new(None);
+        assert_eq!((budget.refused(), budget.limit()), (2, Some(13)));
+        let endless = Budget::new(None, 3);
         assert_eq!(endless.take(u64::MAX), Ok(()));
         assert_eq!(endless.take(u64::MAX), Ok(()));
         assert_eq!((endless.refused(), endless.limit()), (0, None));

@@ -82,6 +82,13 @@ impl File {
         self.pieces.is_some()
     }
 
+    /// Bytes that it takes to know where what is.
+    pub fn index_size(&self) -> u64 {
+        self.pieces
+            .as_ref()
+            .map_or(0, |pieces| size_of_val(&pieces[..]) as u64)
+    }
+
     /// Whether the file ends before the mark of its end.
     pub fn is_cut_short(&self) -> bool {
         self.cut_short

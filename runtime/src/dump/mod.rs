@@ -146,7 +146,8 @@ enum Error {
 /// An ELF file is mapped, and what is read of it is borrowed from the map. Pages of other formats are made when they are
 /// needed first, and are then borrowed from where they were put.
 pub struct Dump {
-    path: PathBuf,
+    /// Where the files are: one, or all parts.
+    paths: Vec<PathBuf>,
     /// An ELF file or an image; of other formats nothing.
     map: memmap2::Mmap,
     /// Raw images may be in several files: those after the first.
@@ -246,7 +247,7 @@ impl Dump {
             error => in_file(index, error),
         };
         let mut dump = Dump {
-            path: path(0),
+            paths: (0..files.len()).map(path).collect(),
             map: crate::map::nothing()
                 .map_err(Error::NoRoom)
                 .map_err(|error| in_file(0, error))?,
@@ -260,7 +261,7 @@ impl Dump {
             cpus: Vec::new(),
             incomplete: false,
             live: false,
-            budget: Budget::new(None),
+            budget: Budget::new(None, 0),
         };
         if names.iter().any(raw::Name::is_raw) {
             let segments = raw::segments(&names, &files);
@@ -329,7 +330,7 @@ impl Dump {
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.paths.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
     /// ELF's `e_machine`; 0 (`EM_NONE`) of an image, which doesn't say.
@@ -392,18 +393,31 @@ impl Dump {
 
     /// Bytes that the headers promise and the file, cut short, does not have.
     pub fn missing_bytes(&self) -> u64 {
+        let all = self.missing_by_file().into_iter();
+        all.fold(0, |sum, (_, missing)| sum.saturating_add(missing))
+    }
+
+    /// The file that was cut short, the first of several; that which was named first if none was.
+    pub fn truncated_file(&self) -> &Path {
+        let all = self.missing_by_file().into_iter();
+        let first = all.filter(|(_, missing)| *missing > 0).map(|it| it.0).min();
+        self.paths
+            .get(first.unwrap_or(0))
+            .map_or(self.path(), PathBuf::as_path)
+    }
+
+    /// What is missing of the files by their numbers, in any order.
+    fn missing_by_file(&self) -> Vec<(usize, u64)> {
         if let Some(paged) = &self.paged {
-            return paged.missing_bytes();
+            return paged.missing_by_file();
         }
         let missing = |segment: &Segment| {
             let end = segment.file.saturating_add(segment.in_file);
             let length = self.map_of(segment).len() as u64;
-            end.saturating_sub(length).min(segment.in_file)
+            (segment.map, end.saturating_sub(length).min(segment.in_file))
         };
-        self.segments
-            .iter()
-            .map(missing)
-            .fold(self.missing, u64::saturating_add)
+        let all = self.segments.iter().map(missing);
+        all.chain([(0, self.missing)]).collect()
     }
 
     /// Whether the program that wrote the dump marked it as incomplete: it ran out of room.
@@ -420,9 +434,14 @@ impl Dump {
     /// or the file is flattened, and for copies of what isn't in one piece. A page that would be more can't be read:
     /// [`FaultKind::MemoryLimit`]. What is borrowed from a mapped file doesn't count: the system takes it back when it needs it.
     ///
-    /// What was read before doesn't count either.
+    /// The index of a flattened file counts. What was read before doesn't.
     pub fn set_memory_limit(&mut self, bytes: u64) {
-        self.budget = Budget::new(Some(bytes));
+        self.budget = self.fresh_budget(Some(bytes));
+    }
+
+    fn fresh_budget(&self, limit: Option<u64>) -> Budget {
+        let index = self.paged.as_ref().map_or(0, |paged| paged.index_size());
+        Budget::new(limit, index)
     }
 
     /// The limit, and how many times it stood in the way.
@@ -444,7 +463,7 @@ impl Dump {
         if let Some(paged) = &mut self.paged {
             paged.clear()?;
         }
-        self.budget = Budget::new(self.budget.limit());
+        self.budget = self.fresh_budget(self.budget.limit());
         Ok(())
     }
 
@@ -556,7 +575,7 @@ impl Dump {
         if let Some(release) = self.vmcoreinfo.get("OSRELEASE") {
             return Some(release.to_owned());
         }
-        if self.live && self.path == Path::new(KCORE) {
+        if self.live && self.path() == Path::new(KCORE) {
             let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
             return Some(release.trim_end().to_owned());
         }

@@ -167,14 +167,19 @@ impl Paged {
         }
     }
 
-    /// Bytes that descriptors promise and the files don't have, at least: the last page's end says.
-    pub fn missing_bytes(&self) -> u64 {
+    /// Bytes that the files' indexes take, which put those in order that are flattened.
+    pub fn index_size(&self) -> u64 {
+        self.files.iter().map(File::index_size).sum()
+    }
+
+    /// By file, bytes that descriptors promise and it doesn't have, at least: the last page's end says.
+    pub fn missing_by_file(&self) -> Vec<(usize, u64)> {
         match &self.source {
-            Source::Kdump(kdump) => kdump
-                .parts
-                .iter()
-                .map(|part| kdump.missing_in(&self.files, part))
-                .sum(),
+            Source::Kdump(kdump) => {
+                let missing = |part| kdump.missing_in(&self.files, part, 1 << self.shift);
+                let parts = kdump.parts.iter();
+                parts.map(|part| (part.file, missing(part))).collect()
+            }
             Source::Flat(flat) => {
                 let have = self.files[0].len();
                 let missing = |piece: &Piece| {
@@ -183,7 +188,7 @@ impl Paged {
                 };
                 let known = flat.pieces.iter().map(missing);
                 let known = known.fold(0, u64::saturating_add);
-                known.max(u64::from(self.files[0].is_cut_short()))
+                vec![(0, known.max(u64::from(self.files[0].is_cut_short())))]
             }
         }
     }
@@ -417,7 +422,7 @@ impl Kdump {
     }
 
     /// Bytes that are missing at a part's end.
-    fn missing_in(&self, files: &[File], part: &Part) -> u64 {
+    fn missing_in(&self, files: &[File], part: &Part, page: u64) -> u64 {
         let (file, bytes) = (&files[part.file], self.dumpable.bytes(&files[0]));
         let frames = self.dumpable.frames();
         // The last page of the part: how many pages there are up to its end.
@@ -431,6 +436,11 @@ impl Kdump {
         let data = count
             .checked_sub(1)
             .and_then(|last| self.descriptor(file, part, last))
+            // Pages lie behind the table, and none takes more than it has: what says otherwise is damaged.
+            .filter(|last| {
+                let most = count.saturating_mul(page).saturating_add(table);
+                last.size <= page && last.offset <= most
+            })
             .map_or(0, |last| last.offset.saturating_add(last.size));
         let missing = table.max(data).saturating_sub(file.len());
         // Without the last page's descriptor nothing says how much there was.
