@@ -12,9 +12,10 @@ use std::path::Path;
 
 use kernel::{
     fdtable, inet_connection_sock, inet_ehash_bucket, inet_hashinfo, sock, sock_common, socket,
-    socket_alloc, sym, tcp_sock,
+    socket_alloc, sym, task_struct, tcp_sock,
 };
 use kstruct::{Memory, View, offset_of, walk};
+use sockets::inet::Secrets;
 use tests::elf::Elf;
 
 /// Where the new memory begins: the lab's machines have less.
@@ -128,7 +129,8 @@ fn main() {
     let slots = next;
     // The first files are those that every process has.
     let first_fd = 64;
-    let length = first_fd + count;
+    // A table has a word of bits for so many files.
+    let length = (first_fd + count).next_multiple_of(64);
     next += (length * 8).next_multiple_of(4096);
     // Each socket's keepalive timer is alone on a list of its own.
     let wheel = next;
@@ -137,7 +139,7 @@ fn main() {
     let inodes = Kind::of::<socket_alloc<'_>>(k, around, &mut next, count);
     let files = Kind::of::<kernel::file<'_>>(k, its_file, &mut next, count);
 
-    // The process that has it open gets a table of files that has them all; the others of the crowd get none.
+    // The process that has it open gets a table of files that has them all; the others of the crowd have none, as those that have ended.
     for leader in linux::task::leaders(k) {
         let leader = leader.expect("the dump is sound");
         if !leader.comm().to_string().starts_with("crowd-") {
@@ -154,13 +156,21 @@ fn main() {
             .expect("a table of files")
             .iter()
             .any(|open| open.addr() == its_file);
-        let max_fds = fdt.addr() + offset_of!(fdtable, max_fds) as u64;
-        let new_length = if has_it { length as u32 } else { 0 };
-        write(max_fds, &new_length.to_le_bytes());
-        if has_it {
-            let fd = fdt.addr() + offset_of!(fdtable, fd) as u64;
-            write(fd, &slots.to_le_bytes());
+        if !has_it {
+            let files = leader.addr() + offset_of!(task_struct, files) as u64;
+            write(files, &[0; 8]);
+            continue;
         }
+        // The bits of what is open lie before those of what is closed by exec.
+        let closed = fdt.open_fds().addr() + length / 8;
+        for (member, value) in [
+            (offset_of!(fdtable, fd), slots),
+            (offset_of!(fdtable, close_on_exec), closed),
+        ] {
+            write(fdt.addr() + member as u64, &value.to_le_bytes());
+        }
+        let max_fds = fdt.addr() + offset_of!(fdtable, max_fds) as u64;
+        write(max_fds, &(length as u32).to_le_bytes());
     }
     write(
         table.addr() + offset_of!(inet_hashinfo, ehash) as u64,
@@ -172,7 +182,13 @@ fn main() {
     );
 
     // Chains: the last one put in comes first.
-    let hash = |index: u64| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+    let secrets = Secrets::of(k);
+    let client = |index: u64| (0x0a01_0000 + index as u32).to_be_bytes();
+    let hash = |index: u64| {
+        let peer = u32::from_le_bytes(client(index));
+        let common = sk.__sk_common();
+        secrets.of_peer(common, peer).expect("the secret is known")
+    };
     let mut chains: Vec<u64> = (0..=mask).map(|bucket| bucket << 1 | 1).collect();
     let (mut followers, mut before) = (Vec::new(), Vec::<u64>::new());
     let node = offset_of!(sock_common, skc_nulls_node) as u64;
@@ -201,6 +217,7 @@ fn main() {
     for slot in 0..length {
         let open = slot
             .checked_sub(first_fd)
+            .filter(|index| *index < count)
             .map_or(0, |index| files.at(index));
         out.write_all(&open.to_le_bytes()).expect("there is room");
     }
@@ -234,8 +251,7 @@ fn main() {
             offset_of!(sock_common, skc_hash),
             hash(index).to_le_bytes(),
         );
-        let client = (0x0a01_0000 + index as u32).to_be_bytes();
-        put(bytes, offset_of!(sock_common, skc_daddr), client);
+        put(bytes, offset_of!(sock_common, skc_daddr), client(index));
         let own = inodes.at(index) + in_inode;
         put(bytes, offset_of!(sock, sk_socket), own.to_le_bytes());
         // Their queues are empty: circles of nobody but the head.

@@ -18,6 +18,8 @@ mod layout;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+pub use hash::Secrets;
+#[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub use layout::{Bucket, Hashes, Layout, Rehashed, Table, Unlinked, layout};
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 pub use read::{bucket_of, datagram_tables, own_bucket, tcp_tables};

@@ -321,6 +321,7 @@ impl<'l> Bench<'l> {
         let (bindings, target) = (self.folder.join("populate"), self.folder.join("target"));
         let sources = [
             "analyzers/linux/src",
+            "analyzers/sockets/src",
             "tests/examples/populate.rs",
             "tests/src",
         ];

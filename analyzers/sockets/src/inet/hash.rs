@@ -112,6 +112,13 @@ impl Secrets {
         }
     }
 
+    /// The hash that a connection of IPv4 would have if this were its peer's address, in network order (`inet_ehashfn`, before 6.15); `None` where
+    /// the secret or the namespace is not known.
+    pub fn of_peer(&self, common: sock_common<'_>, peer: u32) -> Option<u32> {
+        let initial = self.ipv4?.wrapping_add(of_space(common)?);
+        Some(of_ends(common, common.skc_rcv_saddr(), peer, initial))
+    }
+
     /// Where they are known: since 6.11 they have a place, and in 6.0 and later the dump of a kernel with
     /// `CONFIG_KALLSYMS_ALL` names the variables of functions that they were before.
     pub fn of(k: &Memory) -> Self {
@@ -199,6 +206,12 @@ pub fn is_ipv6(common: sock_common<'_>) -> bool {
     common.skc_family() == INET6 && !is_mapped(words(common.skc_v6_daddr()))
 }
 
+/// The hash of a connection's addresses, or of what they are made to, and its ports (`inet_ehashfn`, before 6.15).
+fn of_ends(common: sock_common<'_>, local: u32, peer: u32, initial: u32) -> u32 {
+    let ports = u32::from(common.skc_num()) << 16 | u32::from(common.skc_dport());
+    three_words([local, peer, ports], initial)
+}
+
 /// Whether a hash is that of a connection's ends (`sk_ehashfn`); `None` where the secret or the namespace is not known.
 pub fn is_of_connection(hash: u32, common: sock_common<'_>, secrets: &Secrets) -> Option<bool> {
     let space = of_space(common)?;
@@ -206,7 +219,7 @@ pub fn is_of_connection(hash: u32, common: sock_common<'_>, secrets: &Secrets) -
     // Since 6.15 the socket's own port is added, so that one that connects can try them all with little work; before, it was mixed in.
     let is_of = |local, peer, secret: u32| {
         let initial = secret.wrapping_add(space);
-        hash == three_words([local, peer, own << 16 | peers], initial)
+        hash == of_ends(common, local, peer, initial)
             || hash == three_words([local, peer, peers], initial).wrapping_add(own)
     };
     if !is_ipv6(common) {
