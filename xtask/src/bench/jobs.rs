@@ -338,7 +338,7 @@ impl<'l> Bench<'l> {
             .env("KSTRUCT_KERNEL", &bindings)
             .env("CARGO_TARGET_DIR", &target)
             .args(["build", "--release", "--package", "tests"])
-            .args(["--features", "lab", "--example", "populate"]);
+            .args(["--features", "populate", "--example", "populate"]);
         succeed(measure::run(&mut command, Output::Keep)?, "populate")?;
         let dump = self.folder.join("populated");
         let listeners = self.listeners()?;
