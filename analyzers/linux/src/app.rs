@@ -90,6 +90,14 @@ impl Faults {
         value.map_err(|fault| self.add(what, fault)).ok()
     }
 
+    /// The error of a command that found nothing of what it shows: if something could not be read, that may be why.
+    pub fn nothing(&self, what: &str) -> anyhow::Error {
+        match self.count {
+            0 => anyhow::anyhow!("there is no {what}"),
+            _ => anyhow::anyhow!("no {what} could be read"),
+        }
+    }
+
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.count

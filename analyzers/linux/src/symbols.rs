@@ -2,9 +2,11 @@
 //! itself are [`kstruct::Kallsyms`].
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use kstruct::Memory;
+use kstruct::{Fault, Memory};
+
+use crate::Faults;
 
 #[cfg(all(
     kernel_has = "sym:modules",
@@ -22,7 +24,11 @@ pub use of_modules::{ModuleSymbol, memory, modules, of_module};
 pub struct Names<'m> {
     k: &'m Memory,
     modules: OnceLock<Vec<Loaded<'m>>>,
+    unread: Unread,
 }
+
+/// What could not be read of modules while names were looked for.
+type Unread = Mutex<Vec<(String, Fault)>>;
 
 /// What lies at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +80,15 @@ impl<'m> Names<'m> {
         Names {
             k,
             modules: OnceLock::new(),
+            unread: Unread::default(),
+        }
+    }
+
+    /// Tells of what could not be read of modules, since names of theirs may be missing for that: for the end, when no more are asked for.
+    pub fn tell(&self, faults: &mut Faults) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        for (what, fault) in unread.drain(..) {
+            faults.add(what, fault);
         }
     }
 
@@ -109,7 +124,7 @@ impl<'m> Names<'m> {
 
     fn in_module(&self, address: u64) -> Option<Named> {
         let module = self.loaded().iter().find(|module| module.has(address))?;
-        let symbols = module.symbols();
+        let symbols = module.symbols(&self.unread);
         let behind = symbols.partition_point(|(place, _)| *place <= address);
         let (place, _) = symbols.get(behind.checked_sub(1)?)?;
         // Of several at one address the first, as in the kernel.
@@ -126,9 +141,10 @@ impl<'m> Names<'m> {
         })
     }
 
-    /// The loaded modules. What can't be read of them is left out here; `modules` has the faults.
+    /// The loaded modules. What can't be read of them is left out; [`Self::tell`] has it.
     pub fn loaded(&self) -> &[Loaded<'m>] {
-        self.modules.get_or_init(|| all_loaded(self.k))
+        self.modules
+            .get_or_init(|| all_loaded(self.k, &self.unread))
     }
 }
 
@@ -152,9 +168,13 @@ impl Loaded<'_> {
         kernel_has = "sym:modules",
         any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
     ))]
-    fn symbols(&self) -> &[(u64, String)] {
+    fn symbols(&self, unread: &Unread) -> &[(u64, String)] {
         self.symbols.get_or_init(|| {
-            let list = of_module(self.module).unwrap_or_default();
+            let list = of_module(self.module).unwrap_or_else(|fault| vec![Err(fault)]);
+            // One for each of a module's thousands of symbols would say no more.
+            if let Some(Err(fault)) = list.iter().find(|symbol| symbol.is_err()) {
+                note(unread, format!("symbols of module {}", self.name), *fault);
+            }
             let mut symbols: Vec<(u64, String)> = list
                 .into_iter()
                 .flatten()
@@ -171,7 +191,7 @@ impl Loaded<'_> {
         kernel_has = "sym:modules",
         any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
     )))]
-    fn symbols(&self) -> &[(u64, String)] {
+    fn symbols(&self, _: &Unread) -> &[(u64, String)] {
         let _ = self.module;
         self.symbols.get_or_init(Vec::new)
     }
@@ -217,11 +237,12 @@ fn is_text(k: &Memory, address: u64, offset: u64) -> bool {
     kernel_has = "sym:modules",
     any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
 ))]
-fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
-    let Ok(list) = modules(k) else {
-        return Vec::new();
-    };
-    list.map_while(Result::ok)
+fn all_loaded<'m>(k: &'m Memory, unread: &Unread) -> Vec<Loaded<'m>> {
+    let noted = |fault| note(unread, "list of modules".to_owned(), fault);
+    let list = modules(k).map_err(noted);
+    list.into_iter()
+        .flatten()
+        .filter_map(|module| module.map_err(noted).ok())
         .map(|module| Loaded {
             name: module.name().to_string(),
             memory: memory(module),
@@ -231,11 +252,20 @@ fn all_loaded(k: &Memory) -> Vec<Loaded<'_>> {
         .collect()
 }
 
+#[cfg(all(
+    kernel_has = "sym:modules",
+    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
+))]
+fn note(unread: &Unread, what: String, fault: Fault) {
+    let mut unread = unread.lock().unwrap_or_else(PoisonError::into_inner);
+    unread.push((what, fault));
+}
+
 #[cfg(not(all(
     kernel_has = "sym:modules",
     any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
 )))]
-fn all_loaded(_: &Memory) -> Vec<Loaded<'_>> {
+fn all_loaded<'m>(_: &'m Memory, _: &Unread) -> Vec<Loaded<'m>> {
     Vec::new()
 }
 

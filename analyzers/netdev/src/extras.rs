@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::details::Details;
 use crate::link::{self, Link, Names};
-use crate::queues::{self, Functions, Queues};
+use crate::queues::{self, Queues};
 use crate::{Want, multicast};
 
 /// Parts that weren't asked for are missing.
@@ -39,7 +39,8 @@ pub struct Extras {
 pub struct Context<'m> {
     pub want: Want,
     pub names: Names,
-    pub functions: Functions<'m>,
+    /// Of functions, those of modules among them.
+    pub functions: linux::symbols::Names<'m>,
 }
 
 impl<'m> Context<'m> {
@@ -58,7 +59,7 @@ impl<'m> Context<'m> {
         Context {
             want,
             names,
-            functions: Functions::new(k),
+            functions: linux::symbols::Names::of(k),
         }
     }
 

@@ -227,13 +227,15 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             }
         }
     }
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    context.functions.tell(faults);
     for name in &args.names {
         if !interfaces.iter().any(|interface| interface.name == *name) {
             net::check_device(k, name, faults)?;
         }
     }
     if interfaces.is_empty() {
-        anyhow::bail!("there is no interface");
+        return Err(faults.nothing("interface"));
     }
     let online = cpu::online(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use kernel::net_device;
 use kstruct::{Fault, FnPtr, Memory, View as _};
 use linux::Faults;
+use linux::symbols::Names;
 use linux::time::{Age, Clock};
 use serde::Serialize;
 
@@ -100,13 +101,13 @@ pub fn read(
     device: net_device<'_>,
     cpus: &[u32],
     clock: Clock,
-    functions: &Functions<'_>,
+    names: &Names<'_>,
     faults: &mut Faults,
 ) -> Queues {
     let name = device.name();
     let tx = transmit(k, device, cpus, clock);
     let rx = receive(device);
-    let napi = napi(device, functions);
+    let napi = napi(device, names);
     Queues {
         tx: faults
             .check(format_args!("transmit queues of {name}"), tx)
@@ -299,7 +300,7 @@ fn watchdog(k: &Memory, device: net_device<'_>, clock: Clock) -> Watchdog {
 }
 
 #[cfg(kernel_has = "napi_struct.dev_list")]
-fn napi(device: net_device<'_>, functions: &Functions<'_>) -> Result<Vec<Napi>, Fault> {
+fn napi(device: net_device<'_>, names: &Names<'_>) -> Result<Vec<Napi>, Fault> {
     let mut found = Vec::new();
     for napi in device.napi_list().entries(kernel::napi_struct::dev_list) {
         let napi = napi?;
@@ -331,7 +332,7 @@ fn napi(device: net_device<'_>, functions: &Functions<'_>) -> Result<Vec<Napi>, 
             address: napi.addr(),
             napi_id: napi.napi_id(),
             weight: napi.weight(),
-            poll: functions.name(napi.poll()),
+            poll: name_of(names, napi.poll()),
             state: napi_state(napi.state()),
             gro_count,
             rx_count,
@@ -368,53 +369,13 @@ fn napi_state(state: u64) -> Vec<&'static str> {
     names
 }
 
-/// Names of functions, those of modules among them, whose tables are read when somebody first asks.
-pub struct Functions<'m> {
-    k: &'m Memory,
-    of_modules: std::cell::OnceCell<HashMap<u64, String>>,
-}
-
-impl<'m> Functions<'m> {
-    /// Of a kernel.
-    pub fn new(k: &'m Memory) -> Self {
-        Functions {
-            k,
-            of_modules: std::cell::OnceCell::new(),
-        }
+/// The function's name, or its address in hexadecimal.
+#[cfg(kernel_has = "napi_struct.dev_list")]
+fn name_of(names: &Names<'_>, function: FnPtr<'_>) -> String {
+    match function.name() {
+        Some(name) => name.to_owned(),
+        None => names
+            .beginning(function.addr())
+            .map_or_else(|| format!("{:#x}", function.addr()), |named| named.name),
     }
-
-    /// The function's name, or its address in hexadecimal.
-    pub fn name(&self, function: FnPtr<'_>) -> String {
-        if let Some(name) = function.name() {
-            return name.to_owned();
-        }
-        self.of_modules
-            .get_or_init(|| of_modules(self.k))
-            .get(&function.addr())
-            .cloned()
-            .unwrap_or_else(|| format!("{:#x}", function.addr()))
-    }
-}
-
-/// The functions of all modules by address. What can't be read of them is missing here, and then shown by its address.
-#[cfg(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab"))]
-fn of_modules(k: &Memory) -> HashMap<u64, String> {
-    let mut found = HashMap::new();
-    let Ok(modules) = linux::symbols::modules(k) else {
-        return found;
-    };
-    for module in modules.flatten() {
-        let symbols = linux::symbols::of_module(module).unwrap_or_default();
-        for symbol in symbols.into_iter().flatten() {
-            if matches!(symbol.letter, 't' | 'T') {
-                found.insert(symbol.address, symbol.name);
-            }
-        }
-    }
-    found
-}
-
-#[cfg(not(all(kernel_has = "sym:modules", kernel_has = "mod_kallsyms.typetab")))]
-fn of_modules(_: &Memory) -> HashMap<u64, String> {
-    HashMap::new()
 }

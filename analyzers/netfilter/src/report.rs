@@ -62,7 +62,7 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
         }
     }
     if namespaces.is_empty() {
-        anyhow::bail!("no network namespace could be read");
+        return Err(faults.nothing("network namespace"));
     }
     let mut absent = Vec::new();
     let names = Names::of(k);
@@ -115,6 +115,7 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
             counts: is_wanted(What::Counts).then_some(table.counts),
         }
     });
+    names.tell(faults);
     Ok(Netfilter {
         iptables,
         #[cfg(kernel_has = "nft_rule.dlen")]

@@ -48,7 +48,7 @@ fn analyze(_: &Memory, _: &Args, _: &mut Faults) -> anyhow::Result<Namespaces> {
 fn analyze(k: &Memory, _: &Args, faults: &mut Faults) -> anyhow::Result<Namespaces> {
     let namespaces = namespaces::walk::namespaces(k, faults);
     if namespaces.is_empty() {
-        anyhow::bail!("there is no network namespace");
+        return Err(faults.nothing("network namespace"));
     }
     Ok(Namespaces { namespaces })
 }

@@ -144,7 +144,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Count
         namespaces.push(found);
     }
     if namespaces.is_empty() {
-        anyhow::bail!("there is no network namespace");
+        return Err(faults.nothing("network namespace"));
     }
     if let Some(name) = missing.first() {
         anyhow::bail!("no counter has {name} in its name; --all shows all of them");

@@ -336,7 +336,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         }
     }
     if found.namespaces.is_empty() {
-        anyhow::bail!("there is no network namespace");
+        return Err(faults.nothing("network namespace"));
     }
     if args.shows(What::Neigh) {
         found.neighbours = neighbours::neighbours(k, clock, faults);

@@ -260,7 +260,7 @@ fn read_packet(
     Ok(Packet {
         ethertype: crate::inet::network16(socket.num()),
         packet_ifindex: socket.ifindex(),
-        packet_device: work.device(net, socket.ifindex()),
+        packet_device: work.device(address, net, socket.ifindex()),
         running,
         fanout: fanout.map(|fanout| Fanout {
             id: fanout.id(),

@@ -323,13 +323,14 @@ impl<'m> Work<'_, 'm> {
             .ok()
     }
 
-    /// The name of an interface; `None` if there is none with this number, as one that was removed.
-    pub fn device(&self, net: u64, ifindex: i32) -> Option<Box<str>> {
+    /// The name of the interface of a socket; `None` if there is none with this number, as one that was removed.
+    pub fn device(&mut self, socket: u64, net: u64, ifindex: i32) -> Option<Box<str>> {
         if ifindex == 0 {
             return None;
         }
-        let space = self.reader.spaces.at(net)?;
-        space.device(ifindex).map(Box::from)
+        let name = self.reader.spaces.at(net)?.device(ifindex);
+        self.check(socket, "list of interfaces", name)?
+            .map(Box::from)
     }
 }
 
@@ -379,7 +380,7 @@ impl<'m> Work<'_, 'm> {
             mark: 0,
             priority: 0,
             ifindex,
-            device: self.device(net.addr(), ifindex),
+            device: self.device(address, net.addr(), ifindex),
             shutdown: 0,
             error: 0,
             memory: self.reader.wants.memory.then(|| Skmem::of(sk)),

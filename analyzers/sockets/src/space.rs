@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use kernel::{net, net_device, sym};
-use kstruct::{Memory, View as _};
+use kstruct::{Fault, Memory, View as _};
 use linux::Faults;
 
 /// A network namespace.
@@ -13,8 +13,11 @@ pub struct Space<'m> {
     pub net: net<'m>,
     /// The inode number by which users know it.
     pub inode: u64,
-    devices: OnceLock<HashMap<i32, String>>,
+    devices: OnceLock<Devices>,
 }
+
+/// Its interfaces, and why these are not all.
+type Devices = (HashMap<i32, String>, Option<Fault>);
 
 /// All namespaces in the order of the kernel's list, the initial one first.
 pub struct Spaces<'m> {
@@ -54,16 +57,26 @@ impl<'m> Spaces<'m> {
 
 impl Space<'_> {
     /// The name of an interface; `None` if there is none with this number.
-    pub fn device(&self, ifindex: i32) -> Option<&str> {
-        let devices = self.devices.get_or_init(|| {
-            // What can't be read of this list the analyzer of interfaces reports.
-            self.net
-                .dev_base_head()
-                .entries(net_device::dev_list)
-                .flatten()
-                .map(|device| (device.ifindex(), device.name().to_string()))
-                .collect()
+    ///
+    /// # Errors
+    ///
+    /// The list of interfaces can't be read to its end, and it isn't in what can be.
+    pub fn device(&self, ifindex: i32) -> Result<Option<&str>, Fault> {
+        let (devices, fault) = self.devices.get_or_init(|| {
+            let (mut devices, mut first) = (HashMap::new(), None);
+            for device in self.net.dev_base_head().entries(net_device::dev_list) {
+                match device {
+                    Ok(device) => {
+                        devices.insert(device.ifindex(), device.name().to_string());
+                    }
+                    Err(fault) => first = first.or(Some(fault)),
+                }
+            }
+            (devices, first)
         });
-        devices.get(&ifindex).map(String::as_str)
+        match (devices.get(&ifindex), fault) {
+            (None, Some(fault)) => Err(*fault),
+            (name, _) => Ok(name.map(String::as_str)),
+        }
     }
 }

@@ -89,7 +89,7 @@ fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {
     Ok(Packet {
         ethertype: network16(own.num()),
         packet_ifindex: own.ifindex(),
-        packet_device: work.device(0, own.ifindex()),
+        packet_device: work.device(address, 0, own.ifindex()),
         running: own.running() != 0,
         fanout: None,
         filtered: !sk.sk_filter().is_null(),

@@ -44,7 +44,7 @@ impl<'m> Work<'_, 'm> {
             mark: 0,
             priority: sk.sk_priority(),
             ifindex,
-            device: self.device(0, ifindex),
+            device: self.device(address, 0, ifindex),
             shutdown: sk.sk_shutdown(),
             error: sk.sk_err(),
             memory: self.reader.wants.memory.then(|| Skmem::of(sk)),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kstruct::Memory;
+use kstruct::{Fault, Memory};
 use linux::Faults;
 
 /// The one network that there is.
@@ -40,8 +40,8 @@ impl<'m> Spaces<'m> {
 }
 
 impl Space {
-    /// The name of an interface; `None` if there is none with this number.
-    pub fn device(&self, ifindex: i32) -> Option<&str> {
-        self.devices.get(&ifindex).map(String::as_str)
+    /// The name of an interface; `None` if there is none with this number. That the list of them can't be read was told of before.
+    pub fn device(&self, ifindex: i32) -> Result<Option<&str>, Fault> {
+        Ok(self.devices.get(&ifindex).map(String::as_str))
     }
 }

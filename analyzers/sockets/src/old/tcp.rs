@@ -66,7 +66,7 @@ impl Tcp {
     }
 
     /// The same of what is left of a closed connection.
-    fn time_wait(work: &Work<'_, '_>, socket: tcp_tw_bucket<'_>) -> Self {
+    fn time_wait(work: &mut Work<'_, '_>, socket: tcp_tw_bucket<'_>) -> Self {
         let common = socket.__tw_common();
         let (local, remote) = if common.skc_family() == INET6 {
             (ipv6(socket.tw_v6_rcv_saddr()), ipv6(socket.tw_v6_daddr()))
@@ -189,7 +189,7 @@ fn small(base: Base, form: Form, ends: Ends, timer: Timer) -> Tcp {
 }
 
 /// What sockets have that are no full ones. They have no file, and nobody's uid.
-fn small_base(work: &Work<'_, '_>, common: sock_common<'_>, address: u64) -> Base {
+fn small_base(work: &mut Work<'_, '_>, common: sock_common<'_>, address: u64) -> Base {
     let ifindex = common.skc_bound_dev_if();
     Base {
         address,
@@ -206,7 +206,7 @@ fn small_base(work: &Work<'_, '_>, common: sock_common<'_>, address: u64) -> Bas
         mark: 0,
         priority: 0,
         ifindex,
-        device: work.device(0, ifindex),
+        device: work.device(address, 0, ifindex),
         shutdown: 0,
         error: 0,
         memory: None,

@@ -190,7 +190,7 @@ fn small_base<'m>(work: &mut Work<'_, 'm>, common: sock_common<'m>, state: &'sta
         mark: 0,
         priority: 0,
         ifindex,
-        device: work.device(net.addr(), ifindex),
+        device: work.device(address, net.addr(), ifindex),
         shutdown: 0,
         error: 0,
         memory: None,

@@ -251,6 +251,7 @@ struct Show<'a, 'm> {
 
 impl<'m> Show<'_, 'm> {
     fn finish(self, list: &str) -> Shown {
+        self.context.names.tell(self.faults);
         let mut json = Map::new();
         json.insert(list.to_owned(), self.rows.into());
         Shown {

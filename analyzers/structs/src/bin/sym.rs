@@ -128,7 +128,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
             }
         }
         if rows.len() == before {
-            eprintln!("there is no symbol {what}");
+            let among = match faults.count() {
+                0 => "",
+                _ => " among those that could be read",
+            };
+            eprintln!("there is no symbol {what}{among}");
             missing.push(what);
             continue;
         }
@@ -143,10 +147,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
     if args.what.is_empty() && args.query.is_empty() {
         rows.extend(symbols.iter().filter(is_wanted).map(row));
     }
+    context.names.tell(faults);
     if rows.is_empty() {
         match &args.module {
             Some(module) => anyhow::bail!("there is no such symbol of a module {module}"),
-            None => anyhow::bail!("there is no such symbol"),
+            None => return Err(faults.nothing("such symbol")),
         }
     }
     Ok(Found {
