@@ -182,7 +182,7 @@ fn main() {
     );
 
     // Chains: the last one put in comes first.
-    let secrets = Secrets::of(k);
+    let secrets = Secrets::of(k).expect("they can be read");
     let client = |index: u64| (0x0a01_0000 + index as u32).to_be_bytes();
     let hash = |index: u64| {
         let peer = u32::from_le_bytes(client(index));

@@ -4,7 +4,7 @@
 //! They are made of words as they lie in memory: addresses and the peer's port in network order, read in the kernel's.
 
 use kernel::sock_common;
-use kstruct::{Memory, View as _};
+use kstruct::{Fault, Memory, View as _};
 
 use crate::sock::INET6;
 
@@ -121,15 +121,17 @@ impl Secrets {
 
     /// Where they are known: since 6.11 they have a place, and in 6.0 and later the dump of a kernel with
     /// `CONFIG_KALLSYMS_ALL` names the variables of functions that they were before.
-    pub fn of(k: &Memory) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The place, or the list of symbols, can't be read.
+    pub fn of(k: &Memory) -> Result<Self, Fault> {
         #[cfg(all(
             kernel_has = "sym:net_hotdata",
             kernel_has = "net_hotdata.tcp_protocol.secret"
         ))]
         {
-            let Ok(hotdata) = k.get(kernel::sym::net_hotdata) else {
-                return Secrets::default();
-            };
+            let hotdata = k.get(kernel::sym::net_hotdata)?;
             #[cfg(all(
                 kernel_has = "net_hotdata.tcpv6_protocol.secret",
                 kernel_has = "net_hotdata.tcpv6_offload.secret"
@@ -143,10 +145,10 @@ impl Secrets {
                 kernel_has = "net_hotdata.tcpv6_offload.secret"
             )))]
             let ipv6 = None;
-            Secrets {
+            Ok(Secrets {
                 ipv4: Some(hotdata.tcp_protocol().secret()),
                 ipv6,
-            }
+            })
         }
         #[cfg(not(all(
             kernel_has = "sym:net_hotdata",
@@ -163,14 +165,14 @@ impl Secrets {
     kernel_has = "sym:net_hotdata",
     kernel_has = "net_hotdata.tcp_protocol.secret"
 )))]
-fn named(k: &Memory) -> Secrets {
+fn named(k: &Memory) -> Result<Secrets, Fault> {
     const NAMES: [&str; 3] = [
         "inet_ehash_secret",
         "inet6_ehash_secret",
         "ipv6_hash_secret",
     ];
-    let Ok(Some(symbols)) = kstruct::Kallsyms::read(k) else {
-        return Secrets::default();
+    let Some(symbols) = kstruct::Kallsyms::read(k)? else {
+        return Ok(Secrets::default());
     };
     let mut places = [const { Vec::new() }; 3];
     for symbol in symbols.iter() {
@@ -184,21 +186,23 @@ fn named(k: &Memory) -> Secrets {
             }
         }
     }
-    let [ipv4, ipv6, peer] = places.map(|places| match places[..] {
+    let secret = |places: &[u64]| match *places {
         [place] => {
-            let bytes: [u8; 4] = k.bytes(place, 4).ok()?.try_into().ok()?;
-            Some(if kernel::KERNEL.big_endian {
+            // As many as were asked for.
+            let bytes = k.bytes(place, 4)?.try_into().unwrap_or_default();
+            Ok(Some(if kernel::KERNEL.big_endian {
                 u32::from_be_bytes(bytes)
             } else {
                 u32::from_le_bytes(bytes)
-            })
+            }))
         }
-        _ => None,
-    });
-    Secrets {
-        ipv4,
-        ipv6: ipv6.zip(peer),
-    }
+        _ => Ok(None),
+    };
+    let [ipv4, ipv6, peer] = places;
+    Ok(Secrets {
+        ipv4: secret(&ipv4)?,
+        ipv6: secret(&ipv6)?.zip(secret(&peer)?),
+    })
 }
 
 /// Whether a socket's connection is hashed as one of IPv6 (`sk_ehashfn`).

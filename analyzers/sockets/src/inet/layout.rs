@@ -132,7 +132,11 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
     let mut unsaid = Faults::default();
     let mut layout = Layout::default();
     let mut seen = Vec::new();
-    let secrets = wants_hashes.then(|| Secrets::of(k));
+    let secrets = wants_hashes.then(|| {
+        let secrets =
+            Secrets::of(k).map_err(|fault| layout.faults.push(("secret of hashes", fault)));
+        secrets.unwrap_or_default()
+    });
     layout.secrets = secrets;
     for table in hashinfos(k, spaces, &mut unsaid) {
         // Namespaces with their own table of connections share that of listeners.
