@@ -19,6 +19,7 @@ pub fn hooks(
     faults: &mut Faults,
 ) -> Option<Vec<Hook>> {
     let mut out = Vec::new();
+    let mut unread: Vec<Fault> = Vec::new();
     for namespace in namespaces {
         let hooks = namespace.net.nf();
         let mut found = |family: u8,
@@ -53,13 +54,17 @@ pub fn hooks(
             .dev_base_head()
             .entries(kernel::net_device::dev_list)
         {
-            // Who lists interfaces counts what can't be read of them.
-            let Ok(device) = device else { break };
+            let Ok(device) = device.map_err(|fault| unread.push(fault)) else {
+                continue;
+            };
             let name = device.name().to_string();
             found(names::NETDEV, 0, Some(&name), device.nf_hooks_ingress());
             #[cfg(kernel_has = "net_device.nf_hooks_egress")]
             found(names::NETDEV, 1, Some(&name), device.nf_hooks_egress());
         }
+    }
+    for fault in unread.drain(..) {
+        faults.add("list of interfaces", fault);
     }
     Some(out)
 }

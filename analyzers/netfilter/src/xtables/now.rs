@@ -63,11 +63,18 @@ fn set_names(namespace: Namespace<'_>, faults: &mut Faults) -> BTreeMap<u16, Str
     ))]
     {
         let k = namespace.net.memory();
-        let Ok(id) = k.get(sym::ip_set_net_id) else {
+        let what = format_args!("sets of namespace {}", namespace.inode);
+        let id = match k.get(sym::ip_set_net_id) {
             // Without the module there are no sets.
+            Err(Fault {
+                kind: FaultKind::NotLoaded(_),
+                ..
+            }) => return out,
+            id => id,
+        };
+        let Some(id) = faults.check(what, id) else {
             return out;
         };
-        let what = format_args!("sets of namespace {}", namespace.inode);
         let own = net::generic::<kernel::ip_set_net<'_>>(namespace.net, id);
         let list = own.and_then(|own| {
             let Some(own) = own else { return Ok(None) };
