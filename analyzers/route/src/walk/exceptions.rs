@@ -1,5 +1,7 @@
 //! What was learned of single destinations: path MTUs and redirects (`ip route show cache`).
 
+use std::collections::HashSet;
+
 use kernel::{fib_nh_common, fib_nh_exception, fib6_info, fib6_table};
 use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, View as _};
@@ -55,6 +57,8 @@ fn of_hop(
     const WHAT: &str = "exceptions of a next hop";
     /// The kernel keeps ten of a bucket (`FNHE_RECLAIM_DEPTH`, twice).
     const LONGEST: usize = 64;
+    // Each is in one bucket: what is found again is no table.
+    let mut seen = HashSet::new();
     if common.nhc_exceptions().is_null() {
         return;
     }
@@ -65,8 +69,14 @@ fn of_hop(
     for bucket in buckets.iter() {
         let exceptions = chain(Ok(bucket.chain()), fib_nh_exception::fnhe_next);
         for (number, exception) in exceptions.enumerate() {
-            if number == LONGEST {
-                let (address, kind) = (bucket.addr(), FaultKind::TooLarge);
+            let kind = if number == LONGEST {
+                Some(FaultKind::TooLarge)
+            } else {
+                let is_again = exception.is_ok_and(|exception| !seen.insert(exception.addr()));
+                is_again.then_some(FaultKind::Inconsistent)
+            };
+            if let Some(kind) = kind {
+                let address = bucket.addr();
                 context.faults.add(WHAT, Fault { address, kind });
                 return;
             }
