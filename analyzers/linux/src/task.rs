@@ -1,10 +1,13 @@
 //! Processes and threads.
 
+use std::collections::HashSet;
+
 use kernel::{sym, task_struct};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 
-/// The leaders of all thread groups, in the order of the kernel's list. The idle tasks are not on it. That init isn't either is a fault: it
-/// is there from before anything can dump the kernel until there is none, so tasks are missing from a list that ends without it.
+/// The leaders of all thread groups, in the order of the kernel's list, each once: that the list goes round in circles is a fault at its end. The
+/// idle tasks are not on it. That init isn't either is a fault: it is there from before anything can dump the kernel until there is none, so tasks
+/// are missing from a list that ends without it.
 pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault>> {
     /// Init's process id.
     const INIT: i32 = 1;
@@ -17,7 +20,9 @@ pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault
     let all = fault.into_iter().chain(list.into_iter().flatten());
     // What could not be read may have been it.
     let mut is_known = false;
-    all.map(Some)
+    let mut seen = HashSet::new();
+    all.filter(move |task| task.is_err() || task.is_ok_and(|task| seen.insert(task.addr())))
+        .map(Some)
         .chain(std::iter::once(None))
         .filter_map(move |task| {
             let Some(task) = task else {

@@ -217,15 +217,10 @@ mod files {
     ) -> Vec<Table<'m>> {
         let mut tables: Vec<(u64, Table<'m>)> = Vec::new();
         let mut places = std::collections::HashMap::new();
-        let mut seen = std::collections::HashSet::new();
         for leader in task::leaders(k) {
             let Some(leader) = faults.check("task list", leader) else {
                 continue;
             };
-            // Where the list goes round in circles, that is a fault after it has.
-            if !seen.insert(leader.addr()) {
-                continue;
-            }
             let pid = leader.pid();
             let process = processes.len() as u32;
             processes.push((pid, Name::from(leader.comm())));
@@ -276,51 +271,19 @@ mod files {
     ) -> Result<(Table<'_>, Result<(), Fault>), Fault> {
         let files = kernel::files_struct::at(k, address)?;
         let fdt = files.fdt().deref()?;
-        let fault = |kind| Fault {
-            address: files.fdt().addr(),
-            kind,
-        };
-        let counted = usize::try_from(fdt.max_fds()).unwrap_or(usize::MAX);
-        let length = made_for(files, fdt).map_or(counted, |made| counted.min(made));
+        let (length, is_right) = linux::file::length(files, fdt);
         if length > MOST {
-            return Err(fault(FaultKind::TooLarge));
+            return Err(Fault {
+                address: fdt.addr(),
+                kind: FaultKind::TooLarge,
+            });
         }
-        let is_right = if made_for(files, fdt).is_none_or(|made| made == counted) {
-            Ok(())
-        } else {
-            Err(fault(FaultKind::Inconsistent))
-        };
         let table = Table {
             processes: vec![process],
             fdt,
             length,
         };
         Ok((table, is_right))
-    }
-
-    /// For how many files a table was made, if that can be told: one that is part of its `struct files_struct` for a word of bits, and of
-    /// others the bits of what is open lie before those of what is closed by exec (`alloc_fdtable`, fs/file.c).
-    #[cfg(all(
-        kernel_has = "fdtable.full_fds_bits",
-        kernel_has = "files_struct.fdtab"
-    ))]
-    fn made_for(files: kernel::files_struct<'_>, fdt: fdtable<'_>) -> Option<usize> {
-        if fdt.addr() == files.fdtab().addr() {
-            return Some(usize::from(kernel::KERNEL.pointer_size) * 8);
-        }
-        let bytes = fdt
-            .close_on_exec()
-            .addr()
-            .wrapping_sub(fdt.open_fds().addr());
-        usize::try_from(bytes).ok()?.checked_mul(8)
-    }
-
-    #[cfg(not(all(
-        kernel_has = "fdtable.full_fds_bits",
-        kernel_has = "files_struct.fdtab"
-    )))]
-    fn made_for(_: kernel::files_struct<'_>, _: fdtable<'_>) -> Option<usize> {
-        None
     }
 }
 

@@ -16,15 +16,10 @@ const MOST: usize = 1 << 20;
 pub(crate) fn held(k: &Memory, processes: &mut Vec<(i32, Name)>, faults: &mut Faults) -> Vec<Held> {
     let mut held = Vec::new();
     let mut tables: HashMap<u64, Vec<(u32, u64)>> = HashMap::new();
-    let mut seen = std::collections::HashSet::new();
     for leader in task::leaders(k) {
         let Some(leader) = faults.check("task list", leader) else {
             continue;
         };
-        // Where the list goes round in circles, that is a fault after it has.
-        if !seen.insert(leader.addr()) {
-            continue;
-        }
         let pid = leader.pid();
         let process = processes.len() as u32;
         processes.push((pid, Name::from(leader.comm())));
