@@ -127,14 +127,18 @@ pub(crate) fn check_banner(memory: &Memory) -> Result<Option<Fault>, OpenError> 
         )),
         _ if memory.dump().missing_bytes() > 0 => Err(truncated(memory.dump())),
         // It isn't where the page tables don't lead.
-        Err(fault) if fault.kind != FaultKind::NotMapped && is_of_build(memory) => Ok(Some(fault)),
-        Err(fault) if fault.kind != FaultKind::NotMapped => Err(OpenError::NoKernel {
-            path: path(),
-            what: format!(
-                "linux_banner can't be read, with the kernel moved by {:#x}, and there is no build id to go by: {fault}",
-                memory.kaslr_offset()
-            ),
-        }),
+        Err(fault) if fault.kind != FaultKind::NotMapped => {
+            if is_of_build(memory) {
+                return Ok(Some(fault));
+            }
+            Err(OpenError::NoKernel {
+                path: path(),
+                what: format!(
+                    "linux_banner can't be read, with the kernel moved by {:#x}, and there is no build id to go by: {fault}",
+                    memory.kaslr_offset()
+                ),
+            })
+        }
         Ok(_) | Err(_) => match memory.dump().scan_banner() {
             Some(banner) if banner.as_bytes() != expected => Err(OpenError::OtherKernel {
                 path: path(),

@@ -323,6 +323,14 @@ impl Memory {
         }
     }
 
+    /// A pointer-sized number of the direct map that the file has as it is in memory: nothing is made for it. For what would be read soon, and is not
+    /// worth a page of its own.
+    #[inline]
+    pub fn word_at_hand(&self, address: u64) -> Option<u64> {
+        let bytes = self.at_hand(address, self.kernel.pointer_size.into())?;
+        Some(crate::bits::uint(bytes, self.kernel.big_endian))
+    }
+
     /// What the file has as it is in memory, found without a look at the page tables.
     #[inline]
     fn at_hand(&self, address: u64, length: usize) -> Option<&[u8]> {

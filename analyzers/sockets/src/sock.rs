@@ -86,7 +86,7 @@ impl<'m> Reader<'m> {
     /// Fetches from memory what will be read of the `struct socket` of a socket, and who holds that. By now the socket itself is at hand.
     fn prefetch_owner(&self, address: u64) {
         let place = address.wrapping_add(offset_of!(sock, sk_socket) as u64);
-        if let Ok(socket) = self.k.word(place) {
+        if let Some(socket) = self.k.word_at_hand(place) {
             let own = socket.wrapping_add(offset_of!(kernel::socket, sk) as u64);
             self.k.prefetch(own, kernel::KERNEL.pointer_size.into());
             self.owners.prefetch(socket);
