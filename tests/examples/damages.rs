@@ -279,6 +279,10 @@ impl<'a> Dump<'a> {
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr(), |_| socket);
             }
+            "own-next" => {
+                let entry = connection.icsk_retransmit_timer().entry();
+                self.change(entry.addr(), |_| entry.addr());
+            }
             "crowded" => self.crowd(&k, sk.__sk_common()),
             // As the kernel takes it out: no link is wrong.
             "lost" => {

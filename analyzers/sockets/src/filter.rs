@@ -176,21 +176,25 @@ impl Filter {
     }
 
     /// That something was found, if one socket was asked for, and that there is one with the ports and addresses that were, whatever else
-    /// is wanted of it, and one with each of them.
+    /// is wanted of it. Whether there is one with each of them: which there isn't is said.
     ///
     /// # Errors
     ///
-    /// There is not: that is not that nothing is unusual about it, and may be that it was mistyped.
-    pub fn found(&self, count: usize) -> anyhow::Result<()> {
+    /// There is not: that is not that nothing is unusual about it, and may be that it was mistyped, or that it could not be read.
+    pub fn found(&self, count: usize, faults: &Faults) -> anyhow::Result<bool> {
+        let among = match faults.count() {
+            0 => "",
+            _ => " among those that could be read",
+        };
         if let Some(sock) = self.sock
             && count == 0
         {
             anyhow::bail!(
-                "there is no such socket at {sock:#x}, or the other options don't want it"
+                "there is no such socket at {sock:#x}{among}, or the other options don't want it"
             );
         }
         if !self.names_ends() {
-            return Ok(());
+            return Ok(true);
         }
         let wanted = self.ends();
         let missing: Vec<String> = wanted
@@ -198,10 +202,12 @@ impl Filter {
             .filter(|end| !end.seen.load(Ordering::Relaxed))
             .map(|end| format!("{} {}", end.what, end.is))
             .collect();
-        if !missing.is_empty() {
-            anyhow::bail!("no socket has {}", missing.join(", nor "));
-        }
+        let missing = format!("no socket{among} has {}", missing.join(", nor "));
+        let is_seen = |end: &WantedEnd| end.seen.load(Ordering::Relaxed);
         if !self.seen.load(Ordering::Relaxed) {
+            if !wanted.iter().all(is_seen) {
+                anyhow::bail!(missing);
+            }
             let wanted: Vec<String> = wanted
                 .chunk_by(|one, other| one.what == other.what)
                 .map(|same| {
@@ -210,9 +216,13 @@ impl Filter {
                     format!("{what} {}", ends.join(" or "))
                 })
                 .collect();
-            anyhow::bail!("no socket has {}", wanted.join(" and "));
+            anyhow::bail!("no socket{among} has {}", wanted.join(" and "));
         }
-        Ok(())
+        let has_all = wanted.iter().all(is_seen);
+        if !has_all {
+            eprintln!("{missing}");
+        }
+        Ok(has_all)
     }
 
     /// The ports and addresses that are asked for.

@@ -69,7 +69,12 @@ pub fn main() -> ExitCode {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Found(Sockets);
+struct Found {
+    sockets: Sockets,
+    /// Whether there is one with each of the ports and addresses that were asked for.
+    #[serde(skip)]
+    has_all: bool,
+}
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found> {
     args.filter.check(k, faults)?;
@@ -110,9 +115,12 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
         let is_netlink = args.netlink && base.family == "netlink";
         wants(args.others || is_netlink, base, None)
     });
-    filter.found(found.count())?;
+    let has_all = filter.found(found.count(), faults)?;
     found.sort();
-    Ok(Found(found))
+    Ok(Found {
+        sockets: found,
+        has_all,
+    })
 }
 
 /// Where a socket's namespace can't be read, or where there are none.
@@ -154,11 +162,15 @@ fn row(line: &Line<'_>) -> (Vec<String>, String) {
 }
 
 impl Report for Found {
+    fn is_complete(&self) -> bool {
+        self.has_all
+    }
+
     fn table(&self) -> String {
         let header = [
             "NETNS", "NETID", "STATE", "RECV-Q", "SEND-Q", "LOCAL", "PEER",
         ];
-        let (rows, details): (Vec<_>, Vec<_>) = self.0.lines().map(|line| row(&line)).unzip();
+        let (rows, details): (Vec<_>, Vec<_>) = self.sockets.lines().map(|line| row(&line)).unzip();
         let mut table = plain_table(&header, rows);
         for column in [3, 4] {
             if let Some(column) = table.column_mut(column) {

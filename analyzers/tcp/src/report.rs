@@ -94,6 +94,12 @@ struct Sockets {
     /// Whether not all were asked for.
     #[serde(skip)]
     is_filtered: bool,
+    /// Whether a port or an address was asked for that none has.
+    #[serde(skip)]
+    lacks_some: bool,
+    /// Whether some could not be read.
+    #[serde(skip)]
+    has_faults: bool,
 }
 
 #[derive(Serialize)]
@@ -140,7 +146,8 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
             })
         })
         .taken;
-        args.filter.found(report.lines.len())?;
+        report.lacks_some = !args.filter.found(report.lines.len(), faults)?;
+        report.has_faults = faults.count() > 0;
         report.lines.par_sort_unstable_by(Line::order);
         report.width = widest.into_inner().into();
         return Ok(report);
@@ -149,7 +156,8 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         wants(&socket).then(|| Box::new(socket))
     })
     .taken;
-    args.filter.found(report.sockets.len())?;
+    report.lacks_some = !args.filter.found(report.sockets.len(), faults)?;
+    report.has_faults = faults.count() > 0;
     report.sockets.par_sort_by_cached_key(|socket| key(socket));
     report.summary = args.summary;
     let states = &mut report.states;
@@ -172,6 +180,10 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
 }
 
 impl Report for Sockets {
+    fn is_complete(&self) -> bool {
+        !self.lacks_some
+    }
+
     fn table(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory doesn't fail.
@@ -184,7 +196,12 @@ impl Report for Sockets {
         const PIECE: usize = 256;
         if self.sockets.is_empty() && self.lines.is_empty() {
             let such = if self.is_filtered { "such " } else { "" };
-            return writeln!(out, "no {such}TCP sockets");
+            let read = if self.has_faults {
+                " could be read"
+            } else {
+                ""
+            };
+            return writeln!(out, "no {such}TCP sockets{read}");
         }
         if self.summary {
             return out.write_all(self.counts().as_bytes());

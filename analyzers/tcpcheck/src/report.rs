@@ -102,6 +102,9 @@ struct Checked {
     /// Whether the rules were asked for by their names.
     #[serde(skip)]
     is_only: bool,
+    /// Whether a port or an address was asked for that no socket has.
+    #[serde(skip)]
+    lacks_some: bool,
 }
 
 #[derive(Serialize)]
@@ -124,6 +127,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         sockets: 0,
         rules: Vec::new(),
         is_only: !args.only.is_empty(),
+        lacks_some: false,
     };
     args.filter.check(k, faults)?;
     let mut rules: Vec<&Rule> = RULES.iter().filter(|rule| is_wanted(rule.name)).collect();
@@ -152,7 +156,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         wants.then(|| notes(&rules, look, &socket))
     });
     checked.sockets = read.taken.len();
-    args.filter.found(checked.sockets)?;
+    checked.lacks_some = !args.filter.found(checked.sockets, faults)?;
     let mut found: Vec<(Vec<Finding>, Vec<Member>)> = Vec::new();
     found.resize_with(rules.len(), Default::default);
     let mut nonsense = Vec::new();
@@ -283,7 +287,8 @@ impl Report for Checked {
 
     fn is_complete(&self) -> bool {
         // What was asked for, and nothing else.
-        !(self.is_only && self.rules.iter().any(|rule| !rule.unchecked.is_empty()))
+        let is_unchecked = self.is_only && self.rules.iter().any(|rule| !rule.unchecked.is_empty());
+        !is_unchecked && !self.lacks_some
     }
 
     fn has_findings(&self) -> bool {

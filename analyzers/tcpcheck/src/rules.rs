@@ -311,7 +311,7 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     Rule {
         name: "wrong-hash",
-        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Not looked at, which the report says, where no connection has that hash and, before 6.11, where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
+        sentence: "A connection's hash (skc_hash) is not that of its addresses and ports: no packet will find it. Where none of a version of IP has, and those of the other one do, the secret is damaged: that is one finding. Not looked at, which the report says, where none has at all and, before 6.11, where the dump doesn't name the hash's secret (before 6.0, or without CONFIG_KALLSYMS_ALL).",
         check: Check::Tables(tables::wrong_hash),
     },
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]

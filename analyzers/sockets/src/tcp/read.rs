@@ -351,13 +351,20 @@ fn listener(work: &mut Work<'_, '_>, tcp: tcp_sock<'_>) -> Listener {
     let mut accept_queue = Vec::new();
     let mut seen = hashbrown::HashSet::new();
     for request in walk::chain(Ok(queue.rskq_accept_head()), kernel::request_sock::dl_next) {
-        // A connection waits once.
-        let child = request.and_then(child).and_then(|address| {
-            let kind = FaultKind::Inconsistent;
-            let is_new = seen.insert(address);
-            is_new.then_some(address).ok_or(Fault { address, kind })
-        });
-        accept_queue.extend(work.check(tcp.addr(), "icsk_accept_queue", child));
+        let Some(child) = work.check(tcp.addr(), "icsk_accept_queue", request.and_then(child))
+        else {
+            continue;
+        };
+        if seen.insert(child) {
+            accept_queue.push(child);
+        } else {
+            let fault = Fault {
+                address: child,
+                kind: FaultKind::Inconsistent,
+            };
+            let what = "icsk_accept_queue (a connection that waits twice)";
+            work.faults.push((tcp.addr(), what, fault));
+        }
     }
     Listener {
         accept_queue,

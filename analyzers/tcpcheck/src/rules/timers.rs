@@ -235,7 +235,7 @@ mod wheel {
         }
         let is_wild = next != 0
             && is_dead(look, next.wrapping_add(link), entry.addr())
-            && !is_timer(look, next);
+            && (next == entry.addr() || !is_timer(look, next));
         is_wild.then_some(("next", next))
     }
 
