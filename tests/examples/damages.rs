@@ -2,7 +2,8 @@
 //! and walks them each time. Prints as JSON how many damages gave a fault, and how many other entries without one. It fails if
 //! a walk panics or gives more than it can.
 //!
-//! With the name of a damage and the address of a `struct sock`, it damages that socket, and no more.
+//! With the name of a damage and the address of a `struct sock`, it damages that socket, and no more. It prints which words of the file it
+//! changed, so that they can be put right.
 //!
 //! The file is written to: `lab_containers` makes the copy.
 #![forbid(unsafe_code)]
@@ -432,7 +433,7 @@ impl<'a> Dump<'a> {
         }
     }
 
-    /// Changes the word at an address.
+    /// Changes the word at an address, and prints where it is in the file.
     fn change(&self, address: u64, new: impl Fn(u64) -> u64) {
         let physical = self.memory().physical_address(address);
         let place = self.elf.offset(physical.expect("it is mapped"));
@@ -444,6 +445,7 @@ impl<'a> Dump<'a> {
         self.file
             .write_all_at(&new.to_le_bytes(), place)
             .expect("it can be written");
+        println!("{place}");
     }
 
     /// Damages one of the words in many ways, each time after the word before was put right.

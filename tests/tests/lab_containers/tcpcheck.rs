@@ -1,6 +1,9 @@
 //! `tcpcheck` on a real dump: it finds what the guest made sick, and each damage that is planted, and nothing else.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,10 +25,10 @@ fn program(release: &str) -> PathBuf {
 }
 
 /// The findings in a dump, whose exit status must fit them.
-fn check(program: &Path, core: &Path) -> Found {
+fn check(program: &Path, core: impl AsRef<OsStr>) -> Found {
     let output = Command::new(program)
         .args(["--format", "json", "--core"])
-        .arg(core)
+        .arg(core.as_ref())
         .output()
         .expect("it was built");
     let report: Value = serde_json::from_slice(&output.stdout)
@@ -122,6 +125,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     let busy_listener =
         address(&|socket| socket["state"] == "LISTEN" && socket["rx_queue"].as_u64() > Some(0));
     let program = super::build("damages", release);
+    let mut subject = Subject::of(&program, vmcore);
     for (damage, rule, socket) in [
         ("refcount", "refcount", &well),
         ("send-memory", "send-memory", &well),
@@ -161,8 +165,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("queue-end", "queue-count", &full),
         ("syn-queue", "syn-queue", &listener),
     ] {
-        let copy = damaged(&program, vmcore, damage, socket);
-        let found = check(tcpcheck, copy.path());
+        let found = check(tcpcheck, subject.damage(damage, socket));
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
         let mut at = socket.as_str();
@@ -184,8 +187,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     }
 
     // What a process has half done with the socket locked is nothing unusual.
-    let copy = damaged(&program, vmcore, "at-work", &well);
-    assert_eq!(check(tcpcheck, copy.path()), *sound, "{release}: at-work");
+    let found = check(tcpcheck, subject.damage("at-work", &well));
+    assert_eq!(found, *sound, "{release}: at-work");
 
     // What waits to be accepted and is no connection, and tasks without init, are faults: of every program that reads them.
     for (damage, socket, analyzers, what) in [
@@ -215,8 +218,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             "task list",
         ),
     ] {
-        let copy = damaged(&program, vmcore, damage, socket);
-        let core = copy.path().to_str().expect("paths here are UTF-8");
+        let core = subject.damage(damage, socket);
         for analyzer in analyzers {
             let output = xtask(&["run", analyzer, "--core", core]);
             assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
@@ -229,7 +231,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         println!("{release}: {damage}: {analyzers:?} say so");
     }
 
-    tell_who_and_where(&program, vmcore, &well, sockets);
+    tell_who_and_where(&mut subject, &well, sockets);
 
     // Ports that nobody has are no clean answer; and what is of no socket isn't said of some.
     let port = |options: &[&str]| {
@@ -264,10 +266,9 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     assert_eq!(port(&whole).0, Some(0));
 
     // Three hundred sockets on a chain that is not theirs are one finding, with their number.
-    let copy = damaged(&program, vmcore, "crowded", &well);
     let output = Command::new(tcpcheck)
         .args(["--format", "json", "--rule", "wrong-bucket", "--core"])
-        .arg(copy.path())
+        .arg(subject.damage("crowded", &well))
         .output()
         .expect("it was built");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -277,17 +278,13 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     println!("{release}: crowded: {}", found[0]["why"]);
 
     // A chain that leads into another: what is on both is one socket, and that it is on both is said.
-    let copy = damaged(&program, vmcore, &format!("onto-{full}"), &well);
-    let new: Vec<_> = check(tcpcheck, copy.path())
-        .difference(sound)
-        .cloned()
-        .collect();
+    let core = subject.damage(&format!("onto-{full}"), &well);
+    let new: Vec<_> = check(tcpcheck, core).difference(sound).cloned().collect();
     assert_eq!(
         new,
         [("broken-chain".to_owned(), full.clone())],
         "{release}"
     );
-    let core = copy.path().to_str().expect("paths here are UTF-8");
     let output = xtask(&["run", "tcp", "--core", core, "--", "--format", "json"]);
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -307,10 +304,9 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
 }
 
 /// Whose a socket is, and where, is what can be known of it, and not what is damaged.
-fn tell_who_and_where(program: &Path, vmcore: &Path, well: &str, sockets: &[Value]) {
-    let run = |damage: &str, options: &[&str]| {
-        let copy = damaged(program, vmcore, damage, well);
-        let core = copy.path().to_str().expect("paths here are UTF-8");
+fn tell_who_and_where(subject: &mut Subject<'_>, well: &str, sockets: &[Value]) {
+    let mut run = |damage: &str, options: &[&str]| {
+        let core = subject.damage(damage, well);
         let args = [&["run", "tcp", "--core", core, "--"], options].concat();
         let output = xtask(&args);
         let written = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -355,19 +351,55 @@ fn tell_who_and_where(program: &Path, vmcore: &Path, well: &str, sockets: &[Valu
     }
 }
 
-/// A copy of a dump in which a socket is damaged.
-fn damaged(program: &Path, vmcore: &Path, damage: &str, socket: &str) -> tempfile::NamedTempFile {
-    let copy = tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
-    std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(copy.path(), mode).expect("it is ours");
-    let output = Command::new(program)
-        .arg(copy.path())
-        .args([damage, socket])
-        .output()
-        .expect("it was built");
-    assert!(output.status.success(), "{damage}: {}", shown(&output));
-    copy
+/// A copy of a dump that is damaged in one way at a time.
+struct Subject<'a> {
+    /// What damages it.
+    program: &'a Path,
+    vmcore: File,
+    copy: tempfile::NamedTempFile,
+    /// Where words of it are damaged.
+    places: Vec<u64>,
+}
+
+impl<'a> Subject<'a> {
+    fn of(program: &'a Path, vmcore: &Path) -> Self {
+        let copy =
+            tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
+        std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(copy.path(), mode).expect("it is ours");
+        let vmcore = File::open(vmcore).expect("it was read");
+        Subject {
+            program,
+            vmcore,
+            copy,
+            places: Vec::new(),
+        }
+    }
+
+    /// Puts right what was damaged before, and damages a socket. Gives where the copy is.
+    fn damage(&mut self, damage: &str, socket: &str) -> &str {
+        for place in self.places.drain(..) {
+            let mut word = [0; 8];
+            let read = self.vmcore.read_exact_at(&mut word, place);
+            read.expect("the word is there");
+            let written = self.copy.as_file().write_all_at(&word, place);
+            written.expect("it can be written");
+        }
+        let output = Command::new(self.program)
+            .arg(self.copy.path())
+            .args([damage, socket])
+            .output()
+            .expect("it was built");
+        assert!(output.status.success(), "{damage}: {}", shown(&output));
+        let places = String::from_utf8(output.stdout).expect("numbers");
+        let places = places
+            .lines()
+            .map(|place| place.parse::<u64>().expect("a place"));
+        self.places.extend(places);
+        assert!(!self.places.is_empty(), "{damage}");
+        self.copy.path().to_str().expect("paths here are UTF-8")
+    }
 }
 
 /// The guest with 20,000 connections wrote down what it made sick, and which rule is to find it.
