@@ -28,6 +28,13 @@ impl<'m> Node<'m> for crate::list_head<'m> {
     fn is_end(_: u64) -> bool {
         false
     }
+
+    const IS_DOUBLE: bool = true;
+
+    #[inline]
+    fn node_before(self) -> u64 {
+        self.prev().addr()
+    }
 }
 
 #[cfg(kernel_has = "list_head")]
@@ -81,6 +88,13 @@ impl<'m> Node<'m> for Backwards<'m> {
     #[inline]
     fn is_end(_: u64) -> bool {
         false
+    }
+
+    const IS_DOUBLE: bool = true;
+
+    #[inline]
+    fn node_before(self) -> u64 {
+        self.0.next().addr()
     }
 }
 

@@ -64,7 +64,8 @@ impl Kallsyms {
     ///
     /// # Errors
     ///
-    /// Tables without which no name can be read: their sizes, the offsets, the tokens.
+    /// Tables without which no name can be read: their sizes, the offsets, the tokens. Or they aren't what they must be: VMCOREINFO names
+    /// some of them only, or functions of the kernel aren't where the bindings have them.
     pub fn read(memory: &Memory) -> Result<Option<Self>, Fault> {
         let info = memory.vmcoreinfo();
         let place = |name: &str| info.hex(&format!("SYMBOL(kallsyms_{name})"));
@@ -76,8 +77,19 @@ impl Kallsyms {
             place("offsets"),
             place("relative_base"),
         ) else {
+            let is_named = |name| info.get(&format!("SYMBOL(kallsyms_{name})")).is_some();
+            // With absolute addresses (before 6.12, where a kernel is built so) there are no offsets.
+            let is_other = is_named("addresses");
+            let named = ["names", "num_syms", "offsets", "relative_base"];
+            if !is_other && named.into_iter().any(is_named) {
+                return Err(Fault {
+                    address: 0,
+                    kind: FaultKind::Inconsistent,
+                });
+            }
             return Ok(None);
         };
+        let places = offsets;
         let number = |bytes: &[u8]| bits::uint(bytes, memory.kernel().big_endian);
         let place = count;
         let count = usize::try_from(number(memory.bytes(place, 4)?)).unwrap_or(usize::MAX);
@@ -166,7 +178,43 @@ impl Kallsyms {
                 }
             }
         }
+        if !found.agrees(memory) {
+            return Err(Fault {
+                address: places,
+                kind: FaultKind::Inconsistent,
+            });
+        }
         Ok(Some(found))
+    }
+
+    /// Whether the kernel's functions are where the bindings have them, by some of them. Where blocks of names are missing, half of them may
+    /// be, or else one in ten.
+    fn agrees(&self, memory: &Memory) -> bool {
+        /// One of so many is looked for.
+        const STEP: usize = 100;
+        let (mut looked, mut agreed) = (0, 0);
+        for (linked, name) in memory.kernel().functions.iter().step_by(STEP) {
+            looked += 1;
+            agreed += usize::from(self.is_at(memory.relocated(linked), name));
+        }
+        let most_missing = if self.faults.is_empty() {
+            looked / 10
+        } else {
+            looked / 2
+        };
+        looked - agreed <= most_missing
+    }
+
+    /// Whether a symbol is at an address.
+    fn is_at(&self, address: u64, name: &str) -> bool {
+        let by_address = self.by_address();
+        let first =
+            by_address.partition_point(|index| self.symbols[*index as usize].address < address);
+        by_address[first..]
+            .iter()
+            .map(|index| self.get(*index))
+            .take_while(|symbol| symbol.address == address)
+            .any(|symbol| symbol.name == name)
     }
 
     fn push(&mut self, address: u64, letter: u8, is_absolute: bool, name: &str) {

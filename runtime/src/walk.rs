@@ -23,9 +23,18 @@ pub trait Node<'m>: View<'m> {
 
     /// Whether an address is no node but the list's end, apart from the head.
     fn is_end(address: u64) -> bool;
+
+    /// Whether nodes, and the head, lead back to the one before.
+    const IS_DOUBLE: bool = false;
+
+    /// The address of the node before, of the last one for the head: where they lead back.
+    fn node_before(self) -> u64 {
+        0
+    }
 }
 
-/// The entries of a list.
+/// The entries of a list. Where nodes lead back to the one before, a list is whole only if each does: one that was cut short or that skips
+/// entries has a fault ([`FaultKind::Inconsistent`]) after the last entry, at the first node that doesn't.
 pub struct Entries<'m, T, N> {
     memory: &'m Memory,
     /// Of the node in an entry.
@@ -33,6 +42,8 @@ pub struct Entries<'m, T, N> {
     /// Where a circular list ends; 0 for others.
     head: u64,
     current: u64,
+    /// The node that led to the current one; `None` when all links were looked at.
+    before: Option<u64>,
     cycle: CycleGuard,
     /// What ended the walk, to be handed out after the last entry.
     fault: Option<Fault>,
@@ -48,6 +59,7 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
             offset: member(T::phantom(memory)).addr(),
             head,
             current: first,
+            before: Some(head),
             cycle: CycleGuard::new(first),
             fault: None,
             types: std::marker::PhantomData,
@@ -59,7 +71,27 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
     /// Whether there are no more entries.
     #[inline]
     pub fn is_at_end(&self) -> bool {
-        (self.current == self.head || N::is_end(self.current)) && self.fault.is_none()
+        (self.current == self.head || N::is_end(self.current))
+            && self.fault.is_none()
+            && !self.head_contradicts()
+    }
+
+    /// Whether the head doesn't lead back to the node that led to it.
+    #[inline]
+    fn head_contradicts(&self) -> bool {
+        N::IS_DOUBLE
+            && self.before.is_some_and(|last| {
+                N::at(self.memory, self.head).is_ok_and(|head| head.node_before() != last)
+            })
+    }
+
+    /// Notes where the list contradicts itself first: it's handed out after the last entry.
+    #[cold]
+    fn contradicts(&mut self, address: u64) {
+        self.fault.get_or_insert(Fault {
+            address,
+            kind: FaultKind::Inconsistent,
+        });
     }
 }
 
@@ -70,21 +102,30 @@ impl<'m, T: View<'m>, N: Node<'m>> Iterator for Entries<'m, T, N> {
     fn next(&mut self) -> Option<Self::Item> {
         let node = self.current;
         if node == self.head || N::is_end(node) {
+            if self.head_contradicts() {
+                self.contradicts(self.head);
+            }
+            self.before = None;
             return self.fault.take().map(Err);
         }
         let address = self.memory.wrap(node.wrapping_sub(self.offset));
         let entry = T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
         // Not by the entry: its link may be there where the rest isn't, and the CPU need not wait for the entry to go on.
-        match N::at(self.memory, node).map(N::next_node) {
-            Ok(next) if next != self.head && !N::is_end(next) && self.cycle.step(next) => {
-                self.current = self.head;
-                self.fault = Some(Fault {
-                    address: next,
-                    kind: FaultKind::Cycle,
-                });
-            }
-            Ok(next) => self.current = next,
-            Err(_) => self.current = self.head,
+        let Ok(link) = N::at(self.memory, node) else {
+            (self.current, self.before) = (self.head, None);
+            return Some(entry);
+        };
+        let next = link.next_node();
+        if N::IS_DOUBLE && self.before != Some(link.node_before()) {
+            self.contradicts(node);
+        }
+        (self.current, self.before) = (next, Some(node));
+        if next != self.head && !N::is_end(next) && self.cycle.step(next) {
+            (self.current, self.before) = (self.head, None);
+            self.fault = Some(Fault {
+                address: next,
+                kind: FaultKind::Cycle,
+            });
         }
         Some(entry)
     }

@@ -369,6 +369,13 @@ impl<'a> Dump<'a> {
                 let (word, bits) = secret(k);
                 self.change(word, |old| old ^ bits);
             }
+            // As if the second were the last.
+            "few-tasks" => self.change(tasks[1].tasks().addr(), |_| init.tasks().addr()),
+            // CPU 0 alone.
+            "one-cpu" => {
+                let mask = k.get(sym::__cpu_possible_mask).expect("it is there");
+                self.change(mask.addr(), |_| 1);
+            }
             // The last leads to the second.
             "circle-of-tasks" => {
                 let last = tasks.last().expect("there are some");

@@ -3,7 +3,7 @@
 use kstruct::table::StructInfo;
 use kstruct::view::{CharPtr, Part, Raw};
 use kstruct::walk::{Entries, Node};
-use kstruct::{FaultKind, Memory, Ptr, View};
+use kstruct::{Fault, FaultKind, Memory, Ptr, View};
 use tests::{LARGE, PRESENT, PROTNONE, Page, Synthetic};
 
 /// Where x86_64's direct map starts.
@@ -110,6 +110,96 @@ fn a_sound_list_ends_at_its_head() {
     assert_eq!(walk(&list(&[HEAD])), (vec![], None));
     let memory = list(&[link(1), link(3), HEAD, link(2)]);
     assert_eq!(walk(&memory), (vec![1, 3, 2], None));
+}
+
+/// `struct pair { struct pair *next, *prev; }`, as the kernel's `list_head`.
+#[derive(Clone, Copy)]
+struct Pair<'m>(Raw<'m, 16>);
+
+impl<'m> View<'m> for Pair<'m> {
+    const INFO: &'static StructInfo = &StructInfo {
+        name: "struct pair",
+        size: 16,
+        members: "next 0 8 p struct pair *;prev 8 8 p struct pair *;",
+        structs: &[],
+        enums: &[],
+    };
+    fn new(part: Part<'m>) -> Self {
+        Pair(Raw::new(part))
+    }
+    fn part(self) -> Part<'m> {
+        self.0.part()
+    }
+}
+
+impl<'m> Node<'m> for Pair<'m> {
+    fn next_node(self) -> u64 {
+        self.0.u64(0)
+    }
+    fn is_end(_: u64) -> bool {
+        false
+    }
+    const IS_DOUBLE: bool = true;
+    fn node_before(self) -> u64 {
+        self.0.u64(8)
+    }
+}
+
+/// Where node `number` of a list of pairs is; 0 is the head.
+fn pair(number: u64) -> u64 {
+    HEAD + number * 0x40
+}
+
+/// Walks a list of pairs, of each its two links. Gives the numbers, and what was wrong at which number.
+fn walk_pairs(links: &[(u64, u64)]) -> (Vec<u64>, Option<(u64, FaultKind)>) {
+    let mut dump = Synthetic::x86_64(4);
+    for (number, (next, before)) in (0..).zip(links) {
+        dump.put(pair(number) - DIRECT, &pair(*next).to_le_bytes());
+        dump.put(pair(number) + 8 - DIRECT, &pair(*before).to_le_bytes());
+    }
+    let memory = dump.open().expect("a dump that can be opened");
+    let first = memory.word(HEAD).expect("the head is in the dump");
+    let number = |address: u64| (address - HEAD) / 0x40;
+    let mut entries = Entries::new(&memory, HEAD, first, |pair: Pair<'_>| pair);
+    let is_empty = entries.is_at_end();
+    let mut numbers = Vec::new();
+    let mut fault = None;
+    for entry in entries.by_ref() {
+        assert!(!is_empty && fault.is_none());
+        match entry {
+            Ok(pair) => numbers.push(number(pair.part().address)),
+            Err(Fault { address, kind }) => fault = Some((number(address), kind)),
+        }
+    }
+    assert!(entries.is_at_end() && entries.next().is_none());
+    assert_eq!(is_empty, numbers.is_empty() && fault.is_none());
+    (numbers, fault)
+}
+
+#[test]
+fn a_list_whose_links_contradict_each_other_has_a_fault() {
+    let wrong = |number| Some((number, FaultKind::Inconsistent));
+    assert_eq!(walk_pairs(&[(0, 0)]), (vec![], None));
+    let sound = [(1, 3), (2, 0), (3, 1), (0, 2)];
+    assert_eq!(walk_pairs(&sound), (vec![1, 2, 3], None));
+    // The head is alone, and leads back to the last one.
+    let cut = [(0, 3), (2, 0), (3, 1), (0, 2)];
+    assert_eq!(walk_pairs(&cut), (vec![], wrong(0)));
+    // 1 is the last one; it is left out; 2 is.
+    let short = [(1, 3), (0, 0), (3, 1), (0, 2)];
+    assert_eq!(walk_pairs(&short), (vec![1], wrong(0)));
+    let first_is_left_out = [(2, 3), (2, 0), (3, 1), (0, 2)];
+    assert_eq!(walk_pairs(&first_is_left_out), (vec![2, 3], wrong(2)));
+    let skips = [(1, 3), (3, 0), (3, 1), (0, 2)];
+    assert_eq!(walk_pairs(&skips), (vec![1, 3], wrong(3)));
+    // A link back that is wrong by itself costs no entry.
+    let back = [(1, 3), (2, 0), (3, 3), (0, 2)];
+    assert_eq!(walk_pairs(&back), (vec![1, 2, 3], wrong(2)));
+    // A circle is told before all else.
+    let circle = [(1, 3), (2, 0), (3, 1), (2, 2)];
+    let (numbers, fault) = walk_pairs(&circle);
+    assert!(numbers.starts_with(&[1, 2, 3]), "{numbers:?}");
+    assert!(matches!(fault, Some((_, FaultKind::Cycle))), "{fault:?}");
 }
 
 #[test]

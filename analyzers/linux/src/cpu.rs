@@ -1,11 +1,15 @@
 //! Which CPUs there are.
 
-use kstruct::{Fault, Memory};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 
 /// No machine has more; a mask that says otherwise is corrupt.
 const MOST: usize = 65536;
 
 /// CPUs that may ever be there: those over whose per-CPU counters the kernel sums.
+///
+/// # Errors
+///
+/// The mask can't be read, or lacks a CPU that is running: sums over it would be wrong ones.
 pub fn possible(k: &Memory) -> Result<Vec<u32>, Fault> {
     #[cfg(kernel_has = "sym:__cpu_possible_mask")]
     let mask = k.get(kernel::sym::__cpu_possible_mask)?;
@@ -21,16 +25,36 @@ pub fn possible(k: &Memory) -> Result<Vec<u32>, Fault> {
         kernel_has = "sym:cpu_possible_map"
     )))]
     let mask = k.get(kernel::sym::cpu_callout_map)?;
-    Ok(set_bits(mask.bits().iter()))
+    let found = set_bits(mask.bits().iter());
+    if online(k)?.iter().all(|cpu| found.contains(cpu)) {
+        Ok(found)
+    } else {
+        Err(contradiction(mask.addr()))
+    }
 }
 
 /// CPUs that are running. Others may have no idle task and no queues.
+///
+/// # Errors
+///
+/// The mask can't be read, or has none.
 pub fn online(k: &Memory) -> Result<Vec<u32>, Fault> {
     #[cfg(kernel_has = "sym:__cpu_online_mask")]
     let mask = k.get(kernel::sym::__cpu_online_mask)?;
     #[cfg(not(kernel_has = "sym:__cpu_online_mask"))]
     let mask = k.get(kernel::sym::cpu_online_map)?;
-    Ok(set_bits(mask.bits().iter()))
+    let found = set_bits(mask.bits().iter());
+    if found.is_empty() {
+        return Err(contradiction(mask.addr()));
+    }
+    Ok(found)
+}
+
+fn contradiction(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
 }
 
 /// A reference count that each CPU keeps its part of (lib/percpu-refcount.c).
@@ -51,7 +75,7 @@ pub struct PercpuRef {
 /// What one CPU counts can't be read: a sum without it would be a wrong one.
 #[cfg(kernel_has = "percpu_ref.percpu_count_ptr")]
 pub fn percpu_ref(count: kernel::percpu_ref<'_>, cpus: &[u32]) -> Result<PercpuRef, Fault> {
-    use kstruct::{Ptr, View as _};
+    use kstruct::Ptr;
 
     // Bits of the pointer (include/linux/percpu-refcount.h); there is no type that it points to.
     const ATOMIC: u64 = 1;

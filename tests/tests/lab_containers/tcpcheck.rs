@@ -210,6 +210,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("ehash-mask", &well, &["tcp", "tcpcheck"], "ehash_mask"),
         ("locks-mask", &well, &["tcpcheck"], "ehash_locks_mask"),
         ("circle-of-tasks", &well, &["tcp"], "task list"),
+        ("few-tasks", &well, &["tcp", "ps", "crashinfo"], "task list"),
+        ("one-cpu", &well, &["netstat"], "mask of CPUs"),
         ("max-fds", &well, &["tcp"], "max_fds of process 1"),
         (
             "no-tasks",

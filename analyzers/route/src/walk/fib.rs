@@ -22,14 +22,28 @@ pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib_table<'m>> {
     let hash = context.net.ipv4().fib_table_hash().array(TABLES);
     let mut found = Vec::new();
     if let Some(hash) = context.faults.check("IPv4 routing tables", hash) {
-        for table in hash
-            .iter()
-            .flat_map(|head| head.entries(fib_table::tb_hlist))
-        {
-            found.extend(context.faults.check("IPv4 routing tables", table));
+        for (number, head) in hash.iter().enumerate() {
+            for table in head.entries(fib_table::tb_hlist) {
+                let Some(table) = context.faults.check("IPv4 routing tables", table) else {
+                    continue;
+                };
+                // A namespace without rules has two lists, of which the first is table `local`'s.
+                if TABLES == 256 && table.tb_id() as usize % TABLES != number {
+                    let fault = contradiction(table.addr());
+                    context.faults.add("IPv4 routing tables", fault);
+                }
+                found.push(table);
+            }
         }
     }
     found
+}
+
+fn contradiction(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
 }
 
 /// The root of a table's trie. While a namespace has no rules of its own, table `local` has that of table `main`.
@@ -148,8 +162,12 @@ pub(super) fn each<'m, T>(
     let mut found = Vec::new();
     for leaf in all {
         for alias in aliases(leaf, context.faults) {
-            // Tables that share a trie tell their routes apart by this.
-            if alias.tb_id() == table.tb_id() {
+            // Tables that share a trie, `local` and `main` (RT_TABLE_LOCAL, RT_TABLE_MAIN), tell their routes apart by this.
+            let is_own = alias.tb_id() == table.tb_id();
+            if alias.fa_slen() > BITS || !is_own && !matches!(alias.tb_id(), 254 | 255) {
+                let fault = contradiction(alias.addr());
+                context.faults.add("IPv4 route", fault);
+            } else if is_own {
                 found.extend(make(context, leaf, alias));
             }
         }

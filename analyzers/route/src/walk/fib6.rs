@@ -23,8 +23,8 @@ const EXPIRES: u32 = 0x0040_0000;
 pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
     let first = context.net.ipv6().fib_table_hash();
     let mut found = Vec::new();
-    // IPv6 was turned off when the kernel was started.
-    if first.is_null() {
+    // IPv6 was turned off when the kernel was started: there is no table then.
+    if first.is_null() && context.net.ipv6().fib6_main_tbl().is_null() {
         return found;
     }
     if let Some(hash) = context
