@@ -76,6 +76,12 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
             && !self.head_contradicts()
     }
 
+    /// What ended the walk that is over: the head, or the mark of the list's end (that of an `hlist_nulls` says whose it is). After a fault
+    /// it is the head.
+    pub fn end(&self) -> u64 {
+        self.current
+    }
+
     /// Whether the head doesn't lead back to the node that led to it.
     #[inline]
     fn head_contradicts(&self) -> bool {

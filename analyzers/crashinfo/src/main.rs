@@ -30,7 +30,7 @@ use serde::Serialize;
   crashinfo --core vmcore log --utc --last 50  its last 50 records with the time of day
   crashinfo --core vmcore log --level err      errors and worse
   crashinfo --core vmcore modules              modules with their sizes, references and taint
-  crashinfo --core vmcore memory               the rows of /proc/meminfo
+  crashinfo --core vmcore memory               most rows of /proc/meminfo
   crashinfo --core vmcore --format json | jq '.tasks.uninterruptible[] | select(.hung)'"
 )]
 struct Args {

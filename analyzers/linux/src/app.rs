@@ -109,7 +109,8 @@ impl Faults {
     }
 }
 
-fn is_missing(kind: FaultKind) -> bool {
+/// Whether memory is not in the dump or can't be had from it, rather than that the kernel has something wrong.
+pub fn is_missing(kind: FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::NotInDump

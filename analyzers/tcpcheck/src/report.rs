@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use kstruct::Memory;
+use kstruct::{Fault, Memory};
 use linux::app::Common;
 use linux::{Faults, Report};
 use serde::Serialize;
@@ -165,6 +165,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
             Note::Finding(number, finding) => found[number].0.push(finding),
             Note::Member(number, member) => found[number].1.push(member),
             Note::Nonsense(address) => nonsense.push(address),
+            Note::Unread(rule, socket, fault) => {
+                faults.add(format_args!("{rule} of TCP socket {socket:#x}"), fault);
+            }
         }
     }
     nonsense.sort_unstable();
@@ -216,6 +219,8 @@ enum Note {
     Member(usize, Member),
     /// It is no socket.
     Nonsense(u64),
+    /// What a rule could not read of a socket.
+    Unread(&'static str, u64, Fault),
 }
 
 /// What the rules keep of a socket: mostly nothing.
@@ -236,9 +241,11 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
     for (number, rule) in rules.iter().enumerate() {
         match &rule.check {
             Check::Socket(check) => {
-                if let Some(said) = check(look, socket) {
-                    notes.push(Note::Finding(number, finding(rule.name, said, socket)));
-                }
+                let note = check(look, socket).map(|said| match said.unread {
+                    Some(fault) => Note::Unread(rule.name, socket.base.address, fault),
+                    None => Note::Finding(number, finding(rule.name, said, socket)),
+                });
+                notes.extend(note);
             }
             Check::Pile(pile) if (pile.belongs)(socket) => {
                 notes.push(Note::Member(number, Member::of(socket)));

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use kstruct::Fault;
+use linux::app::is_missing;
 use serde::{Serialize, Serializer};
 
 /// What a rule says.
@@ -11,6 +13,18 @@ pub struct Said {
     pub why: String,
     /// For programs.
     pub values: Values,
+    /// What the dump doesn't have, if that is all that is wrong: nothing is found then.
+    pub unread: Option<Fault>,
+}
+
+impl Said {
+    /// Said because of a fault, which is the dump's or the kernel's.
+    pub fn because(self, fault: Fault) -> Self {
+        Said {
+            unread: is_missing(fault.kind).then_some(fault),
+            ..self
+        }
+    }
 }
 
 /// The numbers of a sentence.
@@ -105,6 +119,7 @@ macro_rules! say {
                 $((stringify!($name), $crate::said::Number::number(&$name))),*
             ]),
             why: format!($text),
+            unread: None,
         }
     }};
 }

@@ -47,11 +47,24 @@ pub fn table(
         .map(|namespace| (namespace.net.addr(), namespace.inode))
         .collect();
     let found = chains.map_or_else(Vec::new, |chains| {
-        walk::par_walk(chains, |chain| {
-            chain
-                .entries(nf_conntrack_tuple_hash::hnnode)
+        walk::par_index(chains.len(), |index| {
+            let Some(chain) = chains.get(index) else {
+                return Vec::new();
+            };
+            let mut entries = chain.entries(nf_conntrack_tuple_hash::hnnode);
+            let mut found: Vec<_> = entries
+                .by_ref()
                 .map(|entry| entry_of(entry?, &by_address, clock))
-                .collect::<Vec<_>>()
+                .collect();
+            // The end of a chain says whose it is (`nf_ct_alloc_hashtable`): that of another one cuts it short.
+            let own = (index as u64) << 1 | 1;
+            if entries.end() != own && found.iter().all(Result::is_ok) {
+                found.push(Err(Fault {
+                    address: chain.addr(),
+                    kind: FaultKind::Inconsistent,
+                }));
+            }
+            found
         })
     });
     let longest_chain = found.iter().map(Vec::len).max().unwrap_or(0) as u64;

@@ -198,6 +198,12 @@ fn named(k: &Memory) -> Result<Secrets, Fault> {
         }
         _ => Ok(None),
     };
+    // It may be one of those.
+    if let Some(fault) = symbols.faults().first()
+        && places.iter().any(Vec::is_empty)
+    {
+        return Err(*fault);
+    }
     let [ipv4, ipv6, peer] = places;
     Ok(Secrets {
         ipv4: secret(&ipv4)?,

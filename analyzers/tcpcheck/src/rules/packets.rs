@@ -96,9 +96,8 @@ pub fn queue_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
                 ));
             }
             Err(fault) => {
-                return Some(say!(
-                    "the {name} queue can't be followed round to its head: {fault}"
-                ));
+                let said = say!("the {name} queue can't be followed round to its head: {fault}");
+                return Some(said.because(fault));
             }
         }
     }
@@ -151,7 +150,7 @@ fn differ(counted: u32, sum: Result<u64, Fault>, what: &str) -> Option<Said> {
             counted = many(counted, "byte"),
             bytes = many(sum, "byte"),
         )),
-        Err(fault) => Some(say!("the packets {what} can't be followed: {fault}")),
+        Err(fault) => Some(say!("the packets {what} can't be followed: {fault}").because(fault)),
     }
 }
 
