@@ -3,7 +3,6 @@
 use std::fmt::{self, Display};
 
 use kstruct::Fault;
-use linux::app::is_missing;
 use serde::{Serialize, Serializer};
 
 /// What a rule says.
@@ -15,16 +14,6 @@ pub struct Said {
     pub values: Values,
     /// What the dump doesn't have, if that is all that is wrong: nothing is found then.
     pub unread: Option<Fault>,
-}
-
-impl Said {
-    /// Said because of a fault, which is the dump's or the kernel's.
-    pub fn because(self, fault: Fault) -> Self {
-        Said {
-            unread: is_missing(fault.kind).then_some(fault),
-            ..self
-        }
-    }
 }
 
 /// The numbers of a sentence.

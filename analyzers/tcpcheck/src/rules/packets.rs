@@ -2,6 +2,7 @@
 
 use kernel::{rb_root, sk_buff, sk_buff_head, sock, tcp_sock};
 use kstruct::{Fault, FaultKind, View as _};
+use linux::app::is_missing;
 use sockets::tcp::Tcp;
 
 use super::{Look, connection, is_locked};
@@ -97,7 +98,7 @@ pub fn queue_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
             }
             Err(fault) => {
                 let said = say!("the {name} queue can't be followed round to its head: {fault}");
-                return Some(said.because(fault));
+                return Some(because(said, fault));
             }
         }
     }
@@ -138,6 +139,14 @@ pub fn receive_memory(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let memory = queue.memory + errors.ok()?.memory;
     let sum = of_tree(tcp.out_of_order_queue()).map(|tree| tree + memory);
     differ(socket.base.memory?.rmem_alloc, sum, "that were received")
+}
+
+/// What is said because of a fault, which is the dump's or the kernel's.
+fn because(said: Said, fault: Fault) -> Said {
+    Said {
+        unread: is_missing(fault.kind).then_some(fault),
+        ..said
+    }
 }
 
 fn differ(counted: u32, sum: Result<u64, Fault>, what: &str) -> Option<Said> {
