@@ -159,7 +159,10 @@ fn differ(counted: u32, sum: Result<u64, Fault>, what: &str) -> Option<Said> {
             counted = many(counted, "byte"),
             bytes = many(sum, "byte"),
         )),
-        Err(fault) => Some(say!("the packets {what} can't be followed: {fault}").because(fault)),
+        Err(fault) => Some(because(
+            say!("the packets {what} can't be followed: {fault}"),
+            fault,
+        )),
     }
 }
 
