@@ -35,6 +35,17 @@ fn linked(link: u64, next: impl Fn(Option<u64>) -> u64) -> Heap {
     heap
 }
 
+/// The same with links back, each behind its link: of entries, and of the head, whose link is at `head`.
+fn linked_back(mut heap: Heap, link: u64, head: u64) -> Heap {
+    let mut before = head;
+    for number in 0..COUNT {
+        heap.set(at(number) + link + 8, before);
+        before = at(number) + link;
+    }
+    heap.set(head + 8, before);
+    heap
+}
+
 fn numbers<'m>(walk: impl Iterator<Item = Result<item<'m>, Fault>>) -> Vec<Result<u64, Fault>> {
     walk.take(ENOUGH)
         .map(|entry| entry.map(item::number))
@@ -66,7 +77,8 @@ fn lists() {
     let circular =
         |offset: u64| move |next: Option<u64>| next.map_or(HEAP, |next| at(next) + offset);
     let open = |next: Option<u64>| next.map_or(0, |next| at(next) + 8);
-    damage_list("list", &linked(8, circular(8)), |memory| {
+    let list = linked_back(linked(8, circular(8)), 8, HEAP);
+    damage_list("list", &list, |memory| {
         or_fault(head::<list_head<'_>>(memory).map(|list| numbers(list.entries(item::list))))
     });
     damage_list("hlist", &linked(8, open), |memory| {
@@ -87,10 +99,11 @@ fn lists() {
     damage_list("llist", &linked(8, open), |memory| {
         or_fault(head::<llist_head<'_>>(memory).map(|list| numbers(list.entries(item::llist))))
     });
-    damage_list("plist", &linked(32, circular(32)), |memory| {
+    let list = linked_back(linked(32, circular(32)), 32, HEAP);
+    damage_list("plist", &list, |memory| {
         or_fault(head::<plist_head<'_>>(memory).map(|list| numbers(list.entries(item::plist))))
     });
-    let mut devices = linked(16, circular(16));
+    let mut devices = linked_back(linked(16, circular(16)), 16, HEAP);
     damage_list("klist", &devices, |memory| {
         or_fault(head::<klist<'_>>(memory).map(|list| numbers(list.entries(item::klist))))
     });
@@ -409,7 +422,7 @@ fn wait_queues() {
     let mut heap = linked(24, |next| next.map_or(HEAP + 8, |next| at(next) + 24));
     heap.set(HEAP + 8, heap.get(HEAP));
     heap.set(HEAP, 0);
-    heap.set(HEAP + 16, 0);
+    let mut heap = linked_back(heap, 24, HEAP + 8);
     for number in 0..COUNT {
         heap.set(at(number) + 8, at(number));
     }
@@ -438,7 +451,7 @@ fn wait_queues() {
 
     let mut heap = linked(8, |next| next.map_or(HEAP + 8, |next| at(next) + 8));
     heap.set(HEAP + 8, heap.get(HEAP));
-    heap.set(HEAP + 16, 0);
+    let heap = linked_back(heap, 8, HEAP + 8);
     let walk = |memory: &Memory| {
         or_fault(head::<swait_queue_head<'_>>(memory).map(|queue| {
             let waiters = queue.waiters().take(ENOUGH);
