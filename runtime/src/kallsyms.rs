@@ -78,7 +78,7 @@ impl Kallsyms {
             place("relative_base"),
         ) else {
             let is_named = |name| info.get(&format!("SYMBOL(kallsyms_{name})")).is_some();
-            // With absolute addresses (before 6.12, where a kernel is built so) there are no offsets.
+            // Without `CONFIG_KALLSYMS_BASE_RELATIVE` there are addresses instead of offsets.
             let is_other = is_named("addresses");
             let named = ["names", "num_syms", "offsets", "relative_base"];
             if !is_other && named.into_iter().any(is_named) {

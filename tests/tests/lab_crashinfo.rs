@@ -49,7 +49,7 @@ impl Machine {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// What /proc says of when a process's thread or the process ran, in one of the recordings.
+    /// What /proc says of when a thread ran, in one of the recordings; `None` where that isn't there.
     fn ran(&self, recording: &str, tid: u64) -> Option<Ran> {
         let processes = self.folder.join(recording).join("proc");
         let tasks = read_json(&self.folder.join("truth/tasks.json"));
