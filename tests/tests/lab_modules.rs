@@ -100,15 +100,26 @@ fn check(machine: &Path) {
     for (module, value) in expected {
         assert_eq!(values.get(module), Some(&value), "{release}");
     }
-    let connections: usize = ["root", "lab", "idle"]
-        .iter()
-        .map(|name| machine.join("truth/net").join(name).join("nf_conntrack"))
-        .map(|path| read(&path).lines().count())
-        .sum();
-    assert_eq!(
-        values.get("nf_conntrack"),
-        Some(&&*connections.to_string()),
-        "{release}: entries of nf_conntrack_hash"
+    // What was over when the truth was told may be there again, since a packet was sent once more: as many as before or after.
+    let [before, after] = ["truth", "truth-after"].map(|truth| -> usize {
+        let lines = |name| {
+            read(
+                &machine
+                    .join(truth)
+                    .join("net")
+                    .join(name)
+                    .join("nf_conntrack"),
+            )
+        };
+        ["root", "lab", "idle"]
+            .map(|name| lines(name).lines().count())
+            .iter()
+            .sum()
+    });
+    let connections = values["nf_conntrack"].parse().expect("a number");
+    assert!(
+        before > 300 && (before.min(after)..=before.max(after)).contains(&connections),
+        "{release}: {connections} entries of nf_conntrack_hash, {before} and {after} in /proc"
     );
 }
 
