@@ -382,14 +382,12 @@ fn route6(k: &Memory, clock: Clock, info: rt6_info<'_>) -> Result<Route, Fault> 
     } else {
         1
     };
-    let key = |key: kernel::rt6key<'_>| -> Result<Prefix, Fault> {
-        Ok(Prefix {
-            address: IpAddr::V6(address::ipv6(key.addr_())?),
-            length: u8::try_from(key.plen()).unwrap_or(u8::MAX),
-        })
+    let key = |key: kernel::rt6key<'_>| Prefix {
+        address: IpAddr::V6(address::ipv6(key.addr_())),
+        length: u8::try_from(key.plen()).unwrap_or(u8::MAX),
     };
-    let src = key(info.rt6i_src())?;
-    let gateway = address::ipv6(info.rt6i_gateway())?;
+    let src = key(info.rt6i_src());
+    let gateway = address::ipv6(info.rt6i_gateway());
     let expires = flags & EXPIRES != 0;
     Ok(Route {
         netns: 0,
@@ -397,7 +395,7 @@ fn route6(k: &Memory, clock: Clock, info: rt6_info<'_>) -> Result<Route, Fault> 
         table: 254,
         table_name: names::table(254),
         kind: names::route_type(kind),
-        dst: key(info.rt6i_dst())?,
+        dst: key(info.rt6i_dst()),
         src: (src.length != 0).then_some(src),
         tos: 0,
         protocol: names::protocol(info.rt6i_protocol()),

@@ -1,11 +1,12 @@
 //! Addresses and ports of IPv4 and IPv6 sockets, and the tables that such sockets are in.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use kernel::{hlist_head, sock_common};
 use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
+use linux::net::address;
 use rayon::slice::ParallelSliceMut as _;
 use serde::Serialize;
 
@@ -39,28 +40,12 @@ pub struct Ends {
     pub v6only: bool,
 }
 
-/// A `__be16` as a number.
-pub fn network16(value: u16) -> u16 {
-    if kernel::KERNEL.big_endian {
-        value
-    } else {
-        value.swap_bytes()
-    }
-}
-
 pub(crate) fn ipv4(value: u32) -> IpAddr {
-    let bytes = if kernel::KERNEL.big_endian {
-        value.to_be_bytes()
-    } else {
-        value.to_le_bytes()
-    };
-    Ipv4Addr::from(bytes).into()
+    address::ipv4(value).into()
 }
 
-pub(crate) fn ipv6(address: kernel::in6_addr<'_>) -> IpAddr {
-    // A view has all its bytes.
-    let bytes: [u8; 16] = address.bytes().try_into().unwrap_or_default();
-    Ipv6Addr::from(bytes).into()
+pub(crate) fn ipv6(value: kernel::in6_addr<'_>) -> IpAddr {
+    address::ipv6(value).into()
 }
 
 /// A list of sockets, whichever kind of list a kernel uses for it.

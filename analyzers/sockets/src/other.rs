@@ -258,7 +258,7 @@ fn read_packet(
     let running = u64::from(socket.running()) != 0;
     let net = sk.__sk_common().skc_net().net().addr();
     Ok(Packet {
-        ethertype: crate::inet::network16(socket.num()),
+        ethertype: linux::net::order::be16(socket.num()),
         packet_ifindex: socket.ifindex(),
         packet_device: work.device(address, net, socket.ifindex()),
         running,

@@ -8,6 +8,8 @@ use kstruct::{Fault, Memory};
 #[cfg(kernel_has = "softnet_data.process_queue")]
 use kstruct::{Ptr, View as _};
 use linux::Faults;
+#[cfg(kernel_has = "softnet_data.process_queue")]
+use linux::net::order::be16;
 use serde::Serialize;
 
 /// What waits on a CPU.
@@ -167,16 +169,10 @@ fn packets<'m>(
     let mut found = Vec::new();
     for packet in packets {
         let packet = packet.and_then(|packet| {
-            // `__be16`
-            let protocol = packet.protocol();
             Ok(Packet {
                 address: packet.addr(),
                 len: packet.len(),
-                protocol: if kernel::KERNEL.big_endian {
-                    protocol
-                } else {
-                    protocol.swap_bytes()
-                },
+                protocol: be16(packet.protocol()),
                 dev: name(packet.dev())?,
             })
         });

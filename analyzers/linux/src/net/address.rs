@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use kernel::net_device;
-use kstruct::{Fault, View as _};
+use kstruct::View as _;
 use serde::Serialize;
 
+use super::order::be32;
 use crate::Faults;
 
 /// An IPv4 address of an interface.
@@ -40,14 +41,9 @@ pub struct Ipv6 {
     pub scope: String,
 }
 
-/// The bytes of a `__be32` lie in network order, whatever the machine's own order.
+/// An IPv4 address, of a `__be32`.
 pub fn ipv4(value: u32) -> Ipv4Addr {
-    let bytes = if kernel::KERNEL.big_endian {
-        value.to_be_bytes()
-    } else {
-        value.to_le_bytes()
-    };
-    Ipv4Addr::from(bytes)
+    Ipv4Addr::from(be32(value))
 }
 
 /// `IFA_F_SECONDARY`, include/uapi/linux/if_addr.h.
@@ -107,25 +103,20 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
         let Some(address) = faults.check(what, address) else {
             continue;
         };
-        match ipv6(address.addr_()) {
-            Ok(ip) => found.push(Ipv6 {
-                address: ip,
-                prefix: u32::from(address.prefix_len()),
-                scope: scope_name(ipv6_scope(address.scope().into())),
-            }),
-            Err(fault) => faults.add(format_args!("IPv6 addresses of {name}"), fault),
-        }
+        found.push(Ipv6 {
+            address: ipv6(address.addr_()),
+            prefix: u32::from(address.prefix_len()),
+            scope: scope_name(ipv6_scope(address.scope().into())),
+        });
     }
     found
 }
 
 /// An IPv6 address.
-pub fn ipv6(address: kernel::in6_addr<'_>) -> Result<Ipv6Addr, Fault> {
-    let bytes: [u8; 16] = address.bytes().try_into().map_err(|_| Fault {
-        address: address.addr(),
-        kind: kstruct::FaultKind::OutOfRange,
-    })?;
-    Ok(Ipv6Addr::from(bytes))
+pub fn ipv6(address: kernel::in6_addr<'_>) -> Ipv6Addr {
+    // A view has all its bytes.
+    let bytes: [u8; 16] = address.bytes().try_into().unwrap_or_default();
+    Ipv6Addr::from(bytes)
 }
 
 /// `IFA_HOST`, `IFA_LINK`, `IFA_SITE` (include/net/if_inet6.h) as the scopes of routes (`rt_scope`, net/ipv6/addrconf.c).

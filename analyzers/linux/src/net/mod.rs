@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod flags;
+pub mod order;
 pub mod softnet;
 pub mod stats;
 

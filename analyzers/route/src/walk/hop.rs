@@ -2,6 +2,7 @@
 
 use kernel::{fib_nh_common, net_device, nexthop};
 use kstruct::{Fault, Memory, Ptr, View as _};
+use linux::net::order::be64;
 
 use super::{family, ipv4, ipv6};
 use crate::model::{Encap, Family, Hop};
@@ -137,12 +138,7 @@ pub(super) fn encap(state: Ptr<'_, kernel::lwtunnel_state<'_>>) -> Result<Option
 /// `ip_tun_fill_encap_info`, `ip6_tun_fill_encap_info`, net/ipv4/ip_tunnel_core.c.
 fn ip_tunnel(k: &Memory, data: u64, is_ipv6: bool) -> Result<String, Fault> {
     let key = kernel::ip_tunnel_info::at(k, data)?.key();
-    // `__be64`
-    let id = if kernel::KERNEL.big_endian {
-        key.tun_id()
-    } else {
-        key.tun_id().swap_bytes()
-    };
+    let id = be64(key.tun_id());
     let (ttl, tos) = (key.ttl(), key.tos());
     Ok(if is_ipv6 {
         let (src, dst) = (key.u().ipv6().src(), key.u().ipv6().dst());

@@ -146,7 +146,7 @@ pub(crate) fn ipv4(value: u32) -> IpAddr {
 
 /// The bytes of an IPv6 address.
 pub(crate) fn ipv6(value: kernel::in6_addr<'_>) -> Ipv6Addr {
-    address::ipv6(value).unwrap_or(Ipv6Addr::UNSPECIFIED)
+    address::ipv6(value)
 }
 
 /// `struct rt6key`. A length that no address has is left as it is.

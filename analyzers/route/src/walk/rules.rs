@@ -2,6 +2,7 @@
 
 use kernel::{fib_rule, fib_rules_ops, fib4_rule, fib6_rule};
 use kstruct::{Fault, View as _};
+use linux::net::order::be64;
 
 use super::{Context, family, ipv4, prefix6};
 use crate::model::{Family, Prefix, Rule};
@@ -99,12 +100,7 @@ fn rule(context: &Context<'_, '_>, family: Family, common: fib_rule<'_>) -> Resu
         ipproto: (ipproto != 0).then(|| names::ip_protocol(ipproto)),
         sport: ports(common.sport_range()),
         dport: ports(common.dport_range()),
-        // `__be64`
-        tun_id: if kernel::KERNEL.big_endian {
-            common.tun_id()
-        } else {
-            common.tun_id().swap_bytes()
-        },
+        tun_id: be64(common.tun_id()),
         action,
         table: common.table(),
         table_name: names::table(common.table()),

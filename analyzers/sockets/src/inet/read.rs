@@ -3,8 +3,9 @@
 use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::Faults;
+use linux::net::order::be16;
 
-use super::{Chain, Datagram, Ends, Protocol, TcpTables, gather, ipv4, ipv6, network16};
+use super::{Chain, Datagram, Ends, Protocol, TcpTables, gather, ipv4, ipv6};
 use crate::sock::{CLOSE, INET6, Work, state_name};
 use crate::space::Spaces;
 
@@ -20,7 +21,7 @@ impl Ends {
             local,
             local_port: common.skc_num(),
             remote,
-            remote_port: network16(common.skc_dport()),
+            remote_port: be16(common.skc_dport()),
             v6only: u64::from(common.skc_ipv6only()) != 0,
         }
     }

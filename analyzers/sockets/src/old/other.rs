@@ -3,8 +3,8 @@
 use kernel::{netlink_opt, packet_opt, sock, sock_common, sym};
 use kstruct::{Fault, FaultKind, View as _};
 use linux::Faults;
+use linux::net::order::be16;
 
-use crate::inet::network16;
 use crate::other::{Netlink, PROTOCOLS, Packet, Ring};
 use crate::sock::{Reader, Work, state_name};
 
@@ -87,7 +87,7 @@ fn read_packet(work: &mut Work<'_, '_>, address: u64) -> Result<Packet, Fault> {
         memory.drops = counters.tp_drops();
     }
     Ok(Packet {
-        ethertype: network16(own.num()),
+        ethertype: be16(own.num()),
         packet_ifindex: own.ifindex(),
         packet_device: work.device(address, 0, own.ifindex()),
         running: own.running() != 0,

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use kernel::{open_request, sock, sock_common, tcp_opt, tcp_tw_bucket};
 use kstruct::{Fault, FaultKind, View as _, walk};
 use linux::Faults;
+use linux::net::order::be16;
 
 use super::inet::protocol;
-use crate::inet::{Ends, ipv4, ipv6, network16};
+use crate::inet::{Ends, ipv4, ipv6};
 use crate::name::Name;
 use crate::sock::{Base, INET6, LISTEN, Reader, TIME_WAIT, Work, family_name, state_name};
 use crate::tcp::{Form, Info, Listener, Place, Tcp, Timer, Which};
@@ -77,7 +78,7 @@ impl Tcp {
             local,
             local_port: socket.tw_num(),
             remote,
-            remote_port: network16(socket.tw_dport()),
+            remote_port: be16(socket.tw_dport()),
             v6only: socket.tw_v6_ipv6only() != 0,
         };
         let base = Base {
@@ -113,7 +114,7 @@ impl Tcp {
             local,
             local_port: own_ends.local_port,
             remote,
-            remote_port: network16(request.rmt_port()),
+            remote_port: be16(request.rmt_port()),
             v6only: own_ends.v6only,
         };
         let base = Base {
