@@ -205,84 +205,134 @@ fn hexes<S: serde::Serializer>(addresses: &[u64], serializer: S) -> Result<S::Ok
 /// `struct tcp_info` as `tcp_get_info` fills it in, with its units: times in microseconds but where the name says milliseconds, rates
 /// in bytes a second. What a kernel doesn't count is 0. Of a listener, only what `tcp_get_info` says of one.
 #[derive(Debug, Default, Clone, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of struct tcp_info, include/uapi/linux/tcp.h"
-)]
 pub struct Info {
+    /// The state of congestion control (`enum tcp_ca_state`).
     pub ca_state: u8,
+    /// Timeouts in a row without an answer.
     pub retransmits: u8,
+    /// Probes of a closed window in a row without an answer.
     pub probes: u8,
+    /// By how many doublings the timer's time has grown.
     pub backoff: u8,
     /// Timestamps.
     pub ts: bool,
     /// Timestamps that count microseconds.
     pub usec_ts: bool,
+    /// Selective acknowledgments.
     pub sack: bool,
+    /// Explicit congestion notification.
     pub ecn: bool,
+    /// A packet with ECN came.
     pub ecnseen: bool,
     /// The peer acknowledged data in the SYN.
     pub fastopen: bool,
     /// Window scaling of what is sent and received.
     pub wscale: Option<(u8, u8)>,
+    /// The retransmission timeout.
     pub rto: u64,
+    /// The time that an ACK is delayed.
     pub ato: u64,
+    /// The segment size that is sent.
     pub snd_mss: u32,
+    /// The segment size that is received, by estimate.
     pub rcv_mss: u32,
+    /// Segments that are not acknowledged yet; of a listener, connections that wait to be accepted.
     pub unacked: u32,
+    /// Segments that were acknowledged selectively; of a listener, how many connections may wait.
     pub sacked: u32,
+    /// Segments taken for lost.
     pub lost: u32,
+    /// Segments that were sent again and are not acknowledged yet.
     pub retrans: u32,
+    /// Since data was last sent.
     pub last_data_sent_ms: u64,
+    /// Since data was last received.
     pub last_data_recv_ms: u64,
+    /// Since an ACK was last received.
     pub last_ack_recv_ms: u64,
+    /// The MTU of the path.
     pub pmtu: u32,
+    /// The most that the window for what is received may grow to at present.
     pub rcv_ssthresh: u32,
+    /// The round-trip time, smoothed.
     pub rtt: u32,
+    /// How much the round-trip time varies.
     pub rttvar: u32,
+    /// The congestion window at which slow start ends.
     pub snd_ssthresh: u32,
+    /// The congestion window, in segments.
     pub snd_cwnd: u32,
+    /// The segment size that the peer was told.
     pub advmss: u32,
+    /// By how many segments packets may be out of order.
     pub reordering: u32,
+    /// The round-trip time as the receiver measures it.
     pub rcv_rtt: u32,
+    /// Bytes that are read in a round trip, by which the receive buffer is sized.
     pub rcv_space: u32,
+    /// Segments that were sent again.
     pub total_retrans: u32,
     /// `null`: not limited.
     pub pacing_rate: Option<u64>,
     /// `null`: not limited.
     pub max_pacing_rate: Option<u64>,
+    /// Bytes that the peer acknowledged.
     pub bytes_acked: u64,
+    /// Bytes that were received and acknowledged.
     pub bytes_received: u64,
+    /// Segments sent.
     pub segs_out: u32,
+    /// Segments received.
     pub segs_in: u32,
+    /// Bytes that were written and not sent yet.
     pub notsent_bytes: u32,
     /// 4294967295: not measured.
     pub min_rtt: u32,
+    /// Segments with data received.
     pub data_segs_in: u32,
+    /// Segments with data sent.
     pub data_segs_out: u32,
+    /// The rate at which data last reached the peer.
     pub delivery_rate: u64,
+    /// That rate was limited by what was written.
     pub app_limited: bool,
+    /// How long there was data to send.
     pub busy_time: u64,
+    /// How long the peer's window was in the way.
     pub rwnd_limited: u64,
+    /// How long the send buffer was in the way.
     pub sndbuf_limited: u64,
+    /// Segments that reached the peer, those sent again among them.
     pub delivered: u32,
+    /// Those of them that met congestion (ECN).
     pub delivered_ce: u32,
+    /// Bytes sent, those sent again among them.
     pub bytes_sent: u64,
+    /// Bytes that were sent again.
     pub bytes_retrans: u64,
+    /// Segments that the peer had already.
     pub dsack_dups: u32,
+    /// How often packets were found out of order.
     pub reord_seen: u32,
+    /// Segments received out of order.
     pub rcv_ooopack: u32,
+    /// The peer's window.
     pub snd_wnd: u32,
+    /// The window that the peer was told.
     pub rcv_wnd: u32,
+    /// How often another path was tried, after timeouts.
     pub rehash: u32,
     /// The column of /proc/net/tcp behind `ato`: quick ACKs that are left, times two, and whether ACKs are delayed.
     pub quick_and_pingpong: u32,
-    /// `snd_una`, `snd_nxt`, `write_seq`: sequence numbers of what was acknowledged, sent, written.
+    /// The sequence number of what is not acknowledged yet.
     pub snd_una: u32,
+    /// The sequence number of what is sent next.
     pub snd_nxt: u32,
+    /// The sequence number behind what was written.
     pub write_seq: u32,
-    /// `rcv_nxt`, `copied_seq`: of what was received, read.
+    /// The sequence number of what is received next.
     pub rcv_nxt: u32,
+    /// The sequence number of what is read next.
     pub copied_seq: u32,
 }
 

@@ -5,36 +5,57 @@ use kstruct::Fault;
 use serde::Serialize;
 
 /// What the kernel would answer: `struct rtnl_link_stats64`, whose members include/uapi/linux/if_link.h explains.
-#[allow(
-    missing_docs,
-    reason = "the members are explained where the kernel declares them"
-)]
 #[derive(Debug, Default, Clone, Copy, Serialize, PartialEq, Eq)]
 pub struct Stats {
+    /// Good packets received.
     pub rx_packets: u64,
+    /// Packets sent.
     pub tx_packets: u64,
+    /// Good bytes received.
     pub rx_bytes: u64,
+    /// Bytes sent.
     pub tx_bytes: u64,
+    /// Bad packets received, of all kinds.
     pub rx_errors: u64,
+    /// Packets that could not be sent, of all kinds.
     pub tx_errors: u64,
+    /// Packets received that were not processed, for want of memory or of a protocol that wants them.
     pub rx_dropped: u64,
+    /// Packets dropped on their way out.
     pub tx_dropped: u64,
+    /// Multicast packets received.
     pub multicast: u64,
+    /// Collisions while sending.
     pub collisions: u64,
+    /// Packets received with a wrong length.
     pub rx_length_errors: u64,
+    /// Overflows of what the interface receives into.
     pub rx_over_errors: u64,
+    /// Packets received with a wrong checksum (CRC).
     pub rx_crc_errors: u64,
+    /// Packets received with a wrong alignment.
     pub rx_frame_errors: u64,
+    /// Overflows of the queue for what is received.
     pub rx_fifo_errors: u64,
+    /// Packets that the host had no room for.
     pub rx_missed_errors: u64,
+    /// Sending that was given up.
     pub tx_aborted_errors: u64,
+    /// Sending that lost its carrier.
     pub tx_carrier_errors: u64,
+    /// Underflows of the queue for what is sent.
     pub tx_fifo_errors: u64,
+    /// Heartbeats of the transceiver that did not come.
     pub tx_heartbeat_errors: u64,
+    /// Collisions that came too late.
     pub tx_window_errors: u64,
+    /// Compressed packets received.
     pub rx_compressed: u64,
+    /// Compressed packets sent.
     pub tx_compressed: u64,
+    /// Packets dropped as nobody wanted them on an interface that is not active.
     pub rx_nohandler: u64,
+    /// Packets dropped as they were for another host.
     pub rx_otherhost_dropped: u64,
 }
 
