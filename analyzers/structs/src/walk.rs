@@ -131,7 +131,12 @@ pub fn list(context: &Context<'_>, link: Link, start: Start) -> anyhow::Result<E
         LinkKind::Llist => line::<kernel::llist_node<'_>>(k, start, link.offset, 0),
         LinkKind::Pointer => return Ok(chain(k, start, link.offset)),
         LinkKind::Tree => bail!("this member is a tree's: --rbtree"),
-        #[allow(unreachable_patterns, reason = "some kernels have all kinds of lists")]
+        #[cfg(not(all(
+            kernel_has = "hlist_head",
+            kernel_has = "hlist_nulls_head",
+            kernel_has = "hlist_bl_head",
+            kernel_has = "llist_head"
+        )))]
         _ => bail!("this kernel's bindings have no walk of such a list"),
     };
     Ok(entries(k, nodes, link.offset))

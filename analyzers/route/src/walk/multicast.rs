@@ -63,7 +63,10 @@ fn tables<'m>(context: &mut Context<'m, '_>, family: Family) -> Vec<mr_table<'m>
         Family::Inet => Some(context.net.ipv4().mr_tables()),
         #[cfg(kernel_has = "netns_ipv6.mr6_tables")]
         Family::Inet6 => Some(context.net.ipv6().mr6_tables()),
-        #[allow(unreachable_patterns, reason = "kernels that have tables of both")]
+        #[cfg(not(all(
+            kernel_has = "netns_ipv4.mr_tables",
+            kernel_has = "netns_ipv6.mr6_tables"
+        )))]
         _ => None,
     };
     for table in heads
