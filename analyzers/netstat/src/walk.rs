@@ -193,17 +193,14 @@ impl<'m> Reader<'m, '_> {
                 k.wrap(sum(&messages, *index)),
             ));
         }
-        #[allow(unused_mut, reason = "newer kernels count more")]
-        let mut sent = vec![
+        for (name, index) in [
             ("OutMsgs", constants::ICMP_MIB_OUTMSGS),
             ("OutErrors", constants::ICMP_MIB_OUTERRORS),
-        ];
-        #[cfg(kernel_has = "const:ICMP_MIB_RATELIMITGLOBAL")]
-        sent.extend([
+            #[cfg(kernel_has = "const:ICMP_MIB_RATELIMITGLOBAL")]
             ("OutRateLimitGlobal", constants::ICMP_MIB_RATELIMITGLOBAL),
+            #[cfg(kernel_has = "const:ICMP_MIB_RATELIMITGLOBAL")]
             ("OutRateLimitHost", constants::ICMP_MIB_RATELIMITHOST),
-        ]);
-        for (name, index) in sent {
+        ] {
             let value = k.wrap(sum(&sums, index as usize));
             out.push(Counter::new(format!("Icmp{name}"), value));
         }
