@@ -35,7 +35,6 @@ pub trait Number {
 macro_rules! numbers {
     ($($integer:ty)*) => {$(
         impl Number for $integer {
-            #[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "the same for all integers")]
             fn number(&self) -> i64 {
                 i64::try_from(*self).unwrap_or(i64::MAX)
             }
