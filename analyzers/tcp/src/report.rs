@@ -78,9 +78,8 @@ pub fn main() -> ExitCode {
 }
 
 #[derive(Default, Serialize)]
-#[allow(clippy::vec_box, reason = "they are large, and sorted")]
 struct Sockets {
-    sockets: Vec<Box<Tcp>>,
+    sockets: Vec<Tcp>,
     /// Instead of them, where a table is wanted, their lines.
     #[serde(skip)]
     lines: Vec<Line>,
@@ -152,13 +151,11 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         report.width = widest.into_inner().into();
         return Ok(report);
     }
-    report.sockets = sockets::tcp::each(&reader, faults, |socket| {
-        wants(&socket).then(|| Box::new(socket))
-    })
-    .taken;
+    report.sockets =
+        sockets::tcp::each(&reader, faults, |socket| wants(&socket).then_some(socket)).taken;
     report.lacks_some = !args.filter.found(report.sockets.len(), faults)?;
     report.has_faults = faults.count() > 0;
-    report.sockets.par_sort_by_cached_key(|socket| key(socket));
+    report.sockets.par_sort_by_cached_key(key);
     report.summary = args.summary;
     let states = &mut report.states;
     for socket in &report.sockets {
