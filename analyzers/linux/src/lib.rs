@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod bytes;
 pub mod counter;
 pub mod cpu;
 pub mod dentry;

@@ -1,21 +1,6 @@
 //! `netfilter`: firewalls and tracked connections of a dump.
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(any(
-        all(kernel_has = "sym:xt_pernet_id", kernel_has = "nf_conntrack_net"),
-        all(
-            kernel_has = "ipt_table_info.hook_entry",
-            kernel_has = "ip_conntrack.tuplehash"
-        ),
-    )),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "there is no debug information of some modules, and what reads them is left out"
-    )
-)]
 
-mod bytes;
 mod conntrack;
 mod hooks;
 mod names;

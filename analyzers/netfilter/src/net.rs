@@ -3,7 +3,11 @@
 use kstruct::Memory;
 use linux::Faults;
 
-#[cfg(kernel_has = "net.gen")]
+#[cfg(any(
+    kernel_has = "nft_rule.dlen",
+    kernel_has = "nf_conntrack_net",
+    kernel_has = "sym:xt_pernet_id"
+))]
 pub use generic::generic;
 
 /// A network namespace.
@@ -31,7 +35,11 @@ pub fn namespaces<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Namespace<'m>> 
         .collect()
 }
 
-#[cfg(kernel_has = "net.gen")]
+#[cfg(any(
+    kernel_has = "nft_rule.dlen",
+    kernel_has = "nf_conntrack_net",
+    kernel_has = "sym:xt_pernet_id"
+))]
 mod generic {
     use kernel::net;
     use kstruct::{Fault, FaultKind, Ptr, View as _};

@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use kernel::{nf_conn, nf_conntrack_tuple, nf_conntrack_tuple_hash, sym};
 use kstruct::{Array, Fault, FaultKind, Memory, Ptr, View, walk};
 use linux::Faults;
+use linux::bytes::Bytes;
 
+use super::l4_name;
+use super::read::{l3_name, named, status_names};
 use super::{
     Connection, Counts, DCCP, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, Zone,
 };
-use super::{l3_name, l4_name, named, status_names};
-use crate::bytes::Bytes;
 use crate::net::{self, Namespace};
 
 /// What all entries need to know.

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use kernel::{ip_conntrack, ip_conntrack_expect, ip_conntrack_tuple, ip_conntrack_tuple_hash, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _, walk};
 use linux::Faults;
+use linux::bytes::Bytes;
 
+use super::read::{l3_name, named, status_names};
 use super::{
-    Connection, Counts, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, l3_name,
-    l4_name, named, status_names,
+    Connection, Counts, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, l4_name,
 };
-use crate::bytes::Bytes;
 use crate::net::Namespace;
 
 /// What all entries need to know.

@@ -3,8 +3,8 @@
 use kernel::nft_expr;
 use kstruct::{Fault, FaultKind, Ptr, View};
 
-use crate::bytes::{Bytes, hex};
 use crate::names;
+use linux::bytes::{Bytes, hex};
 use linux::symbols::Names;
 
 /// An expression. Registers are numbers of 32-bit words, of which the first four are the verdict's.
@@ -993,7 +993,6 @@ impl Expr {
         format!("[ {kind} {body}]")
     }
 
-    #[allow(clippy::too_many_lines, reason = "one arm for each kind of expression")]
     fn parts(&self) -> (&str, String) {
         let reg = |word: &u32| register(*word);
         let optional = |name: &str, word: u32| match word {

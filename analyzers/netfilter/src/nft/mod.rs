@@ -180,7 +180,7 @@ fn user_data(bytes: &[u8], kind: u8) -> Option<String> {
     while let [found, length, values @ ..] = rest {
         let value = values.get(..usize::from(*length))?;
         if *found == kind {
-            return Some(crate::bytes::text(value));
+            return Some(linux::bytes::text(value));
         }
         rest = &values[value.len()..];
     }
@@ -461,7 +461,7 @@ fn object_state(object: kernel::nft_object<'_>, kind: u32) -> Result<(String, Ve
         9 => {
             let own: kernel::nft_ct_expect_obj<'_> = private(object)?;
             let l4 = names::protocol(own.l4proto().into()).unwrap_or("unknown");
-            let dport = crate::bytes::Bytes(own.bytes())
+            let dport = linux::bytes::Bytes(own.bytes())
                 .be16(kstruct::offset_of!(kernel::nft_ct_expect_obj, dport));
             let l3 = names::family(own.l3num() as u8);
             let lines = vec![
@@ -492,7 +492,7 @@ fn object_state(object: kernel::nft_object<'_>, kind: u32) -> Result<(String, Ve
                 .map_or_else(|| other.to_string(), |name| (*name).to_owned());
             let size = (object.ops().deref()?.size() as usize).min(4096);
             let bytes = object.memory().bytes(object.data().addr(), size)?;
-            (name, vec![format!("# {}", crate::bytes::hex(bytes))])
+            (name, vec![format!("# {}", linux::bytes::hex(bytes))])
         }
     })
 }

@@ -148,7 +148,6 @@ impl Reader<'_> {
         self.load(register, Source::Named(name.into(), kind));
     }
 
-    #[allow(clippy::too_many_lines, reason = "one arm for each kind of expression")]
     fn take(&mut self, expr: &Expr) -> Option<()> {
         match expr {
             Expr::Payload {
@@ -920,7 +919,7 @@ impl Reader<'_> {
         if kind == Type::IFNAME && data.len() < 16 && data.last() != Some(&0) {
             return Some(format!(
                 "{name} {operator}\"{}*\"",
-                crate::bytes::text(data)
+                linux::bytes::text(data)
             ));
         }
         let right = kind.show(&own_order(kind, value.swapped, data), self.interfaces);
@@ -980,7 +979,7 @@ impl Reader<'_> {
                 .find(|(_, at, bits, _)| at == offset && bits == size)?;
             let text = match *kind {
                 Type::IPV4 | Type::IPV6 => {
-                    let bits = crate::xtables::prefix(mask)?;
+                    let bits = linux::bytes::prefix(mask)?;
                     format!(
                         "{} {name} {not}{}/{bits}",
                         header.name,

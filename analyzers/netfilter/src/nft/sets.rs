@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::expr::{self, Expr};
 use super::types::Type;
 use super::{Reader, milliseconds, text, user_data};
-use crate::bytes::hex;
+use linux::bytes::hex;
 
 /// A set, or a map.
 #[derive(Debug, Serialize)]
@@ -339,7 +339,7 @@ fn pipapo<'m>(set: nft_set<'m>, place: u64) -> Result<Vec<Result<nft_set_ext<'m>
     let mut elements: Vec<u64> = buckets
         .chunks_exact(size)
         .map(|bucket| {
-            let bytes = crate::bytes::Bytes(bucket);
+            let bytes = linux::bytes::Bytes(bucket);
             if size == 4 {
                 bytes.u32(0).map_or(0, u64::from)
             } else {
@@ -513,7 +513,7 @@ fn times(ext: nft_set_ext<'_>) -> Result<(Option<u64>, Option<u64>), Fault> {
         let Some(place) = find::<u8>(ext, which) else {
             return Ok(None);
         };
-        Ok(crate::bytes::Bytes(ext.memory().bytes(place.addr(), 8)?).u64(0))
+        Ok(linux::bytes::Bytes(ext.memory().bytes(place.addr(), 8)?).u64(0))
     };
     Ok((
         read(nft_set_extensions::NFT_SET_EXT_TIMEOUT)?,

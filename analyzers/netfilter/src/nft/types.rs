@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::bytes::{Bytes, text};
 use crate::names;
+use linux::bytes::{Bytes, text};
 
 /// A type, by the number that sets keep (`enum datatypes` of nft's include/datatype.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Context, ipv6, not, prefix};
-use crate::bytes::Bytes;
+use linux::bytes::{Bytes, prefix};
+
+use super::{Context, ipv6, not};
 use crate::names;
 
 /// The options of a match; `None` if that kind isn't known, or its data are too short.

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use linux::bytes::{Bytes, prefix};
+
+use super::Context;
 use super::matches::{address, quoted, set_info};
-use super::{Context, prefix};
-use crate::bytes::Bytes;
 use crate::names;
 
 /// The options of a target; `None` if that kind isn't known, or its data are too short.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use kernel::{ipt_entry, ipt_match, ipt_table, ipt_table_info, ipt_target, sym};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::Faults;
+use linux::bytes::Bytes;
 
 use super::{Context, Head, Kind, Layout, Table, entries, hooks};
-use crate::bytes::Bytes;
 use crate::names;
 use crate::net::Namespace;
 

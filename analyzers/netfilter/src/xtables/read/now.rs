@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use kernel::{sym, xt_table, xt_table_info};
 use kstruct::{Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
+use linux::bytes::Bytes;
 
 use super::{Context, Head, Kind, Layout, Table, entries, hooks};
-use crate::bytes::Bytes;
 use crate::names;
 use crate::net::{self, Namespace};
 

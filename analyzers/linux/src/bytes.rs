@@ -17,11 +17,12 @@ impl<'m> Bytes<'m> {
         self.0.get(offset..)?.get(..length)
     }
 
+    /// A byte.
     pub fn u8(self, offset: usize) -> Option<u8> {
         self.0.get(offset).copied()
     }
 
-    /// A number in the machine's own order, as the next ones.
+    /// A number of 16 bits in the machine's own order.
     pub fn u16(self, offset: usize) -> Option<u16> {
         let bytes = self.array(offset)?;
         Some(if kernel::KERNEL.big_endian {
@@ -31,6 +32,7 @@ impl<'m> Bytes<'m> {
         })
     }
 
+    /// A number of 32 bits in the machine's own order.
     pub fn u32(self, offset: usize) -> Option<u32> {
         let bytes = self.array(offset)?;
         Some(if kernel::KERNEL.big_endian {
@@ -40,6 +42,7 @@ impl<'m> Bytes<'m> {
         })
     }
 
+    /// A number of 64 bits in the machine's own order.
     pub fn u64(self, offset: usize) -> Option<u64> {
         let bytes = self.array(offset)?;
         Some(if kernel::KERNEL.big_endian {
@@ -49,15 +52,17 @@ impl<'m> Bytes<'m> {
         })
     }
 
-    /// A number in network order.
+    /// A number of 16 bits in network order.
     pub fn be16(self, offset: usize) -> Option<u16> {
         self.array(offset).map(u16::from_be_bytes)
     }
 
+    /// An IPv4 address.
     pub fn ipv4(self, offset: usize) -> Option<Ipv4Addr> {
         self.array::<4>(offset).map(Ipv4Addr::from)
     }
 
+    /// An IPv6 address.
     pub fn ipv6(self, offset: usize) -> Option<Ipv6Addr> {
         self.array::<16>(offset).map(Ipv6Addr::from)
     }
@@ -100,9 +105,19 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// How many bits a mask has; `None` if they aren't its first ones.
+pub fn prefix(mask: &[u8]) -> Option<u32> {
+    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let is_prefix = mask.iter().enumerate().all(|(index, byte)| {
+        let before = ones.saturating_sub(index as u32 * 8).min(8);
+        *byte == (0xff00_u16 >> before) as u8
+    });
+    is_prefix.then_some(ones)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Bytes, hex, text};
+    use super::{Bytes, hex, prefix, text};
 
     #[test]
     fn what_is_not_there_is_none() {
@@ -119,5 +134,14 @@ mod tests {
         assert_eq!(text(b"eth0\0\x01"), "eth0");
         assert_eq!(text(b"a\x07\xff"), "a\\x07\\xff");
         assert_eq!(hex(&[1, 0xab]), "0x01ab");
+    }
+    #[test]
+    fn masks_are_prefixes_or_not() {
+        assert_eq!(prefix(&[255, 255, 255, 0]), Some(24));
+        assert_eq!(prefix(&[255, 255, 240, 0]), Some(20));
+        assert_eq!(prefix(&[0; 16]), Some(0));
+        assert_eq!(prefix(&[255; 16]), Some(128));
+        assert_eq!(prefix(&[255, 0, 255, 0]), None);
+        assert_eq!(prefix(&[127, 0, 0, 0]), None);
     }
 }

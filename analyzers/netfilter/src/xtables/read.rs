@@ -1,0 +1,498 @@
+//! Tables from their memory, entry by entry.
+
+mod matches;
+#[cfg(kernel_has = "sym:xt_pernet_id")]
+mod now;
+#[cfg(all(
+    kernel_has = "sym:ipt_tables",
+    kernel_has = "ipt_table_info.hook_entry"
+))]
+mod old;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv6Addr;
+
+use kstruct::{Fault, FaultKind, Memory};
+use linux::Faults;
+use linux::bytes::{Bytes, hex, prefix, text};
+
+use super::{Chain, Extension, Rule, Table};
+use crate::names;
+
+#[cfg(kernel_has = "sym:xt_pernet_id")]
+use now as source;
+#[cfg(all(
+    kernel_has = "sym:ipt_tables",
+    kernel_has = "ipt_table_info.hook_entry"
+))]
+use old as source;
+
+pub use source::tables;
+
+/// What the decoders of matches and targets need to know.
+pub struct Context<'m> {
+    family: u8,
+    /// Names of sets (ipset) by number.
+    sets: BTreeMap<u16, String>,
+    k: &'m Memory,
+}
+
+/// Where an entry has what: the kinds differ by the addresses that they begin with.
+#[derive(Clone, Copy)]
+struct Layout {
+    size: usize,
+    target_offset: usize,
+    next_offset: usize,
+    counters: usize,
+}
+
+/// An entry of a table's memory.
+struct Entry<'m> {
+    address: u64,
+    bytes: &'m [u8],
+    /// From the start of the table.
+    offset: u32,
+    target: usize,
+    packets: u64,
+    bytes_counted: u64,
+}
+
+/// The names of the hooks' chains, by hook.
+fn chain_names(family: u8) -> &'static [&'static str] {
+    match family {
+        names::ARP => &["INPUT", "OUTPUT", "FORWARD"],
+        _ => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+    }
+}
+
+/// What is known of a table before its rules are read.
+struct Head<'a> {
+    netns: u64,
+    name: String,
+    address: u64,
+    priority: Option<i32>,
+    size: u32,
+    /// Where the chains of hooks begin, where the last entries of these are, and what they are called.
+    hooks: Vec<(u32, u32, &'a str)>,
+}
+
+/// The chains of hooks: `valid` has a bit for each hook that the table has.
+fn hooks<'m, T: kstruct::view::Target<'m, Value = u32>>(
+    family: u8,
+    valid: u32,
+    hook_entry: kstruct::Array<'m, T>,
+    underflow: kstruct::Array<'m, T>,
+) -> Vec<(u32, u32, &'static str)> {
+    chain_names(family)
+        .iter()
+        .enumerate()
+        .filter(|(hook, _)| valid >> hook & 1 != 0)
+        .filter_map(|(hook, name)| Some((hook_entry.get(hook)?, underflow.get(hook)?, *name)))
+        .collect()
+}
+
+fn table(
+    head: Head<'_>,
+    entries: &[Entry<'_>],
+    layout: Layout,
+    context: &Context<'_>,
+    faults: &mut Faults,
+    what: &str,
+) -> Table {
+    let by_offset: BTreeMap<u32, usize> = entries
+        .iter()
+        .zip(0..)
+        .map(|(entry, index)| (entry.offset, index))
+        .collect();
+    // Where rules jump to: the first rule of each chain.
+    let mut starts = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(name) = error_name(entry, context)
+            && let Some(next) = entries.get(index + 1)
+        {
+            starts.insert(next.offset, name);
+        }
+    }
+    let hooks = &head.hooks;
+    let mut chains: Vec<Chain> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some((_, _, name)) = hooks.iter().find(|(start, _, _)| *start == entry.offset) {
+            chains.push(Chain::new((*name).to_owned()));
+        } else if let Some(name) = error_name(entry, context) {
+            // The last entry of all is one, too.
+            if index + 1 < entries.len() {
+                chains.push(Chain::new(name));
+            }
+            continue;
+        }
+        let Some(chain) = chains.last_mut() else {
+            continue;
+        };
+        let is_policy = hooks.iter().any(|(_, end, _)| *end == entry.offset);
+        // A chain that rules jump to ends with a return that iptables makes.
+        let next = entries.get(index + 1);
+        let is_end = next.is_none_or(|next| {
+            error_name(next, context).is_some()
+                || hooks.iter().any(|(start, _, _)| *start == next.offset)
+        });
+        if is_policy {
+            chain.policy = verdict(entry).map(verdict_name);
+            (chain.packets, chain.bytes) = (entry.packets, entry.bytes_counted);
+        } else if !is_end {
+            let chain_name = chain.name.clone();
+            let rule = rule(entry, &chain_name, &starts, &by_offset, layout, context);
+            chain.rules.extend(faults.check(what, rule));
+        }
+    }
+    Table {
+        netns: head.netns,
+        family: names::family(context.family),
+        name: head.name,
+        address: head.address,
+        priority: head.priority,
+        size: head.size,
+        chains,
+    }
+}
+
+impl Chain {
+    fn new(name: String) -> Self {
+        Chain {
+            name,
+            policy: None,
+            packets: 0,
+            bytes: 0,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// All entries of a table, in order, from its memory at an address; their counters are added by `count`. What lies behind an entry that
+/// contradicts itself is lost.
+fn entries<'m>(
+    start: u64,
+    blob: &'m [u8],
+    layout: Layout,
+    faults: &mut Faults,
+    what: &str,
+    mut count: impl FnMut(usize, (u64, u64)) -> Result<(u64, u64), Fault>,
+) -> Vec<Entry<'m>> {
+    let mut out = Vec::new();
+    let mut offset = 0_usize;
+    while offset < blob.len() {
+        let address = start.wrapping_add(offset as u64);
+        let bad = Fault {
+            address,
+            kind: FaultKind::Inconsistent,
+        };
+        let rest = Bytes(&blob[offset..]);
+        let target = rest.u16(layout.target_offset).map(usize::from);
+        let next = rest.u16(layout.next_offset).map(usize::from);
+        let (Some(target), Some(next)) = (target, next) else {
+            faults.add(what, bad);
+            break;
+        };
+        // A target's head has 32 bytes.
+        let fits =
+            target >= layout.size && target.saturating_add(32) <= next && next <= rest.0.len();
+        if !fits {
+            faults.add(what, bad);
+            break;
+        }
+        let first = rest.u64(layout.counters).unwrap_or(0);
+        let second = rest.u64(layout.counters + 8).unwrap_or(0);
+        let (packets, bytes_counted) = faults
+            .check(what, count(offset, (first, second)))
+            .unwrap_or_default();
+        out.push(Entry {
+            address,
+            bytes: &blob[offset..offset + next],
+            offset: offset as u32,
+            target,
+            packets,
+            bytes_counted,
+        });
+        offset += next;
+    }
+    out
+}
+
+/// `struct xt_entry_match` and `xt_entry_target` (include/uapi/linux/netfilter/x_tables.h): size, a pointer where userspace has the
+/// name, and data from byte 32 on.
+const HEAD: usize = 32;
+
+/// The target's data.
+fn target_data<'m>(entry: &Entry<'m>) -> Option<&'m [u8]> {
+    let head = Bytes(entry.bytes.get(entry.target..)?);
+    let size = usize::from(head.u16(0)?);
+    head.part(HEAD, size.checked_sub(HEAD)?)
+}
+
+/// The pointer to the description of a match or target.
+fn description(bytes: &[u8]) -> Option<u64> {
+    let bytes = Bytes(bytes);
+    match kernel::KERNEL.pointer_size {
+        4 => bytes.u32(4).map(u64::from),
+        _ => bytes.u64(8),
+    }
+}
+
+/// What a rule's part is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Match,
+    Target,
+}
+
+/// The name and revision of an entry's target.
+fn target_of(entry: &Entry<'_>, k: &Memory) -> Result<(String, u8), Fault> {
+    let bytes = entry.bytes.get(entry.target..);
+    source::kind_of(k, bytes.and_then(description).unwrap_or(0), Kind::Target)
+}
+
+/// The name that an entry gives to the chain that begins behind it.
+fn error_name(entry: &Entry<'_>, context: &Context<'_>) -> Option<String> {
+    let (name, _) = target_of(entry, context.k).ok()?;
+    // XT_ERROR_TARGET
+    (name == "ERROR").then(|| target_data(entry).map(text))?
+}
+
+/// The verdict of a standard target.
+fn verdict(entry: &Entry<'_>) -> Option<i32> {
+    Some(Bytes(target_data(entry)?).u32(0)?.cast_signed())
+}
+
+/// A verdict that is no jump: `-NF_DROP - 1` and so on; `XT_RETURN` is `-NF_REPEAT - 1`.
+fn verdict_name(verdict: i32) -> String {
+    match verdict {
+        -1 => "DROP".into(),
+        -2 => "ACCEPT".into(),
+        -4 => "QUEUE".into(),
+        -5 => "RETURN".into(),
+        other => other.to_string(),
+    }
+}
+
+fn rule(
+    entry: &Entry<'_>,
+    chain: &str,
+    starts: &BTreeMap<u32, String>,
+    by_offset: &BTreeMap<u32, usize>,
+    layout: Layout,
+    context: &Context<'_>,
+) -> Result<Rule, Fault> {
+    let k = context.k;
+    let mut out = format!("-A {chain}");
+    let head = Bytes(entry.bytes);
+    let flags = match context.family {
+        names::IPV4 => ipv4_head(head, &mut out),
+        names::IPV6 => ipv6_head(head, &mut out),
+        _ => Some(arp_head(head, &mut out)),
+    };
+    let is_goto = match context.family {
+        names::IPV4 => flags.unwrap_or(0) & 2 != 0,
+        names::IPV6 => flags.unwrap_or(0) & 4 != 0,
+        _ => false,
+    };
+    let mut found = Vec::new();
+    let mut at = layout.size;
+    while at < entry.target {
+        let address = entry.address.wrapping_add(at as u64);
+        let bad = Fault {
+            address,
+            kind: FaultKind::Inconsistent,
+        };
+        let rest = &entry.bytes[at..entry.target];
+        let size = usize::from(Bytes(rest).u16(0).ok_or(bad)?);
+        let data = size
+            .checked_sub(HEAD)
+            .and_then(|size| Bytes(rest).part(HEAD, size))
+            .ok_or(bad)?;
+        let (name, revision) = source::kind_of(k, description(rest).ok_or(bad)?, Kind::Match)?;
+        let known = matches::options(&name, revision, Bytes(data), context);
+        let name = matches::alias(&name, revision, Bytes(data));
+        let extension = Extension {
+            name,
+            revision,
+            known: known.is_some(),
+            options: known.unwrap_or_else(|| format!(" [revision {revision}: {}]", hex(data))),
+        };
+        let _ = write!(out, " -m {}{}", extension.name, extension.options);
+        found.push(extension);
+        at += size;
+    }
+    let (name, revision) = target_of(entry, k)?;
+    let data = target_data(entry).unwrap_or_default();
+    let target = if name.is_empty() {
+        // XT_STANDARD_TARGET: a verdict, or a jump.
+        let verdict = verdict(entry).unwrap_or(0);
+        let name = match u32::try_from(verdict) {
+            Err(_) => verdict_name(verdict),
+            Ok(to) if to as usize == entry.offset as usize + entry.bytes.len() => String::new(),
+            Ok(to) => match starts.get(&to) {
+                Some(name) => name.clone(),
+                None if by_offset.contains_key(&to) => format!("[entry {to}]"),
+                None => format!("[offset {to}]"),
+            },
+        };
+        if !name.is_empty() {
+            let letter = if is_goto { 'g' } else { 'j' };
+            let _ = write!(out, " -{letter} {name}");
+        }
+        Extension {
+            name,
+            revision,
+            known: true,
+            options: String::new(),
+        }
+    } else {
+        let known = targets::options(&name, revision, Bytes(data), context);
+        let name = targets::alias(&name, Bytes(data));
+        let extension = Extension {
+            name,
+            revision,
+            known: known.is_some(),
+            options: known.unwrap_or_else(|| format!(" [revision {revision}: {}]", hex(data))),
+        };
+        let _ = write!(out, " -j {}{}", extension.name, extension.options);
+        extension
+    };
+    Ok(Rule {
+        packets: entry.packets,
+        bytes: entry.bytes_counted,
+        text: out,
+        matches: found,
+        target,
+        address: entry.address,
+    })
+}
+
+/// Bits of `invflags`, the same in `ipt_ip` and `ip6t_ip6`.
+const INVERT_IN: u8 = 1;
+const INVERT_OUT: u8 = 2;
+const INVERT_SOURCE: u8 = 8;
+const INVERT_DESTINATION: u8 = 0x10;
+const INVERT_FRAGMENT: u8 = 0x20;
+const INVERT_PROTOCOL: u8 = 0x40;
+
+/// ` !` where it is.
+pub(crate) fn not(inverted: bool) -> &'static str {
+    if inverted { " !" } else { "" }
+}
+
+/// `struct ipt_ip`; gives its flags.
+fn ipv4_head(head: Bytes<'_>, out: &mut String) -> Option<u8> {
+    let (flags, inverted) = (head.u8(82)?, head.u8(83)?);
+    for (letter, at, bit) in [('s', 0, INVERT_SOURCE), ('d', 4, INVERT_DESTINATION)] {
+        let (address, mask) = (head.ipv4(at)?, head.ipv4(at + 8)?);
+        let inverted = inverted & bit != 0;
+        if inverted || !address.is_unspecified() || !mask.is_unspecified() {
+            let mask = match prefix(&mask.octets()) {
+                Some(bits) => bits.to_string(),
+                None => mask.to_string(),
+            };
+            let _ = write!(out, "{} -{letter} {address}/{mask}", not(inverted));
+        }
+    }
+    interfaces(head, 16, inverted, out)?;
+    protocol(head.u16(80)?, inverted, out);
+    if flags & 1 != 0 {
+        let _ = write!(out, "{} -f", not(inverted & INVERT_FRAGMENT != 0));
+    }
+    Some(flags)
+}
+
+/// `struct ip6t_ip6`; gives its flags.
+fn ipv6_head(head: Bytes<'_>, out: &mut String) -> Option<u8> {
+    let (flags, inverted) = (head.u8(131)?, head.u8(132)?);
+    for (letter, at, bit) in [('s', 0, INVERT_SOURCE), ('d', 16, INVERT_DESTINATION)] {
+        let (address, mask) = (head.ipv6(at)?, head.ipv6(at + 32)?);
+        let inverted = inverted & bit != 0;
+        let bits = prefix(&mask.octets());
+        if inverted || bits != Some(0) {
+            let mask = bits.map_or_else(|| mask.to_string(), |bits| bits.to_string());
+            let _ = write!(out, "{} -{letter} {}/{mask}", not(inverted), ipv6(address));
+        }
+    }
+    interfaces(head, 64, inverted, out)?;
+    protocol(head.u16(128)?, inverted, out);
+    Some(flags)
+}
+
+/// `struct arpt_arp`: source and target, hardware addresses, operation. Gives its flags.
+fn arp_head(head: Bytes<'_>, out: &mut String) -> u8 {
+    let mut write = || -> Option<u8> {
+        let inverted = head.u16(142).unwrap_or(0);
+        for (letter, at, bit) in [('s', 0, 4), ('d', 8, 8)] {
+            let (address, mask) = (head.ipv4(at)?, head.ipv4(at + 4)?);
+            if !mask.is_unspecified() {
+                let mask = match prefix(&mask.octets()) {
+                    Some(32) => String::new(),
+                    Some(bits) => format!("/{bits}"),
+                    None => format!("/{mask}"),
+                };
+                let _ = write!(
+                    out,
+                    "{} -{letter} {address}{mask}",
+                    not(inverted & bit != 0)
+                );
+            }
+        }
+        head.u8(140)
+    };
+    write().unwrap_or(0)
+}
+
+/// An address as `inet_ntop` writes it.
+pub(crate) fn ipv6(address: Ipv6Addr) -> String {
+    address.to_string()
+}
+
+/// The names of interfaces and their masks, at the same distances in both kinds.
+fn interfaces(head: Bytes<'_>, at: usize, inverted: u8, out: &mut String) -> Option<()> {
+    for (letter, at, bit) in [('i', at, INVERT_IN), ('o', at + 16, INVERT_OUT)] {
+        let (name, mask) = (head.part(at, 16)?, head.part(at + 32, 16)?);
+        let masked = mask.iter().take_while(|byte| **byte != 0).count();
+        if masked == 0 {
+            continue;
+        }
+        // Without the NUL in the mask all names that begin so fit.
+        let is_whole = name.get(masked - 1) == Some(&0);
+        let plus = if is_whole || masked == 16 { "" } else { "+" };
+        let name = text(&name[..masked]);
+        let _ = write!(out, "{} -{letter} {name}{plus}", not(inverted & bit != 0));
+    }
+    Some(())
+}
+
+fn protocol(number: u16, inverted: u8, out: &mut String) {
+    if number != 0 {
+        let not = not(inverted & INVERT_PROTOCOL != 0);
+        let _ = match names::protocol(number) {
+            Some(name) => write!(out, "{not} -p {name}"),
+            None => write!(out, "{not} -p {number}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interfaces;
+    use linux::bytes::Bytes;
+
+    #[test]
+    fn interfaces_may_end_with_a_plus() {
+        let mut head = [0_u8; 64];
+        head[..4].copy_from_slice(b"eth0");
+        head[32..36].fill(0xff);
+        let mut out = String::new();
+        assert!(interfaces(Bytes(&head), 0, 1, &mut out).is_some());
+        assert_eq!(out, " ! -i eth0+");
+        head[36] = 0xff;
+        out.clear();
+        assert!(interfaces(Bytes(&head), 0, 0, &mut out).is_some());
+        assert_eq!(out, " -i eth0");
+    }
+}
