@@ -5,10 +5,10 @@
 use kernel::net_device;
 use kstruct::{Fault, Memory, walk};
 use linux::Faults;
+use linux::net::address::{ipv4, ipv6};
 use linux::time::{Clock, jiffies_since};
 
 use crate::details::Details;
-use crate::network::{ipv4, ipv6};
 
 /// `INFINITY_LIFE_TIME`
 const FOREVER: u32 = u32::MAX;
@@ -143,7 +143,10 @@ fn flags(flags: u32, is_ipv6: bool, out: &mut Details) {
 }
 
 /// Who added it: `IFAPROT_*`, by number.
-#[allow(dead_code, reason = "kernels may not know it")]
+#[cfg(any(
+    kernel_has = "in_ifaddr.ifa_proto",
+    kernel_has = "inet6_ifaddr.ifa_proto"
+))]
 fn protocol(protocol: u8, out: &mut Details) {
     match protocol {
         0 => {}

@@ -195,7 +195,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Details, Value};
+    use super::{Details, Value, colons, hexadecimal};
 
     #[test]
     fn what_is_false_is_not_shown() {
@@ -206,13 +206,24 @@ mod tests {
             .set("limit", 100_u32)
             .set("ecn", true)
             .set("drop", false)
+            .flag("offload", false)
+            .flag("headdrop", true)
+            .set_some("flows", None::<u32>)
+            .set_some("quantum", Some(300_u32))
             .set("ids", vec![1_u32, 2])
             .set("inner", inner)
             .set("rate", Value::Rate(1_250_000))
             .set("target", Value::Time(4999));
         assert_eq!(
             details.to_string(),
-            "limit 100 ecn ids 1,2 inner (count 2) rate 10Mbit target 4.999ms"
+            "limit 100 ecn headdrop quantum 300 ids 1,2 inner (count 2) rate 10Mbit target 4.999ms"
         );
+        assert!(!details.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_written_with_colons_or_without() {
+        assert_eq!(colons(&[2, 0, 0xab]), "02:00:ab");
+        assert_eq!(hexadecimal(&[2, 0, 0xab]), "0200ab");
     }
 }

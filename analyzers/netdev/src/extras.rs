@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::details::Details;
 use crate::link::{self, Link, Names};
 use crate::queues::{self, Queues};
-use crate::{Want, multicast};
+use crate::{Part, multicast};
 
 /// Parts that weren't asked for are missing.
 #[derive(Debug, Default, Serialize)]
@@ -37,7 +37,7 @@ pub struct Extras {
 
 /// What is the same for all interfaces.
 pub struct Context<'m> {
-    pub want: Want,
+    pub parts: &'m [Part],
     pub names: Names,
     /// Of functions, those of modules among them.
     pub functions: linux::symbols::Names<'m>,
@@ -45,9 +45,9 @@ pub struct Context<'m> {
 
 impl<'m> Context<'m> {
     /// Reads the names of all interfaces, if something is wanted that has them.
-    pub fn new(k: &'m Memory, want: Want, faults: &mut Faults) -> Self {
+    pub fn new(k: &'m Memory, parts: &'m [Part], faults: &mut Faults) -> Self {
         let mut names = Names::new();
-        if want.details {
+        if parts.contains(&Part::Details) {
             for namespace in linux::net::namespaces(k, faults) {
                 // What is wrong with a list is counted where its interfaces are shown.
                 for device in namespace.devices().flatten() {
@@ -57,7 +57,7 @@ impl<'m> Context<'m> {
             }
         }
         Context {
-            want,
+            parts,
             names,
             functions: linux::symbols::Names::of(k),
         }
@@ -73,7 +73,7 @@ impl<'m> Context<'m> {
         faults: &mut Faults,
     ) -> Extras {
         let mut extras = Extras::default();
-        if self.want.details {
+        if self.parts.contains(&Part::Details) {
             let link = link::read(k, device, &self.names, faults);
             #[cfg(kernel_has = "in_ifaddr.ifa_tstamp")]
             {
@@ -87,14 +87,14 @@ impl<'m> Context<'m> {
             self.bridge(device, &link, cpus, clock, &mut extras, faults);
             #[cfg(kernel_has = "vxlan_dev.cfg")]
             if linux::net::kind(device).is_ok_and(|kind| kind == "vxlan") {
-                let read = link::tunnel::vxlan_forwarding(device, &self.names, clock);
+                let read = link::tunnel::vxlan::forwarding(device, &self.names, clock);
                 let what = format_args!("forwarding table of {}", device.name());
                 let read = faults.check(what, read);
                 extras.fdb.extend(read.into_iter().flatten());
             }
             extras.link = Some(link);
         }
-        if self.want.queues {
+        if self.parts.contains(&Part::Queues) {
             extras.queues = Some(queues::read(
                 k,
                 device,

@@ -1,26 +1,6 @@
 //! `netdev`: every network interface of a dump.
 #![forbid(unsafe_code)]
 // Each use of something that several modules' structs are shown by is met by one of these.
-#![cfg_attr(
-    all(
-        kernel_has = "net_device.qdisc_hash",
-        not(all(
-            kernel_has = "hfsc_class.cl_common",
-            kernel_has = "htb_class.common",
-            kernel_has = "macvlan_source_entry.hlist",
-            kernel_has = "netem_sched_data.slot_config",
-            kernel_has = "tbf_sched_data.rate.rate_bytes_ps",
-            kernel_has = "tc_u_knode.pcpu_success",
-            kernel_has = "tcf_gact.tcfg_paction",
-            kernel_has = "vxlan_dev.cfg",
-        ))
-    ),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "there is no debug information of some modules, and what reads them is left out"
-    )
-)]
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -41,10 +21,6 @@ use serde::Serialize;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod addresses;
 #[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
-#[cfg_attr(
-    not(kernel_has = "net_device.qdisc_hash"),
-    allow(dead_code, reason = "old kernels are shown in one way")
-)]
 mod details;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod extras;
@@ -52,12 +28,6 @@ mod extras;
 mod link;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod multicast;
-#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
-#[cfg_attr(
-    not(kernel_has = "net_device.qdisc_hash"),
-    allow(dead_code, reason = "old kernels are shown in one way")
-)]
-mod network;
 mod qdisc;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod queues;
@@ -98,28 +68,31 @@ struct Args {
     names: Vec<String>,
 }
 
-/// Which parts are read beyond the usual.
-#[derive(Clone, Copy)]
-#[cfg_attr(
-    not(kernel_has = "net_device.qdisc_hash"),
-    allow(dead_code, reason = "old kernels are shown in one way")
-)]
-pub struct Want {
-    details: bool,
-    qdiscs: bool,
-    queues: bool,
-    packets: bool,
+/// A part that is read beyond the usual. Old kernels have none of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What the kernel knows of an interface.
+    Details,
+    /// Options, classes and filters of queueing disciplines.
+    Qdiscs,
+    /// Transmit and receive queues.
+    Queues,
+    /// Packets that wait in queueing disciplines.
+    Packets,
 }
 
 impl Args {
-    fn want(&self) -> Want {
+    /// The parts that are wanted.
+    fn parts(&self) -> Vec<Part> {
         let all = self.details || self.common.format == Format::Json;
-        Want {
-            details: all,
-            qdiscs: all || self.qdiscs,
-            queues: all || self.queues,
-            packets: self.packets,
-        }
+        let parts = [
+            (Part::Details, all),
+            (Part::Qdiscs, all || self.qdiscs),
+            (Part::Queues, all || self.queues),
+            (Part::Packets, self.packets),
+        ];
+        let wanted = parts.into_iter().filter(|(_, is_wanted)| *is_wanted);
+        wanted.map(|(part, _)| part).collect()
     }
 }
 
@@ -206,9 +179,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let clock =
         Clock::of(k, faults).map_err(|fault| anyhow::anyhow!("jiffies can't be read: {fault}"))?;
-    let want = args.want();
+    let parts = args.parts();
     #[cfg(kernel_has = "net_device.qdisc_hash")]
-    let context = extras::Context::new(k, want, faults);
+    let context = extras::Context::new(k, &parts, faults);
     let mut interfaces = Vec::new();
     for namespace in net::namespaces(k, faults) {
         for device in namespace.devices() {
@@ -217,7 +190,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
             };
             if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str())
             {
-                let found = interface(k, namespace, device, &cpus, clock, want, faults);
+                let found = interface(k, namespace, device, &cpus, clock, &parts, faults);
                 #[cfg(kernel_has = "net_device.qdisc_hash")]
                 let found = Interface {
                     extras: context.of(k, device, &cpus, clock, faults),
@@ -260,7 +233,7 @@ fn interface(
     device: net_device<'_>,
     cpus: &[u32],
     clock: Clock,
-    want: Want,
+    parts: &[Part],
     faults: &mut Faults,
 ) -> Interface {
     let name = device.name();
@@ -306,7 +279,7 @@ fn interface(
         stats_unknown,
         last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
         trans_start: trans_start.map(|then| clock.age(k, then)),
-        qdiscs: qdisc::disciplines(device, cpus, clock, want, faults),
+        qdiscs: qdisc::disciplines(device, cpus, clock, parts, faults),
         #[cfg(kernel_has = "net_device.qdisc_hash")]
         extras: extras::Extras::default(),
     }

@@ -3,9 +3,9 @@
 use kernel::net_device;
 use kstruct::{Fault, walk};
 use linux::Faults;
+use linux::net::address::{ipv4, ipv6};
 
 use crate::details::{Details, colons};
-use crate::network::{ipv4, ipv6};
 
 /// In the order of `ip maddr`: hardware addresses, IPv4, IPv6.
 pub fn addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Details> {

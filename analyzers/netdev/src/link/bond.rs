@@ -3,10 +3,10 @@
 
 use kernel::net_device;
 use kstruct::Fault;
+use linux::net::address::{ipv4, ipv6};
 use linux::net::private;
 
 use crate::details::{Details, colons};
-use crate::network::{ipv4, ipv6};
 
 const MODES: [&str; 7] = [
     "balance-rr",

@@ -6,11 +6,12 @@
 
 use kernel::net_device;
 use kstruct::{Fault, View as _};
+use linux::net::address::{ipv4, ipv6};
+use linux::net::order::{be16, be64};
 use linux::net::private;
 use linux::time::{Clock, jiffies_since};
 
 use crate::details::{Details, Value, colons};
-use crate::network::{be16, be64, ipv4, ipv6};
 
 /// `enum net_bridge_opts`, net/bridge/br_private.h: bits of `net_bridge.options`.
 fn option(bridge: kernel::net_bridge<'_>, bit: kernel::net_bridge_opts) -> bool {

@@ -2,42 +2,18 @@
 
 use kernel::net_device;
 use kstruct::{Fault, View as _};
-use linux::net::private;
+use linux::net::{self, order, private};
 
 use super::Names;
 use crate::details::{Details, Value, colons};
-#[allow(unused_imports, reason = "kernels may have no such kind")]
-use crate::network::{be16, be32};
 
 /// The interface below this one by its index, and the namespace that it is in, by its address (`dev_get_iflink`, `get_link_net`).
 pub fn lower(device: net_device<'_>) -> Result<Option<(i32, u64)>, Fault> {
-    #[allow(unused, reason = "kernels may have no such kind")]
-    let of = |lower: net_device<'_>| Some((lower.ifindex(), super::namespace(lower)));
-    Ok(match linux::net::kind(device)?.as_str() {
-        #[cfg(kernel_has = "vlan_dev_priv.real_dev")]
-        "vlan" => of(private::<kernel::vlan_dev_priv<'_>>(device)
-            .deref()?
-            .real_dev()
-            .deref()?),
-        #[cfg(kernel_has = "veth_priv.peer")]
-        "veth" => match private::<kernel::veth_priv<'_>>(device)
-            .deref()?
-            .peer()
-            .deref_or_null()?
-        {
-            Some(peer) => of(peer),
-            None => None,
-        },
-        #[cfg(kernel_has = "macvlan_dev.lowerdev")]
-        "macvlan" | "macvtap" => of(private::<kernel::macvlan_dev<'_>>(device)
-            .deref()?
-            .lowerdev()
-            .deref()?),
-        #[cfg(kernel_has = "ipvl_dev.phy_dev")]
-        "ipvlan" => of(private::<kernel::ipvl_dev<'_>>(device)
-            .deref()?
-            .phy_dev()
-            .deref()?),
+    let kind = net::kind(device)?;
+    if let Some(lower) = lower_device(&kind, device)? {
+        return Ok(Some((lower.ifindex(), super::namespace(lower))));
+    }
+    Ok(match kind.as_str() {
         #[cfg(kernel_has = "ip_tunnel.parms.iph")]
         "ipip" | "sit" | "gre" | "gretap" | "erspan" => {
             let tunnel = private::<kernel::ip_tunnel<'_>>(device).deref()?;
@@ -50,6 +26,33 @@ pub fn lower(device: net_device<'_>) -> Result<Option<(i32, u64)>, Fault> {
         }
         _ => None,
     })
+}
+
+/// The interface below one of a kind that knows it by a pointer.
+fn lower_device<'m>(kind: &str, device: net_device<'m>) -> Result<Option<net_device<'m>>, Fault> {
+    match kind {
+        #[cfg(kernel_has = "vlan_dev_priv.real_dev")]
+        "vlan" => {
+            let vlan = private::<kernel::vlan_dev_priv<'_>>(device).deref()?;
+            vlan.real_dev().deref().map(Some)
+        }
+        #[cfg(kernel_has = "veth_priv.peer")]
+        "veth" => {
+            let veth = private::<kernel::veth_priv<'_>>(device).deref()?;
+            veth.peer().deref_or_null()
+        }
+        #[cfg(kernel_has = "macvlan_dev.lowerdev")]
+        "macvlan" | "macvtap" => {
+            let vlan = private::<kernel::macvlan_dev<'_>>(device).deref()?;
+            vlan.lowerdev().deref().map(Some)
+        }
+        #[cfg(kernel_has = "ipvl_dev.phy_dev")]
+        "ipvlan" => {
+            let vlan = private::<kernel::ipvl_dev<'_>>(device).deref()?;
+            vlan.phy_dev().deref().map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// What an interface has as one of its kind. Kinds that are not known have nothing.
@@ -71,13 +74,15 @@ pub fn data(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
         #[cfg(kernel_has = "wg_device.incoming_port")]
         "wireguard" => wireguard(device),
         #[cfg(kernel_has = "vxlan_dev.cfg")]
-        "vxlan" => super::tunnel::vxlan(device, names),
+        "vxlan" => super::tunnel::vxlan::data(device, names),
         #[cfg(kernel_has = "geneve_dev.cfg")]
-        "geneve" => super::tunnel::geneve(device),
+        "geneve" => super::tunnel::geneve::data(device),
         #[cfg(kernel_has = "ip_tunnel.parms.iph")]
-        "ipip" | "sit" | "gre" | "gretap" | "erspan" => super::tunnel::ipv4(kind, device, names),
+        "ipip" | "sit" | "gre" | "gretap" | "erspan" => {
+            super::tunnel::ip::ipv4(kind, device, names)
+        }
         #[cfg(kernel_has = "ip6_tnl.parms.link")]
-        "ip6tnl" | "ip6gre" | "ip6gretap" => super::tunnel::ipv6(kind, device, names),
+        "ip6tnl" | "ip6gre" | "ip6gretap" => super::tunnel::ip::ipv6(kind, device, names),
         #[cfg(kernel_has = "bonding.params")]
         "bond" => super::bond::bond(device),
         #[cfg(all(
@@ -116,7 +121,7 @@ fn vlan(device: net_device<'_>) -> Result<Details, Fault> {
         .map(|(_, name)| *name)
         .collect();
     let mut out = Details::new();
-    out.set("protocol", protocol(be16(vlan.vlan_proto())))
+    out.set("protocol", protocol(order::be16(vlan.vlan_proto())))
         .set("id", vlan.vlan_id())
         .set("flags", flags);
     let pair = |from: u32, to: u32| {
@@ -326,7 +331,8 @@ fn wireguard(device: net_device<'_>) -> Result<Details, Fault> {
 
 #[cfg(kernel_has = "wg_device.incoming_port")]
 fn wireguard_peer(peer: kernel::wg_peer<'_>) -> Result<Details, Fault> {
-    use crate::network::{INET, INET6, socket_address};
+    use linux::net::order::socket_address;
+
     let mut out = Details::new();
     let key = peer.handshake().remote_static();
     out.set("public_key", base64(key.bytes())).set(
@@ -382,7 +388,6 @@ fn wireguard_peer(peer: kernel::wg_peer<'_>) -> Result<Details, Fault> {
         .set("persistent_keepalive", peer.persistent_keepalive_interval())
         .set("handshake_attempts", peer.timer_handshake_attempts())
         .set("staged_packets", peer.staged_packet_queue().qlen());
-    let _ = (INET, INET6);
     Ok(out)
 }
 

@@ -3,6 +3,12 @@
 pub mod bond;
 pub mod bridge;
 pub mod kinds;
+#[cfg(any(
+    kernel_has = "vxlan_dev.cfg",
+    kernel_has = "geneve_dev.cfg",
+    kernel_has = "ip_tunnel.parms.iph",
+    kernel_has = "ip6_tnl.parms.link"
+))]
 pub mod tunnel;
 
 use std::collections::BTreeMap;

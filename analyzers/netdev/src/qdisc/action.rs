@@ -3,15 +3,11 @@
 
 use kstruct::Fault;
 use linux::counter::Counter as _;
+use linux::net::{address, order};
 
 use super::filter::Look;
 use super::units::class_id;
 use crate::details::{Details, Value, colons, hexadecimal};
-#[allow(
-    unused_imports,
-    reason = "kernels may have none of the actions that need them"
-)]
-use crate::network::{be16, ipv4};
 
 /// `TCA_ACT_MAX_PRIO`
 const MOST: usize = 32;
@@ -156,7 +152,6 @@ fn own(
 ) -> Result<bool, Fault> {
     use kstruct::View as _;
     // The common part is the first of each.
-    #[allow(unused, reason = "kernels may have none of them")]
     let of = action.as_ptr();
     match kind {
         #[cfg(kernel_has = "tcf_gact.tcfg_paction")]
@@ -232,7 +227,7 @@ fn own(
             let nat = of.cast::<kernel::tcf_nat<'_>>().deref()?;
             #[cfg(kernel_has = "tcf_nat_parms.old_addr")]
             let nat = nat.parms().deref()?;
-            let length = crate::network::be32(nat.mask()).leading_ones();
+            let length = order::be32(nat.mask()).leading_ones();
             // TCA_NAT_FLAG_EGRESS
             out.set(
                 "direction",
@@ -242,8 +237,11 @@ fn own(
                     "ingress"
                 },
             )
-            .set("old_addr", format!("{}/{length}", ipv4(nat.old_addr())))
-            .set("new_addr", ipv4(nat.new_addr()).to_string());
+            .set(
+                "old_addr",
+                format!("{}/{length}", address::ipv4(nat.old_addr())),
+            )
+            .set("new_addr", address::ipv4(nat.new_addr()).to_string());
         }
         #[cfg(kernel_has = "tcf_vlan_params.tcfv_push_vid")]
         "vlan" => {
@@ -262,7 +260,7 @@ fn own(
             if what == "push" || what == "modify" {
                 out.set("id", vlan.tcfv_push_vid()).set(
                     "protocol",
-                    crate::link::kinds::protocol(be16(vlan.tcfv_push_proto())),
+                    crate::link::kinds::protocol(order::be16(vlan.tcfv_push_proto())),
                 );
                 #[cfg(kernel_has = "tcf_vlan_params.tcfv_push_prio_exists")]
                 if vlan.tcfv_push_prio_exists() {
@@ -377,8 +375,8 @@ fn pedit(pedit: kernel::tcf_pedit<'_>, out: &mut Details) -> Result<(), Fault> {
             details.set("offset", key.off()).set("cmd", "set");
         }
         details
-            .set("val", format!("{:x}", crate::network::be32(key.val())))
-            .set("mask", format!("{:x}", crate::network::be32(key.mask())));
+            .set("val", format!("{:x}", order::be32(key.val())))
+            .set("mask", format!("{:x}", order::be32(key.mask())));
         keys.push(details);
     }
     out.set("nkeys", parameters.tcfp_nkeys()).set("keys", keys);

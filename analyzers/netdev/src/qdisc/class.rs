@@ -353,7 +353,11 @@ impl<'m> Walk<'_, 'm> {
     }
 
     /// Disciplines with one class, number 1: `tbf_walk`, `red_walk`, `netem_walk`. They have no counters of it.
-    #[allow(dead_code, reason = "kernels may have none of them")]
+    #[cfg(any(
+        kernel_has = "tbf_sched_data.rate.rate_bytes_ps",
+        kernel_has = "red_sched_data.parms",
+        kernel_has = "netem_sched_data.slot_config"
+    ))]
     fn only(
         &self,
         out: &mut Vec<Class>,
@@ -516,7 +520,10 @@ impl<'m> Walk<'_, 'm> {
 }
 
 /// How many packets there are from this one on.
-#[allow(dead_code, reason = "kernels may have no discipline with such flows")]
+#[cfg(any(
+    kernel_has = "fq_codel_sched_data.memory_limit",
+    kernel_has = "cake_sched_data.rate_mpu"
+))]
 fn chain_length<'m>(first: Ptr<'m, kernel::sk_buff<'m>>) -> Result<u64, Fault> {
     let mut length = 0;
     for packet in walk::chain(Ok(first), |packet: kernel::sk_buff<'m>| packet.next()) {

@@ -4,14 +4,13 @@
 use kernel::Qdisc;
 use kstruct::{Fault, Memory, Ptr, walk};
 use linux::Faults;
+use linux::net::order;
 use linux::time::{Clock, jiffies_since};
 use serde::Serialize;
 
 use super::units::class_id;
 use super::{Discipline, private};
 use crate::details::Details;
-#[allow(unused_imports, reason = "kernels may have no kind that needs it")]
-use crate::network::{be16, be32};
 
 /// A filter; or of a kind and priority, without options, that there are such filters.
 #[derive(Debug, Serialize)]
@@ -148,7 +147,7 @@ fn of_block(
                 direction,
                 class: class.clone(),
                 block: Some(block.index()).filter(|index| *index != 0),
-                protocol: ethernet_protocol(be16(proto.protocol())),
+                protocol: ethernet_protocol(order::be16(proto.protocol())),
                 pref: proto.prio() >> 16,
                 kind: kind.clone(),
                 chain: chain.index(),
@@ -188,10 +187,6 @@ fn ethernet_protocol(number: u16) -> String {
 
 /// A filter's own struct and what it has.
 type Own = Vec<(u64, Details)>;
-
-/// No idr or table of filters has more; each has 32 bits of handles to itself.
-#[allow(dead_code, reason = "kernels may have no such kind")]
-const MOST_BUCKETS: usize = 4096;
 
 fn of_kind(
     kind: &str,
@@ -271,6 +266,8 @@ fn u32_handle(handle: u32) -> String {
 #[cfg(kernel_has = "tc_u_knode.pcpu_success")]
 fn u32_filters(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result<(), Fault> {
     use kstruct::View as _;
+    /// No table of filters has more.
+    const MOST_BUCKETS: usize = 4096;
     let common = proto.data().cast::<kernel::tc_u_common<'_>>().deref()?;
     for table in walk::chain(Ok(common.hlist()), |table: kernel::tc_u_hnode<'_>| {
         table.next()
@@ -341,8 +338,8 @@ fn u32_node(node: kernel::tc_u_knode<'_>, look: &Look<'_>) -> Result<Details, Fa
         .map(|(key, hits)| {
             let mut details = Details::new();
             details
-                .set("value", format!("{:x}", be32(key.val())))
-                .set("mask", format!("{:x}", be32(key.mask())))
+                .set("value", format!("{:x}", order::be32(key.val())))
+                .set("mask", format!("{:x}", order::be32(key.mask())))
                 .set("off", key.off());
             if key.offmask() != 0 {
                 details.set("offmask", format!("{:x}", key.offmask()));
@@ -353,14 +350,14 @@ fn u32_node(node: kernel::tc_u_knode<'_>, look: &Look<'_>) -> Result<Details, Fa
         .collect();
     out.set("matches", matches);
     if selector.hmask() != 0 {
-        out.set("hash_mask", format!("{:x}", be32(selector.hmask())))
+        out.set("hash_mask", format!("{:x}", order::be32(selector.hmask())))
             .set("hash_off", selector.hoff());
     }
     // TC_U32_OFFSET, TC_U32_VAROFFSET.
     if selector.flags() & 6 != 0 {
         let mut offset = Details::new();
         offset
-            .set("mask", format!("{:04x}", be16(selector.offmask())))
+            .set("mask", format!("{:04x}", order::be16(selector.offmask())))
             .set("shift", selector.offshift())
             .set("at", selector.offoff())
             .set("plus", selector.off());
@@ -491,8 +488,8 @@ fn ematch(one: kernel::tcf_ematch<'_>) -> Result<Details, Fault> {
             "expression",
             format!(
                 "u32({:08x}/{:08x} at {next}{})",
-                be32(key.val()),
-                be32(key.mask()),
+                order::be32(key.val()),
+                order::be32(key.mask()),
                 key.off()
             ),
         );
@@ -606,7 +603,10 @@ fn bpf(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> Result<(
 }
 
 /// A program of BPF: its instructions, if it was given as such, or its name.
-#[allow(dead_code, reason = "kernels may have nothing that is made of one")]
+#[cfg(any(
+    kernel_has = "cls_bpf_prog.bpf_num_ops",
+    kernel_has = "tcf_bpf.bpf_num_ops"
+))]
 pub fn program<'m>(
     instructions: Ptr<'m, kernel::sock_filter<'m>>,
     count: u16,

@@ -2,11 +2,12 @@
 #![cfg(kernel_has = "fl_flow_key.tp_range")]
 
 use kstruct::{Fault, View as _};
+use linux::net::address::{ipv4, ipv6};
+use linux::net::order::{be16, be32};
 
 use super::filter::{Look, add_actions, hardware};
 use super::units::class_id;
 use crate::details::{Details, colons};
-use crate::network::{be16, be32, ipv4, ipv6};
 
 /// `fl_walk`: in the order of their handles.
 pub fn filters(

@@ -7,7 +7,7 @@ use serde::Serialize;
 use linux::Faults;
 use linux::time::Clock;
 
-use crate::Want;
+use crate::Part;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 use crate::details::Details;
@@ -27,10 +27,6 @@ mod own;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod packets;
 #[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
-#[cfg_attr(
-    not(kernel_has = "net_device.qdisc_hash"),
-    allow(dead_code, reason = "old kernels are shown in one way")
-)]
 pub mod units;
 
 /// A queueing discipline of an interface.
@@ -128,12 +124,12 @@ fn private<T>(qdisc: Qdisc<'_>) -> Ptr<'_, T> {
 }
 
 /// The disciplines of an interface in the order of `tc qdisc` (`tc_dump_qdisc`, net/sched/sch_api.c). Options, classes,
-/// filters and packets are read if they are wanted.
+/// filters and packets are read if they are among the parts that are wanted.
 pub fn disciplines(
     device: net_device<'_>,
     cpus: &[u32],
     clock: Clock,
-    want: Want,
+    parts: &[Part],
     faults: &mut Faults,
 ) -> Vec<Discipline> {
     let mut out = Vec::new();
@@ -144,7 +140,7 @@ pub fn disciplines(
         let Some(mut discipline) = faults.check(what, discipline) else {
             continue;
         };
-        detail(&mut discipline, device, qdisc, cpus, clock, want, faults);
+        detail(&mut discipline, device, qdisc, cpus, clock, parts, faults);
         out.push(discipline);
     }
     out
@@ -157,15 +153,15 @@ fn detail(
     qdisc: Qdisc<'_>,
     cpus: &[u32],
     clock: Clock,
-    want: Want,
+    parts: &[Part],
     faults: &mut Faults,
 ) {
-    if want.packets {
+    if parts.contains(&Part::Packets) {
         let read = packets::packets(&discipline.kind, qdisc, &mut discipline.waiting);
         let what = format_args!("packets of qdisc {:#x} of {}", qdisc.addr(), device.name());
         faults.check(what, read);
     }
-    if !want.qdiscs {
+    if !parts.contains(&Part::Qdiscs) {
         return;
     }
     // Without the rate some options are missing.
@@ -194,7 +190,7 @@ fn detail(
     _: Qdisc<'_>,
     _: &[u32],
     _: Clock,
-    _: Want,
+    _: &[Part],
     _: &mut Faults,
 ) {
 }

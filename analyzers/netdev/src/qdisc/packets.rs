@@ -2,14 +2,8 @@
 
 use kernel::{Qdisc, sk_buff};
 use kstruct::{Fault, FaultKind, Ptr, View as _, walk};
+use linux::net::order::be16;
 use serde::Serialize;
-
-#[allow(
-    unused_imports,
-    reason = "kernels may have no discipline with a private part"
-)]
-use super::private;
-use crate::network::be16;
 
 /// A packet that waits.
 #[derive(Debug, Serialize)]
@@ -61,7 +55,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         "fq_codel" => {
             /// More than it may be configured with.
             const MOST: usize = 65536;
-            let q = private::<kernel::fq_codel_sched_data<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::fq_codel_sched_data<'_>>(qdisc).deref()?;
             let count = (q.flows_cnt() as usize).min(MOST);
             for flow in q.flows().array(count)?.iter() {
                 chain(flow.head(), out)?;
@@ -70,7 +64,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         }
         #[cfg(kernel_has = "sfq_sched_data.maxdepth")]
         "sfq" => {
-            let q = private::<kernel::sfq_sched_data<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::sfq_sched_data<'_>>(qdisc).deref()?;
             let divisor = (q.divisor() as usize).min(65536);
             for index in q
                 .ht()
@@ -86,7 +80,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         }
         #[cfg(kernel_has = "netem_sched_data.t_root")]
         "netem" => {
-            let q = private::<kernel::netem_sched_data<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::netem_sched_data<'_>>(qdisc).deref()?;
             #[cfg(kernel_has = "netem_sched_data.t_head")]
             chain(q.t_head(), out)?;
             for packet in q.t_root().entries(sk_buff::rbnode) {
@@ -96,7 +90,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         }
         #[cfg(kernel_has = "fq_sched_data.timer_slack")]
         "fq" => {
-            let q = private::<kernel::fq_sched_data<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::fq_sched_data<'_>>(qdisc).deref()?;
             let flow = |flow: kernel::fq_flow<'_>, out: &mut Vec<Packet>| -> Result<(), Fault> {
                 chain(flow.head(), out)?;
                 for packet in flow.t_root().entries(sk_buff::rbnode) {
@@ -115,7 +109,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         }
         #[cfg(kernel_has = "cake_sched_data.rate_mpu")]
         "cake" => {
-            let q = private::<kernel::cake_sched_data<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::cake_sched_data<'_>>(qdisc).deref()?;
             for tin in q.tins().array(usize::from(q.tin_cnt()).min(8))?.iter() {
                 for flow in tin.flows().iter() {
                     chain(flow.head(), out)?;
@@ -125,7 +119,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
         }
         #[cfg(kernel_has = "htb_sched.direct_queue")]
         "htb" => {
-            let q = private::<kernel::htb_sched<'_>>(qdisc).deref()?;
+            let q = super::private::<kernel::htb_sched<'_>>(qdisc).deref()?;
             chain(q.direct_queue().head(), out)
         }
         // Those with a queue of the common kind: pfifo, bfifo, codel and others.
@@ -186,7 +180,7 @@ fn head(list: kernel::sk_buff_head<'_>, out: &mut Vec<Packet>) -> Result<(), Fau
 fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
     /// No transmit queue is configured to be longer.
     const MOST: usize = 1 << 20;
-    let q = private::<kernel::pfifo_fast_priv<'_>>(qdisc).deref()?;
+    let q = super::private::<kernel::pfifo_fast_priv<'_>>(qdisc).deref()?;
     for band in q.q().iter() {
         let ring = band.ring();
         let number = |value: i64| usize::try_from(value).unwrap_or(0);

@@ -75,7 +75,7 @@ pub fn lengths(details: &mut Details, rate: kernel::psched_ratecfg<'_>) {
 mod tests {
     use crate::details::Value;
 
-    use super::{burst, class_id, codel_microseconds, microseconds, ticks};
+    use super::{burst, class_id, codel_microseconds, fraction, microseconds, ticks};
 
     #[test]
     fn units_are_those_of_tc() {
@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(burst(12_500_000, 128_000), 1600);
         // 5 ms, which becomes 4.999.
         assert_eq!(codel_microseconds(4882), Value::Time(4999));
+        assert_eq!(fraction(u32::MAX).to_bits(), 1.0_f64.to_bits());
     }
 
     #[test]
