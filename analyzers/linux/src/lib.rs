@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod counter;
 pub mod cpu;
 pub mod dentry;
+pub mod details;
 pub mod file;
 pub mod irq;
 pub mod mm;

@@ -8,7 +8,7 @@ use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 use linux::time::{Clock, jiffies_since};
 
-use crate::details::Details;
+use linux::details::Details;
 
 /// `INFINITY_LIFE_TIME`
 const FOREVER: u32 = u32::MAX;

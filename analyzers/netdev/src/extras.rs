@@ -6,10 +6,10 @@ use linux::Faults;
 use linux::time::Clock;
 use serde::Serialize;
 
-use crate::details::Details;
 use crate::link::{self, Link, Names};
 use crate::queues::{self, Queues};
 use crate::{Part, multicast};
+use linux::details::Details;
 
 /// Parts that weren't asked for are missing.
 #[derive(Debug, Default, Serialize)]

@@ -20,8 +20,6 @@ use serde::Serialize;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod addresses;
-#[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
-mod details;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod extras;
 #[cfg(kernel_has = "net_device.qdisc_hash")]

@@ -5,7 +5,7 @@ use kstruct::{Fault, walk};
 use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 
-use crate::details::{Details, colons};
+use linux::details::{Details, colons};
 
 /// In the order of `ip maddr`: hardware addresses, IPv4, IPv6.
 pub fn addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Details> {

@@ -9,7 +9,7 @@ use linux::symbols::Names;
 use linux::time::{Age, Clock};
 use serde::Serialize;
 
-use crate::details::Details;
+use linux::details::Details;
 
 /// All of them.
 #[derive(Debug, Serialize)]

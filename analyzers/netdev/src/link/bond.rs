@@ -6,7 +6,7 @@ use kstruct::Fault;
 use linux::net::address::{ipv4, ipv6};
 use linux::net::private;
 
-use crate::details::{Details, colons};
+use linux::details::{Details, colons};
 
 const MODES: [&str; 7] = [
     "balance-rr",

@@ -11,7 +11,7 @@ use linux::net::order::{be16, be64};
 use linux::net::private;
 use linux::time::{Clock, jiffies_since};
 
-use crate::details::{Details, Value, colons};
+use linux::details::{Details, Value, colons};
 
 /// `enum net_bridge_opts`, net/bridge/br_private.h: bits of `net_bridge.options`.
 fn option(bridge: kernel::net_bridge<'_>, bit: kernel::net_bridge_opts) -> bool {

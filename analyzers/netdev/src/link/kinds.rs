@@ -1,11 +1,11 @@
 //! What interfaces of each kind have of their own: each as its `fill_info` says, named as `ip -d -j link` does.
 
 use kernel::net_device;
-use kstruct::{Fault, View as _};
+use kstruct::Fault;
 use linux::net::{self, order, private};
 
 use super::Names;
-use crate::details::{Details, Value, colons};
+use linux::details::{Details, Value};
 
 /// The interface below this one by its index, and the namespace that it is in, by its address (`dev_get_iflink`, `get_link_net`).
 pub fn lower(device: net_device<'_>) -> Result<Option<(i32, u64)>, Fault> {
@@ -189,12 +189,14 @@ fn macvlan(device: net_device<'_>) -> Result<Details, Fault> {
         let mut addresses = Vec::new();
         #[cfg(kernel_has = "macvlan_source_entry.hlist")]
         for bucket in port.vlan_source_hash().iter() {
+            use kstruct::View as _;
+
             for entry in bucket.entries(kernel::macvlan_source_entry::hlist) {
                 let entry = entry?;
                 if entry.vlan().addr() == vlan.addr() {
                     // Room for 64 bits, of which an address has 48.
                     let address = entry.addr_().bytes();
-                    addresses.push(colons(address.get(..6).unwrap_or_default()));
+                    addresses.push(linux::details::colons(address.get(..6).unwrap_or_default()));
                 }
             }
         }
@@ -331,6 +333,7 @@ fn wireguard(device: net_device<'_>) -> Result<Details, Fault> {
 
 #[cfg(kernel_has = "wg_device.incoming_port")]
 fn wireguard_peer(peer: kernel::wg_peer<'_>) -> Result<Details, Fault> {
+    use kstruct::View as _;
     use linux::net::order::socket_address;
 
     let mut out = Details::new();

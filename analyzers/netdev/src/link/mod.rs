@@ -20,7 +20,7 @@ use kstruct::{Fault, Memory};
 use linux::Faults;
 use serde::Serialize;
 
-use crate::details::{Details, Value};
+use linux::details::{Details, Value};
 
 /// Names of interfaces by their namespace (`net`'s address) and index, by which kernels refer to them.
 pub type Names = BTreeMap<(u64, i32), String>;
@@ -319,7 +319,7 @@ fn program_details(program: kernel::bpf_prog<'_>) -> Result<Details, Fault> {
     details
         .set("id", auxiliary.id())
         .set("name", auxiliary.name().to_string())
-        .set("tag", crate::details::hexadecimal(program.tag().bytes()))
+        .set("tag", linux::details::hexadecimal(program.tag().bytes()))
         .set("jited", u64::from(program.jited()))
         .set("load_time", auxiliary.load_time());
     if let Some(user) = auxiliary.user().deref_or_null()? {

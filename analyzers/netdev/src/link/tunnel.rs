@@ -17,7 +17,7 @@ fn link(
     device: kernel::net_device<'_>,
     names: &super::Names,
     index: i32,
-    out: &mut crate::details::Details,
+    out: &mut linux::details::Details,
 ) {
     if index == 0 {
         return;

@@ -9,9 +9,9 @@ use linux::Faults;
 use serde::Serialize;
 
 use super::imp::Counters;
-use super::units::{burst, class_id, lengths, rate, ticks};
+use super::units::class_id;
 use super::{Discipline, private};
-use crate::details::{Details, Value};
+use linux::details::Details;
 
 /// A class, or what takes the place of one: a band of `prio`, a queue of `mq`, a flow of `fq_codel` with packets.
 #[derive(Debug, Default, Serialize)]
@@ -172,6 +172,11 @@ const MOST_BUCKETS: usize = 1 << 16;
 
 impl<'m> Walk<'_, 'm> {
     /// The entries of a hash of classes, bucket by bucket (`struct Qdisc_class_hash`).
+    #[cfg(any(
+        kernel_has = "htb_class.common",
+        kernel_has = "hfsc_class.cl_common",
+        kernel_has = "drr_class.common"
+    ))]
     fn hashed<T: kstruct::View<'m>>(
         &self,
         hash: kernel::Qdisc_class_hash<'m>,
@@ -202,6 +207,8 @@ impl<'m> Walk<'_, 'm> {
 
     #[cfg(kernel_has = "htb_class.common")]
     fn htb_class(&self, class: kernel::htb_class<'m>) -> Result<Class, Fault> {
+        use super::rates::{burst, lengths, rate, ticks};
+
         let mut row = Class::new(self.parent, class.common().classid(), class.addr());
         row.parent = match class.parent().deref_or_null()? {
             Some(parent) => class_id(parent.common().classid()),
@@ -536,6 +543,8 @@ fn chain_length<'m>(first: Ptr<'m, kernel::sk_buff<'m>>) -> Result<u64, Fault> {
 /// A service curve in bytes a second and microseconds (`sm2m`, `dx2d`, net/sched/sch_hfsc.c).
 #[cfg(kernel_has = "hfsc_class.cl_common")]
 fn hfsc_curve(curve: kernel::internal_sc<'_>) -> Details {
+    use linux::details::Value;
+
     /// Ticks of 64 ns in a second; slopes are kept in parts of a byte for each.
     const TICKS: u128 = 15_625_000;
     const SHIFT: u32 = 24;

@@ -10,22 +10,25 @@ use linux::time::Clock;
 use crate::Part;
 
 #[cfg(kernel_has = "net_device.qdisc_hash")]
-use crate::details::Details;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
 use class::Class;
-
 #[cfg(kernel_has = "net_device.qdisc_hash")]
-mod action;
+use linux::details::Details;
+
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod class;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod filter;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
-mod flower;
-#[cfg(kernel_has = "net_device.qdisc_hash")]
 mod own;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod packets;
+#[cfg(any(
+    test,
+    kernel_has = "htb_class.common",
+    kernel_has = "tbf_sched_data.rate.rate_bytes_ps",
+    kernel_has = "tcf_police_params.tcfp_burst"
+))]
+mod rates;
 #[cfg(any(test, kernel_has = "net_device.qdisc_hash"))]
 pub mod units;
 
@@ -174,12 +177,7 @@ fn detail(
     discipline.classes = class::classes(discipline, device, qdisc, cpus, faults);
     #[cfg(kernel_has = "tcf_block.chain_list")]
     {
-        let look = filter::Look {
-            k: qdisc.memory(),
-            cpus,
-            clock,
-        };
-        discipline.filters = filter::filters(discipline, qdisc, &look, faults);
+        discipline.filters = filter::filters(discipline, qdisc, cpus, clock, faults);
     }
 }
 

@@ -7,8 +7,8 @@ use kernel::{Qdisc, net_device};
 use kstruct::Fault;
 
 use super::private;
-use super::units::{burst, codel_microseconds, fraction, lengths, microseconds, rate};
-use crate::details::{Details, Value};
+use super::units::codel_microseconds;
+use linux::details::Details;
 
 /// Options and counters.
 #[derive(Debug, Default)]
@@ -179,32 +179,32 @@ fn fq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
     // `~0UL`, of which tc is told the lower half.
     let most = q.flow_max_rate().min(u64::from(u32::MAX));
     if most != u64::from(u32::MAX) {
-        options.set("maxrate", Value::Rate(most));
+        options.set("maxrate", linux::details::Value::Rate(most));
     }
     if q.low_rate_threshold() != 0 {
         options.set(
             "low_rate_threshold",
-            Value::Rate(q.low_rate_threshold().into()),
+            linux::details::Value::Rate(q.low_rate_threshold().into()),
         );
     }
     if let Some(delay) = (u64::from(q.flow_refill_delay()) * 1_000_000).checked_div(hz) {
-        options.set("refill_delay", Value::Time(delay));
+        options.set("refill_delay", linux::details::Value::Time(delay));
     }
     // Kept in nanoseconds; those that are switched off are `~0` microseconds.
     let ce_threshold = q.ce_threshold() / 1000;
     if ce_threshold < u64::from(u32::MAX) {
-        options.set("ce_threshold", Value::Time(ce_threshold));
+        options.set("ce_threshold", linux::details::Value::Time(ce_threshold));
     }
     options
         .set("timer_slack", q.timer_slack())
-        .set("horizon", Value::Time(q.horizon() / 1000))
+        .set("horizon", linux::details::Value::Time(q.horizon() / 1000))
         .set(
             if q.horizon_drop() == 0 {
                 "horizon_cap"
             } else {
                 "horizon_drop"
             },
-            Value::Bool(true),
+            linux::details::Value::Bool(true),
         );
     #[cfg(kernel_has = "fq_sched_data.stat_internal_packets")]
     let (fast, high) = (0_u64, q.stat_internal_packets());
@@ -260,6 +260,8 @@ fn htb(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
 /// `tbf_dump`, and tc's own reckoning of the latency (`tbf_print_opt`).
 #[cfg(kernel_has = "tbf_sched_data.rate.rate_bytes_ps")]
 fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
+    use super::rates::{burst, lengths, microseconds, rate};
+
     let q = private::<kernel::tbf_sched_data<'_>>(qdisc).deref()?;
     let bytes = q.rate().rate_bytes_ps();
     let peak = q.peak().rate_bytes_ps();
@@ -279,7 +281,7 @@ fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     }
     own.options
         .set("limit", q.limit())
-        .set("lat", Value::Time(longest as u64));
+        .set("lat", linux::details::Value::Time(longest as u64));
     lengths(&mut own.options, q.rate());
     own.statistics
         .set("tokens", q.tokens())
@@ -295,6 +297,12 @@ fn prio(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
         .set("bands", q.bands())
         .set("priomap", priority_map(q.prio2band().iter()));
     Ok(())
+}
+
+/// A fraction of 2^32, as probabilities and correlations are kept.
+#[cfg(kernel_has = "netem_sched_data.slot_config")]
+fn fraction(value: u32) -> f64 {
+    f64::from(value) / f64::from(u32::MAX)
 }
 
 /// `netem_dump`.
@@ -369,7 +377,7 @@ fn netem(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     }
     if q.rate() != 0 {
         let mut rate = Details::new();
-        rate.set("rate", Value::Rate(q.rate()))
+        rate.set("rate", linux::details::Value::Rate(q.rate()))
             .set("packetoverhead", q.packet_overhead())
             .set("cellsize", q.cell_size())
             .set("celloverhead", q.cell_overhead());
@@ -493,7 +501,7 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let options = &mut own.options;
     match q.rate_bps() {
         0 => options.set("bandwidth", "unlimited"),
-        rate => options.set("bandwidth", Value::Rate(rate)),
+        rate => options.set("bandwidth", linux::details::Value::Rate(rate)),
     };
     if flags & AUTORATE != 0 {
         options.set("autorate", "autorate-ingress");
@@ -509,7 +517,7 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
             name(&["disabled", "enabled", "aggressive"], q.ack_filter()),
         )
         .set("split_gso", flags & SPLIT_GSO != 0)
-        .set("rtt", Value::Time(q.interval()))
+        .set("rtt", linux::details::Value::Time(q.interval()))
         .set("raw", flags & OVERHEAD == 0)
         .set("atm", name(&["noatm", "atm", "ptm"], q.atm_mode()))
         .set("overhead", q.rate_overhead());
@@ -525,7 +533,10 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     own.statistics
         .set("memory_used", q.buffer_max_used())
         .set("memory_limit", q.buffer_limit())
-        .set("capacity_estimate", Value::Rate(q.avg_peak_bandwidth()))
+        .set(
+            "capacity_estimate",
+            linux::details::Value::Rate(q.avg_peak_bandwidth()),
+        )
         .set("min_network_size", q.min_netlen())
         .set("max_network_size", q.max_netlen())
         .set("min_adj_size", q.min_adjlen())
@@ -547,7 +558,10 @@ fn cake_tins(q: kernel::cake_sched_data<'_>) -> Result<Vec<Details>, Fault> {
         let parameters = tin.cparams();
         let mut details = Details::new();
         details
-            .set("threshold_rate", Value::Rate(tin.tin_rate_bps()))
+            .set(
+                "threshold_rate",
+                linux::details::Value::Rate(tin.tin_rate_bps()),
+            )
             .set("sent_bytes", tin.bytes())
             .set("backlog_bytes", tin.tin_backlog())
             .set("target_us", parameters.target() / 1000)
@@ -586,13 +600,13 @@ fn name_of(names: &[&'static str], index: u16) -> Option<&'static str> {
 fn mqprio(device: net_device<'_>, qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::mqprio_sched<'_>>(qdisc).deref()?;
     let classes = usize::try_from(i64::from(device.num_tc())).unwrap_or(0);
-    let queues: Vec<Value> = device
+    let queues: Vec<linux::details::Value> = device
         .tc_to_txq()
         .iter()
         .take(classes)
         .map(|queues| {
             let last = queues.offset().wrapping_add(queues.count()).wrapping_sub(1);
-            Value::from(vec![queues.offset(), last])
+            linux::details::Value::from(vec![queues.offset(), last])
         })
         .collect();
     own.options

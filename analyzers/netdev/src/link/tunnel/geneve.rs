@@ -7,7 +7,7 @@ use linux::net::order::{be16, be32, be64};
 use linux::net::private;
 
 use super::tos;
-use crate::details::Details;
+use linux::details::Details;
 
 /// `geneve_fill_info`, drivers/net/geneve.c.
 pub fn data(device: net_device<'_>) -> Result<Details, Fault> {

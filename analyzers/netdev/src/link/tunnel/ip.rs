@@ -6,7 +6,7 @@ use linux::net::{address, order, private};
 
 use super::super::Names;
 use super::link;
-use crate::details::Details;
+use linux::details::Details;
 
 /// Bits of `i_flags` and `o_flags`, the same in both of their forms (include/net/ip_tunnels.h).
 const CSUM: u64 = 1;

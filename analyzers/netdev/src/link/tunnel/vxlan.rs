@@ -7,7 +7,7 @@ use linux::net::private;
 
 use super::super::{Names, namespace};
 use super::{link, tos};
-use crate::details::{Details, colons};
+use linux::details::{Details, colons};
 
 /// `vxlan_fill_info`, drivers/net/vxlan/vxlan_core.c.
 pub fn data(device: net_device<'_>, names: &Names) -> Result<Details, Fault> {

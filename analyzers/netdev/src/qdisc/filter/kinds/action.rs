@@ -1,13 +1,10 @@
 //! What is done with packets that a filter matches: `tc -s action`, named as in `tc -s -d -j filter show`.
-#![cfg(kernel_has = "tc_action.tcfa_tm")]
 
 use kstruct::Fault;
 use linux::counter::Counter as _;
-use linux::net::{address, order};
 
-use super::filter::Look;
-use super::units::class_id;
-use crate::details::{Details, Value, colons, hexadecimal};
+use super::Look;
+use linux::details::{Details, hexadecimal};
 
 /// `TCA_ACT_MAX_PRIO`
 const MOST: usize = 32;
@@ -207,7 +204,7 @@ fn own(
                 out.set("queue_mapping", edit.queue_mapping());
             }
             if flags & 1 != 0 {
-                out.set("priority", class_id(edit.priority()));
+                out.set("priority", crate::qdisc::units::class_id(edit.priority()));
             }
             if flags & 4 != 0 {
                 out.set("mark", edit.mark());
@@ -227,7 +224,7 @@ fn own(
             let nat = of.cast::<kernel::tcf_nat<'_>>().deref()?;
             #[cfg(kernel_has = "tcf_nat_parms.old_addr")]
             let nat = nat.parms().deref()?;
-            let length = order::be32(nat.mask()).leading_ones();
+            let length = linux::net::order::be32(nat.mask()).leading_ones();
             // TCA_NAT_FLAG_EGRESS
             out.set(
                 "direction",
@@ -239,9 +236,12 @@ fn own(
             )
             .set(
                 "old_addr",
-                format!("{}/{length}", address::ipv4(nat.old_addr())),
+                format!("{}/{length}", linux::net::address::ipv4(nat.old_addr())),
             )
-            .set("new_addr", address::ipv4(nat.new_addr()).to_string());
+            .set(
+                "new_addr",
+                linux::net::address::ipv4(nat.new_addr()).to_string(),
+            );
         }
         #[cfg(kernel_has = "tcf_vlan_params.tcfv_push_vid")]
         "vlan" => {
@@ -260,7 +260,7 @@ fn own(
             if what == "push" || what == "modify" {
                 out.set("id", vlan.tcfv_push_vid()).set(
                     "protocol",
-                    crate::link::kinds::protocol(order::be16(vlan.tcfv_push_proto())),
+                    crate::link::kinds::protocol(linux::net::order::be16(vlan.tcfv_push_proto())),
                 );
                 #[cfg(kernel_has = "tcf_vlan_params.tcfv_push_prio_exists")]
                 if vlan.tcfv_push_prio_exists() {
@@ -268,8 +268,14 @@ fn own(
                 }
             }
             if what == "push_eth" {
-                out.set("dst_mac", colons(vlan.tcfv_push_dst().bytes()))
-                    .set("src_mac", colons(vlan.tcfv_push_src().bytes()));
+                out.set(
+                    "dst_mac",
+                    linux::details::colons(vlan.tcfv_push_dst().bytes()),
+                )
+                .set(
+                    "src_mac",
+                    linux::details::colons(vlan.tcfv_push_src().bytes()),
+                );
             }
         }
         #[cfg(kernel_has = "tcf_csum_params.update_flags")]
@@ -316,29 +322,28 @@ fn own(
         #[cfg(kernel_has = "tcf_bpf.bpf_num_ops")]
         "bpf" => {
             let bpf = of.cast::<kernel::tcf_bpf<'_>>().deref()?;
-            super::filter::program(bpf.bpf_ops(), bpf.bpf_num_ops(), bpf.bpf_name(), out)?;
+            super::program(bpf.bpf_ops(), bpf.bpf_num_ops(), bpf.bpf_name(), out)?;
         }
         _ => {}
     }
-    let _ = (look, Value::Bool(true), colons, class_id);
+    let _ = (of, look);
     Ok(false)
 }
 
 /// `tcf_police_dump`.
 #[cfg(kernel_has = "tcf_police_params.tcfp_burst")]
 fn police(police: kernel::tcf_police<'_>, out: &mut Details) -> Result<(), Fault> {
-    use super::units::{burst, lengths};
+    use crate::qdisc::rates::{burst, lengths, rate};
+
     let parameters = police.params().deref()?;
     if parameters.rate_present() {
-        let rate = parameters.rate();
-        out.set("rate", Value::Rate(rate.rate_bytes_ps())).set(
-            "burst",
-            burst(rate.rate_bytes_ps(), parameters.tcfp_burst()),
-        );
+        let bytes = parameters.rate().rate_bytes_ps();
+        rate(out, "rate", parameters.rate());
+        out.set("burst", burst(bytes, parameters.tcfp_burst()));
     }
     out.set("mtu", parameters.tcfp_mtu());
     if parameters.peak_present() {
-        out.set("peakrate", Value::Rate(parameters.peak().rate_bytes_ps()));
+        rate(out, "peakrate", parameters.peak());
     }
     #[cfg(kernel_has = "tcf_police_params.pps_present")]
     if parameters.pps_present() {
@@ -375,8 +380,8 @@ fn pedit(pedit: kernel::tcf_pedit<'_>, out: &mut Details) -> Result<(), Fault> {
             details.set("offset", key.off()).set("cmd", "set");
         }
         details
-            .set("val", format!("{:x}", order::be32(key.val())))
-            .set("mask", format!("{:x}", order::be32(key.mask())));
+            .set("val", format!("{:x}", linux::net::order::be32(key.val())))
+            .set("mask", format!("{:x}", linux::net::order::be32(key.mask())));
         keys.push(details);
     }
     out.set("nkeys", parameters.tcfp_nkeys()).set("keys", keys);

@@ -11,16 +11,23 @@ pub struct Details(Vec<(&'static str, Value)>);
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// Shown as its name if it is true.
     Bool(bool),
+    /// A number that is never negative.
     Number(u64),
+    /// A number with a sign.
     Signed(i64),
+    /// A fraction.
     Float(f64),
     /// Bytes a second: a number for programs, `10Mbit` for people.
     Rate(u64),
     /// Microseconds: a number for programs, `5ms` for people.
     Time(u64),
+    /// Text.
     Text(String),
+    /// Several.
     List(Vec<Value>),
+    /// What has values of its own.
     Map(Details),
 }
 

@@ -5,9 +5,9 @@ use kstruct::{Fault, View as _};
 use linux::net::address::{ipv4, ipv6};
 use linux::net::order::{be16, be32};
 
-use super::filter::{Look, add_actions, hardware};
-use super::units::class_id;
-use crate::details::{Details, colons};
+use super::{Look, add_actions, hardware};
+use crate::qdisc::units::class_id;
+use linux::details::{Details, colons};
 
 /// `fl_walk`: in the order of their handles.
 pub fn filters(
