@@ -27,6 +27,24 @@ pub fn root() -> PathBuf {
         .expect("the tests lie in the work tree")
 }
 
+/// The Rust sources in a folder and those below it, in order.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the work tree is there");
+    let mut entries: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("it can be listed").path())
+        .collect();
+    entries.sort();
+    let mut files = Vec::new();
+    for path in entries {
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
 /// The fixture's kernel.
 pub fn fixture_vmlinux() -> PathBuf {
     root().join("tests/fixture/vmlinux-2.6.9")

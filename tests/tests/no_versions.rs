@@ -18,24 +18,24 @@
 //! elsewhere and compares one by one; and a banner that is taken apart by other means than a text.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Expr, Lit, Pat, Token};
-use tests::root;
+use tests::{root, sources};
 
 /// Where the rule holds.
 const FOLDERS: [&str; 3] = ["analyzers", "runtime/src", "generated/src"];
 
 #[test]
 fn no_version_is_compared() {
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        sources(&root().join(folder), &mut files);
-    }
+    let files = FOLDERS
+        .iter()
+        .flat_map(|folder| sources(&root().join(folder)));
+    let files: Vec<PathBuf> = files.collect();
     let mut found = Vec::new();
     for file in &files {
         let source = std::fs::read_to_string(file).expect("a source file is text");
@@ -111,21 +111,6 @@ fn each_planted_offence_is_found() {
         "#[cfg(test)] mod tests { fn f(k: &K) -> bool { k.release == \"6.1\" } }",
     ] {
         assert_eq!(offences(allowed), [""; 0], "{allowed}");
-    }
-}
-
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
-    let entries = std::fs::read_dir(folder).expect("the work tree is there");
-    let mut entries: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("it can be listed").path())
-        .collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
     }
 }
 
