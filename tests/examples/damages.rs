@@ -221,6 +221,14 @@ impl<'a> Dump<'a> {
             "negative-memory" => self.change(sk.sk_backlog().rmem_alloc().addr(), |old| {
                 with(old, u64::MAX)
             }),
+            // It has read what did not come.
+            "copied" => {
+                let tcp = kernel::tcp_sock::at(&k, socket).expect("it is one of TCP");
+                let ahead = tcp.rcv_nxt().wrapping_add(1000);
+                let place = at(offset_of!(kernel::tcp_sock, copied_seq));
+                self.change(place, |old| with(old, ahead.into()));
+            }
+            "buffer" => self.change(at(offset_of!(sock, sk_rcvbuf)), |old| with(old, 1 << 31)),
             "wrong-bucket" => self.change(at(offset_of!(sock_common, skc_hash)), |old| old ^ 1),
             // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
             "foreign-end" => self.change(node.addr(), |_| 0xffff_f001),
@@ -365,6 +373,7 @@ impl<'a> Dump<'a> {
                 .change(member(offset_of!(inet_hashinfo, ehash_locks_mask)), |old| {
                     with(old, 0x1234)
                 }),
+            "tcp-memory" => self.change(k.address_of(sym::tcp_memory_allocated), |_| 1 << 40),
             "secret" => {
                 let (word, bits) = secret(k);
                 self.change(word, |old| old ^ bits);

@@ -58,6 +58,10 @@ pub(crate) trait Chain<'m>: Copy {
     fn link(self) -> u64;
     /// Where a socket's link to the next one is, and the place of the link that leads to it, as it says itself (`pprev`).
     fn links(socket: sock_common<'m>) -> (u64, u64);
+    /// Where the end is, if that is another chain's: it stands behind the last socket, or in the head. Most kinds of lists all end alike.
+    fn foreign_end(self, _last: Option<sock_common<'m>>) -> Option<u64> {
+        None
+    }
 }
 
 impl<'m> Chain<'m> for hlist_head<'m> {
@@ -84,7 +88,7 @@ impl<'m> Chain<'m> for hlist_head<'m> {
 }
 
 /// The addresses of the sockets in a table, in the order of its buckets, each once: chains that lead into each other are a fault. Otherwise a damaged
-/// dump had as many sockets as its square.
+/// dump had as many sockets as its square. So is a chain that ends as another one does: what was behind isn't found.
 pub(crate) fn gather<'m, C: Chain<'m>>(
     k: &Memory,
     count: usize,
@@ -103,20 +107,26 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
         let mut found = Found::default();
         let mut chains = Vec::new();
         for index in start..count.min(start + PIECE) {
-            if let Some(chain) = bucket(index)
-                && let Some(first) = chain.first_node()
-            {
+            let Some(chain) = bucket(index) else {
+                continue;
+            };
+            if let Some(first) = chain.first_node() {
                 k.prefetch(first, NODE);
                 chains.push((index, chain));
+            } else {
+                found.end(index, chain, None);
             }
         }
         for (index, chain) in chains {
             let mut link = chain.link();
+            let mut last = None;
             for (number, socket) in chain.sockets().enumerate() {
                 if number == MOST {
                     found.longer.push((index, found.sockets.len()));
+                    last = None;
                     break;
                 }
+                last = socket.ok();
                 match socket {
                     Ok(socket) => {
                         let (next, back) = C::links(socket);
@@ -126,6 +136,10 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
                     }
                     Err(fault) => found.faults.push((index, fault)),
                 }
+            }
+            // Where one can't be read there is no end.
+            if last.is_some() {
+                found.end(index, chain, last);
             }
         }
         found
@@ -142,18 +156,26 @@ pub(crate) fn gather<'m, C: Chain<'m>>(
         for (index, to) in piece.longer {
             all.extend(&piece.sockets[from..to]);
             from = to;
-            let chain = bucket(index).into_iter().flat_map(Chain::sockets);
-            for socket in chain.skip(MOST) {
+            let Some(chain) = bucket(index) else {
+                continue;
+            };
+            let mut last = None;
+            for socket in chain.sockets().skip(MOST) {
+                last = socket.ok();
                 match socket.map(sock_common::addr) {
                     Ok(socket) => {
                         all.push(socket);
                         if !seen.insert(socket) {
                             // What is behind it is on that chain.
+                            last = None;
                             break;
                         }
                     }
                     Err(fault) => faults.add(format_args!("bucket {index} of {what}"), fault),
                 }
+            }
+            if let Some(fault) = last.and_then(|last| foreign_end(chain, Some(last))) {
+                faults.add(format_args!("bucket {index} of {what}"), fault);
             }
         }
         all.extend(&piece.sockets[from..]);
@@ -189,6 +211,25 @@ struct Found {
     longer: Vec<(usize, usize)>,
     /// By bucket, what could not be read.
     faults: Vec<(usize, Fault)>,
+}
+
+impl Found {
+    /// Looks at the end of a bucket's chain.
+    #[inline]
+    fn end<'m>(&mut self, index: usize, chain: impl Chain<'m>, last: Option<sock_common<'m>>) {
+        if let Some(fault) = foreign_end(chain, last) {
+            self.faults.push((index, fault));
+        }
+    }
+}
+
+/// That a chain ends with another one's end.
+#[inline]
+fn foreign_end<'m>(chain: impl Chain<'m>, last: Option<sock_common<'m>>) -> Option<Fault> {
+    chain.foreign_end(last).map(|address| Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    })
 }
 
 #[cfg(not(kernel_has = "inet_hashinfo.lhash2"))]

@@ -195,6 +195,16 @@ pub const RULES: &[Rule] = &[
         check: Check::Socket(timers::keepalive),
     },
     Rule {
+        name: "sequence",
+        sentence: "A connection has acknowledged more than was sent, sent more than was written, or read more than came: its sequence numbers can't be, and nothing that goes by them is right.",
+        check: Check::Socket(socket::sequence),
+    },
+    Rule {
+        name: "buffer",
+        sentence: "A socket may have less than no memory for receiving or sending (sk_rcvbuf, sk_sndbuf).",
+        check: Check::Socket(socket::buffer),
+    },
+    Rule {
         name: "accept-queue",
         sentence: "More connections wait to be accepted than the listener allows: further ones are dropped.",
         check: Check::Socket(socket::accept_queue),
@@ -329,8 +339,17 @@ pub const RULES: &[Rule] = &[
     #[cfg(kernel_has = "sym:tcp_memory_pressure")]
     Rule {
         name: "memory-pressure",
-        sentence: "TCP is short of memory: it has used more than the second value of tcp_mem, and not come down to the first since; buffers shrink, and what arrives may be dropped.",
+        sentence: "TCP is short of memory: it was above the second value of tcp_mem (tcp_memory_pressure), and has not come down to the first since; buffers shrink, and what arrives may be dropped.",
         check: Check::Whole(tables::memory_pressure),
+    },
+    #[cfg(all(
+        kernel_has = "sym:tcp_memory_allocated",
+        kernel_has = "sym:sysctl_tcp_mem"
+    ))]
+    Rule {
+        name: "memory-limit",
+        sentence: "TCP has more pages (tcp_memory_allocated) than the third value of tcp_mem: what arrives is dropped, and sockets are given up.",
+        check: Check::Whole(tables::memory_limit),
     },
 ];
 

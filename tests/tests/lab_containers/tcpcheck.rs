@@ -164,12 +164,15 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("queue-count", "queue-count", &well),
         ("queue-end", "queue-count", &full),
         ("syn-queue", "syn-queue", &listener),
+        ("copied", "sequence", &well),
+        ("buffer", "buffer", &well),
+        ("tcp-memory", "memory-limit", &well),
     ] {
         let found = check(tcpcheck, subject.damage(damage, socket));
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
         let mut at = socket.as_str();
-        if matches!(damage, "foreign-end" | "secret") {
+        if matches!(damage, "foreign-end" | "secret" | "tcp-memory") {
             at = "";
             // What was behind it on the chain.
             new.retain(|(rule, _)| rule != "lost");
@@ -205,6 +208,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             "icsk_accept_queue",
         ),
         ("same-child", &busy_listener, &["tcp"], "icsk_accept_queue"),
+        ("foreign-end", &well, &["tcp", "sockets"], " of ehash: "),
+        ("foreign-end", &listener, &["tcp"], " of lhash2: "),
         ("wild-net", &well, &["tcp", "tcpcheck"], "skc_net"),
         ("no-ehash", &well, &["tcp", "tcpcheck"], "ehash: "),
         ("ehash-mask", &well, &["tcp", "tcpcheck"], "ehash_mask"),

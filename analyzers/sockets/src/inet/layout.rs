@@ -6,9 +6,10 @@ use kernel::{hlist_nulls_head, inet_hashinfo, sock_common, spinlock};
 use kstruct::{Array, Fault, Memory, View as _, offset_of, walk};
 use linux::Faults;
 
-use super::Chain;
 use super::hash::{self, Secrets};
-use super::read::{buckets, hashinfos};
+#[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
+use super::read::LISTENERS;
+use super::read::{buckets, hashinfos, nulls_end};
 use crate::lock::is_held;
 use crate::space::Spaces;
 
@@ -168,8 +169,6 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         {
-            /// `LISTENING_NULLS_BASE` (include/net/inet_hashtables.h)
-            const BASE: u64 = 1 << 29;
             let array = buckets(table.addr(), table.lhash2_mask())
                 .and_then(|count| table.lhash2().array(count));
             if is_new(table.lhash2().addr())
@@ -178,7 +177,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
                 let place = Place {
                     table: Table::Listeners,
                     mask: table.lhash2_mask(),
-                    base: BASE,
+                    base: LISTENERS,
                     secrets: None,
                 };
                 let head = |index| array.get(index).map(|bucket| bucket.nulls_head());
@@ -194,7 +193,8 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
 /// Fetches from memory what is read of the first socket on a chain.
 fn prefetch_first(head: hlist_nulls_head<'_>) {
     const NODE: usize = offset_of!(sock_common, skc_nulls_node);
-    if let Some(node) = head.first_node() {
+    let node = head.first().addr();
+    if node & 1 == 0 {
         let socket = node.wrapping_sub(NODE as u64);
         let memory = head.memory();
         memory.prefetch(socket, NODE + 2 * usize::from(kernel::KERNEL.pointer_size));
@@ -373,7 +373,7 @@ impl Bucket {
         let mut end = head.first().addr();
         // Links are at the beginning of the head and of each node.
         let mut from = head.addr();
-        for socket in head.sockets() {
+        for socket in head.entries(sock_common::skc_nulls_node) {
             let Ok(socket) = socket else {
                 // Where it ends can't be known.
                 bucket.is_cut = true;
@@ -441,9 +441,9 @@ impl Bucket {
 }
 
 impl Place {
-    /// What a bucket's chain ends with (`NULLS_MARKER`).
+    /// What a bucket's chain ends with.
     fn end(&self, index: usize) -> u64 {
-        (self.base + index as u64) << 1 | 1
+        nulls_end(self.base + index as u64)
     }
 
     /// The hash by which a socket is put into a bucket.

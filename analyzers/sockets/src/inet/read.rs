@@ -27,21 +27,29 @@ impl Ends {
     }
 }
 
-impl<'m> Chain<'m> for hlist_nulls_head<'m> {
+/// A bucket of TCP's tables.
+#[derive(Clone, Copy)]
+struct Nulls<'m> {
+    head: hlist_nulls_head<'m>,
+    /// The number at the end of its chain (`INIT_HLIST_NULLS_HEAD`, include/linux/list_nulls.h).
+    end: u64,
+}
+
+impl<'m> Chain<'m> for Nulls<'m> {
     /// Where such a chain ends, there is an odd number (`is_a_nulls`).
     #[inline]
     fn first_node(self) -> Option<u64> {
-        let first = self.first().addr();
+        let first = self.head.first().addr();
         (first & 1 == 0).then_some(first)
     }
 
     fn sockets(self) -> impl Iterator<Item = Result<sock_common<'m>, Fault>> {
-        self.entries(sock_common::skc_nulls_node)
+        self.head.entries(sock_common::skc_nulls_node)
     }
 
     #[inline]
     fn link(self) -> u64 {
-        self.addr()
+        self.head.addr()
     }
 
     #[inline]
@@ -49,7 +57,32 @@ impl<'m> Chain<'m> for hlist_nulls_head<'m> {
         let node = socket.skc_nulls_node();
         (node.addr(), node.pprev().addr())
     }
+
+    #[inline]
+    fn foreign_end(self, last: Option<sock_common<'m>>) -> Option<u64> {
+        let (at, end) = match last {
+            None => (self.head.addr(), self.head.first().addr()),
+            Some(last) => {
+                let node = last.skc_nulls_node();
+                (node.addr(), node.next().addr())
+            }
+        };
+        (end != nulls_end(self.end)).then_some(at)
+    }
 }
+
+/// What a chain ends with, by its number (`NULLS_MARKER`).
+#[inline]
+pub(super) fn nulls_end(number: u64) -> u64 {
+    number << 1 | 1
+}
+
+/// The number at the end of the first bucket of listeners (`LISTENING_NULLS_BASE`, include/net/inet_hashtables.h).
+#[cfg(any(
+    not(kernel_has = "inet_hashinfo.listening_hash"),
+    kernel_has = "inet_listen_hashbucket.nulls_head"
+))]
+pub(super) const LISTENERS: u64 = 1 << 29;
 
 /// How many buckets a table has, by its mask.
 ///
@@ -143,7 +176,10 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 found
                     .established
                     .extend(gather(k, count, "ehash", faults, |index| {
-                        buckets.get(index).map(|bucket| bucket.chain())
+                        buckets.get(index).map(|bucket| Nulls {
+                            head: bucket.chain(),
+                            end: index as u64,
+                        })
                     }));
             } else {
                 is_complete = false;
@@ -160,7 +196,10 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 found
                     .listeners
                     .extend(gather(k, count, "lhash2", faults, |index| {
-                        buckets.get(index).map(|bucket| bucket.nulls_head())
+                        buckets.get(index).map(|bucket| Nulls {
+                            head: bucket.nulls_head(),
+                            end: LISTENERS + index as u64,
+                        })
                     }));
             } else {
                 is_complete = false;
@@ -177,7 +216,10 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
                 faults,
                 |index| {
                     #[cfg(kernel_has = "inet_listen_hashbucket.nulls_head")]
-                    return buckets.get(index).map(|bucket| bucket.nulls_head());
+                    return buckets.get(index).map(|bucket| Nulls {
+                        head: bucket.nulls_head(),
+                        end: LISTENERS + index as u64,
+                    });
                     #[cfg(not(kernel_has = "inet_listen_hashbucket.nulls_head"))]
                     return buckets.get(index).map(|bucket| bucket.head());
                 },

@@ -38,6 +38,44 @@ pub fn unread(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     })
 }
 
+/// What was acknowledged is not more than what was sent, nor that than what was written (`snd_una`, `snd_nxt`, `write_seq`), and what was read
+/// not more than what came (`copied_seq`, `rcv_nxt`); each counts modulo 2^32 (`before`, include/net/tcp.h).
+pub fn sequence(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    // Of one that was reset, the next connection's begin anew.
+    if socket.base.state == "UNCONN" || is_locked(look, socket) {
+        return None;
+    }
+    let pairs = [
+        (("snd_una", info.snd_una), ("snd_nxt", info.snd_nxt)),
+        (("snd_nxt", info.snd_nxt), ("write_seq", info.write_seq)),
+        (("copied_seq", info.copied_seq), ("rcv_nxt", info.rcv_nxt)),
+    ];
+    pairs.iter().find_map(|((first, low), (second, high))| {
+        let ahead = low.wrapping_sub(*high).cast_signed();
+        (ahead > 0).then(|| {
+            say!(
+                "{first} is {low} and {second} {high}, which it can't be ahead of: {bytes}",
+                low = *low,
+                high = *high,
+                bytes = many(ahead, "byte"),
+            )
+        })
+    })
+}
+
+pub fn buffer(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let memory = socket.base.memory?;
+    let (receive, send) = (memory.rcvbuf.cast_signed(), memory.sndbuf.cast_signed());
+    ((receive < 0 || send < 0) && !is_locked(look, socket)).then(|| {
+        say!(
+            "it may have {receive} bytes of memory for receiving (sk_rcvbuf), and {send} for sending (sk_sndbuf)",
+            receive = receive,
+            send = send,
+        )
+    })
+}
+
 pub fn accept_queue(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let listener = socket.listener.as_ref()?;
     // `sk_acceptq_is_full` (include/net/sock.h)

@@ -229,3 +229,26 @@ pub fn memory_pressure(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut
         findings.push(of_all(rule, None, said));
     }
 }
+
+/// `tcp_out_of_memory` (include/net/tcp.h), `__sk_mem_raise_allocated` (net/core/sock.c).
+#[cfg(all(
+    kernel_has = "sym:tcp_memory_allocated",
+    kernel_has = "sym:sysctl_tcp_mem"
+))]
+pub fn memory_limit(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    use crate::said::Number as _;
+
+    let k = seen.look.reader.k;
+    let limits = k.get(kernel::sym::sysctl_tcp_mem).ok();
+    if let Ok(allocated) = k.get(kernel::sym::tcp_memory_allocated)
+        && let Some(most) = limits.and_then(|limits| limits.get(2))
+        && allocated.value().number() > most.number()
+    {
+        let said = say!(
+            "TCP has {pages}, and may have {most} (the third value of tcp_mem)",
+            pages = crate::said::many(allocated.value(), "page"),
+            most = most,
+        );
+        findings.push(of_all(rule, None, said));
+    }
+}
