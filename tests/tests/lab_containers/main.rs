@@ -5,6 +5,8 @@
 
 mod clocks;
 mod frames;
+mod subject;
+mod tables;
 mod tcpcheck;
 mod waits;
 
@@ -410,7 +412,7 @@ fn build(example: &str, release: &str) -> PathBuf {
         "--used-by",
         &path(&root().join("tests/examples/containers")),
         "--used-by",
-        &path(&root().join("tests/examples/damages.rs")),
+        &path(&root().join("tests/examples/damages")),
         "--into",
         &path(&folder),
     ]);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 use tests::procfs::ends_of;
 use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, shown, text, xtask};
+
+use super::subject::Subject;
 
 /// What is found: the rule, and the socket; nothing where it is of none.
 type Found = BTreeSet<(String, String)>;
@@ -355,57 +355,6 @@ fn tell_who_and_where(subject: &mut Subject<'_>, well: &str, sockets: &[Value]) 
             sockets.iter().map(holders).collect()
         };
         assert_eq!(holders(&listed(&written)), holders(sockets), "{damage}");
-    }
-}
-
-/// A copy of a dump that is damaged in one way at a time.
-struct Subject<'a> {
-    /// What damages it.
-    program: &'a Path,
-    vmcore: File,
-    copy: tempfile::NamedTempFile,
-    /// Where words of it are damaged.
-    places: Vec<u64>,
-}
-
-impl<'a> Subject<'a> {
-    fn of(program: &'a Path, vmcore: &Path) -> Self {
-        let copy =
-            tempfile::NamedTempFile::new_in(root().join("target/lab")).expect("there is room");
-        std::fs::copy(vmcore, copy.path()).expect("there is room for a copy");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(copy.path(), mode).expect("it is ours");
-        let vmcore = File::open(vmcore).expect("it was read");
-        Subject {
-            program,
-            vmcore,
-            copy,
-            places: Vec::new(),
-        }
-    }
-
-    /// Puts right what was damaged before, and damages a socket. Gives where the copy is.
-    fn damage(&mut self, damage: &str, socket: &str) -> &str {
-        for place in self.places.drain(..) {
-            let mut word = [0; 8];
-            let read = self.vmcore.read_exact_at(&mut word, place);
-            read.expect("the word is there");
-            let written = self.copy.as_file().write_all_at(&word, place);
-            written.expect("it can be written");
-        }
-        let output = Command::new(self.program)
-            .arg(self.copy.path())
-            .args([damage, socket])
-            .output()
-            .expect("it was built");
-        assert!(output.status.success(), "{damage}: {}", shown(&output));
-        let places = String::from_utf8(output.stdout).expect("numbers");
-        let places = places
-            .lines()
-            .map(|place| place.parse::<u64>().expect("a place"));
-        self.places.extend(places);
-        assert!(!self.places.is_empty(), "{damage}");
-        self.copy.path().to_str().expect("paths here are UTF-8")
     }
 }
 

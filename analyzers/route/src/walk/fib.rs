@@ -1,10 +1,10 @@
 //! IPv4 routing tables (net/ipv4/fib_trie.c): a compressed trie of addresses for each table, whose leaves have lists of routes.
 
 use kernel::{fib_alias, fib_info, fib_table, key_vector, nexthop, tnode};
-use kstruct::{Fault, FaultKind, Ptr, View as _, offset_of};
+use kstruct::{Fault, Ptr, View as _, offset_of};
 use linux::Faults;
 
-use super::{Context, hop, ipv4, prefix4};
+use super::{Context, hop, inconsistent, ipv4, prefix4};
 use crate::model::{Family, Hop, Route};
 use crate::names;
 
@@ -19,31 +19,31 @@ const BITS: u8 = 32;
 
 /// A namespace's tables in the order in which the kernel lists them.
 pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib_table<'m>> {
+    const WHAT: &str = "IPv4 routing tables";
     let hash = context.net.ipv4().fib_table_hash().array(TABLES);
-    let mut found = Vec::new();
-    if let Some(hash) = context.faults.check("IPv4 routing tables", hash) {
-        for (number, head) in hash.iter().enumerate() {
-            for table in head.entries(fib_table::tb_hlist) {
-                let Some(table) = context.faults.check("IPv4 routing tables", table) else {
-                    continue;
-                };
-                // A namespace without rules has two lists, of which the first is table `local`'s.
-                if TABLES == 256 && table.tb_id() as usize % TABLES != number {
-                    let fault = contradiction(table.addr());
-                    context.faults.add("IPv4 routing tables", fault);
-                }
-                found.push(table);
+    let mut found: Vec<fib_table<'_>> = Vec::new();
+    let Some(hash) = context.faults.check(WHAT, hash) else {
+        return found;
+    };
+    for (number, head) in hash.iter().enumerate() {
+        for table in head.entries(fib_table::tb_hlist) {
+            let Some(table) = context.faults.check(WHAT, table) else {
+                continue;
+            };
+            let is_known = found.iter().any(|known| known.addr() == table.addr());
+            // A namespace without rules has two lists, of which the first is table `local`'s.
+            let is_here = TABLES != 256 || table.tb_id() as usize % TABLES == number;
+            if is_known || !is_here {
+                context.faults.add(WHAT, inconsistent(table.addr()));
             }
+            if is_known {
+                // What is behind it was found with it.
+                break;
+            }
+            found.push(table);
         }
     }
     found
-}
-
-fn contradiction(address: u64) -> Fault {
-    Fault {
-        address,
-        kind: FaultKind::Inconsistent,
-    }
 }
 
 /// The root of a table's trie. While a namespace has no rules of its own, table `local` has that of table `main`.
@@ -110,13 +110,6 @@ pub fn children<'m>(
     found
 }
 
-fn inconsistent(address: u64) -> Fault {
-    Fault {
-        address,
-        kind: FaultKind::Inconsistent,
-    }
-}
-
 /// A trie's leaves in the order of their addresses.
 fn leaves<'m>(node: key_vector<'m>, faults: &mut Faults, out: &mut Vec<key_vector<'m>>) {
     // No deeper than there are bits: positions only fall.
@@ -165,7 +158,7 @@ pub(super) fn each<'m, T>(
             // Tables that share a trie, `local` and `main` (RT_TABLE_LOCAL, RT_TABLE_MAIN), tell their routes apart by this.
             let is_own = alias.tb_id() == table.tb_id();
             if alias.fa_slen() > BITS || !is_own && !matches!(alias.tb_id(), 254 | 255) {
-                let fault = contradiction(alias.addr());
+                let fault = inconsistent(alias.addr());
                 context.faults.add("IPv4 route", fault);
             } else if is_own {
                 found.extend(make(context, leaf, alias));

@@ -4,7 +4,7 @@ use kernel::{fib6_info, fib6_node, fib6_table};
 use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, View as _};
 
-use super::{Context, hop, prefix6};
+use super::{Context, hop, inconsistent, prefix6};
 use crate::model::{Family, Hop, HopRoute, Route};
 use crate::names;
 
@@ -21,21 +21,30 @@ const EXPIRES: u32 = 0x0040_0000;
 
 /// A namespace's tables in the order in which the kernel lists them.
 pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
+    const WHAT: &str = "IPv6 routing tables";
     let first = context.net.ipv6().fib_table_hash();
-    let mut found = Vec::new();
+    let mut found: Vec<fib6_table<'_>> = Vec::new();
     // IPv6 was turned off when the kernel was started: there is no table then.
     if first.is_null() && context.net.ipv6().fib6_main_tbl().is_null() {
         return found;
     }
-    if let Some(hash) = context
-        .faults
-        .check("IPv6 routing tables", first.array(TABLES))
-    {
-        for table in hash
-            .iter()
-            .flat_map(|head| head.entries(fib6_table::tb6_hlist))
-        {
-            found.extend(context.faults.check("IPv6 routing tables", table));
+    let Some(hash) = context.faults.check(WHAT, first.array(TABLES)) else {
+        return found;
+    };
+    for (number, head) in hash.iter().enumerate() {
+        for table in head.entries(fib6_table::tb6_hlist) {
+            let Some(table) = context.faults.check(WHAT, table) else {
+                continue;
+            };
+            let is_known = found.iter().any(|known| known.addr() == table.addr());
+            if is_known || table.tb6_id() as usize % TABLES != number {
+                context.faults.add(WHAT, inconsistent(table.addr()));
+            }
+            if is_known {
+                // What is behind it was found with it.
+                break;
+            }
+            found.push(table);
         }
     }
     found

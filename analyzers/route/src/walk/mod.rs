@@ -14,7 +14,7 @@ pub mod trie;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::net;
-use kstruct::Memory;
+use kstruct::{Fault, FaultKind, Memory};
 use linux::Faults;
 use linux::net::Namespace;
 use linux::net::address;
@@ -22,6 +22,14 @@ use linux::time::{Age, Clock};
 
 use crate::model::{Expiry, Family, Metric, Prefix};
 use crate::names;
+
+/// What is in that place contradicts what leads to it.
+fn inconsistent(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
+}
 
 /// A namespace whose routing is read, and what is needed for it.
 pub struct Context<'m, 'f> {

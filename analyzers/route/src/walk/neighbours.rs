@@ -9,7 +9,7 @@ use linux::Faults;
 use linux::net as linux_net;
 use linux::time::Clock;
 
-use super::family;
+use super::{family, inconsistent};
 use crate::model::{Neighbour, Proxy};
 use crate::names;
 
@@ -82,7 +82,23 @@ pub fn entries<'m>(table: neigh_table<'m>, faults: &mut Faults) -> Vec<neighbour
             }
         }
     }
+    #[cfg(kernel_has = "neigh_table.gc_list")]
+    if let Some(lost) = lost(table, &found) {
+        faults.add("neighbour that is in no bucket", inconsistent(lost));
+    }
     found
+}
+
+/// One that its table has, by the list of those that are given up when there are too many, and that is in no bucket.
+#[cfg(kernel_has = "neigh_table.gc_list")]
+fn lost(table: neigh_table<'_>, found: &[neighbour<'_>]) -> Option<u64> {
+    let found: std::collections::HashSet<u64> = found.iter().map(|entry| entry.addr()).collect();
+    table
+        .gc_list()
+        .entries(neighbour::gc_list)
+        .map_while(Result::ok)
+        .map(neighbour::addr)
+        .find(|entry| !found.contains(entry))
 }
 
 /// What `neigh_fill_info` says of an entry.
@@ -181,11 +197,4 @@ fn key(bytes: Ptr<'_, u8>, table: neigh_table<'_>) -> Result<IpAddr, Fault> {
 
 fn netns_of(device: net_device<'_>) -> Result<u64, Fault> {
     Ok(device.nd_net().net().deref()?.ns().inum().into())
-}
-
-fn inconsistent(address: u64) -> Fault {
-    Fault {
-        address,
-        kind: FaultKind::Inconsistent,
-    }
 }

@@ -2,11 +2,13 @@
 //! and walks them each time. Prints as JSON how many damages gave a fault, and how many other entries without one. It fails if
 //! a walk panics or gives more than it can.
 //!
-//! With the name of a damage and the address of a `struct sock`, it damages that socket, and no more. It prints which words of the file it
-//! changed, so that they can be put right.
+//! With the name of a damage and the address of a `struct sock`, it damages that socket, and no more; with the name of one of those in
+//! `tables`, what all sockets share. It prints which words of the file it changed, so that they can be put right.
 //!
 //! The file is written to: `lab_containers` makes the copy.
 #![forbid(unsafe_code)]
+
+mod tables;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -32,7 +34,10 @@ fn main() {
     let core = std::env::args_os().nth(1).expect("a copy of the dump");
     let dump = &Dump::open(core.as_ref());
     let mut rest = std::env::args().skip(2);
-    if let (Some(damage), Some(address)) = (rest.next(), rest.next()) {
+    if let (Some(damage), address) = (rest.next(), rest.next()) {
+        let Some(address) = address else {
+            return dump.plant_in_tables(&damage);
+        };
         let address = u64::from_str_radix(address.trim_start_matches("0x"), 16);
         dump.plant(&damage, address.expect("an address in hexadecimal"));
         return;

@@ -1,0 +1,141 @@
+//! Damages of tables of routes, neighbours and tracked connections, and of what says where symbols are.
+
+use std::os::unix::fs::FileExt as _;
+
+use kernel::{
+    fib_alias, fib_table, key_vector, neigh_hash_table, net, nf_conntrack_tuple_hash, sym,
+};
+use kstruct::{Memory, View as _, offset_of};
+
+use super::Dump;
+
+impl Dump<'_> {
+    /// Damages one of the kernel's tables.
+    pub fn plant_in_tables(&self, damage: &str) {
+        let k = &self.memory();
+        if let Some(line) = damage.strip_prefix("vmcoreinfo-") {
+            return self.change_vmcoreinfo(line);
+        }
+        let net = k.get(sym::init_net).expect("it is there");
+        match damage {
+            // On the list of another one.
+            "fib-list" => self.change(
+                tables(net)[0].addr() + offset_of!(fib_table, tb_id) as u64,
+                |old| old ^ 1,
+            ),
+            "fib-alias" => self.change_alias(net, offset_of!(fib_alias, tb_id), 4, 77),
+            "fib-prefix" => self.change_alias(net, offset_of!(fib_alias, fa_slen), 1, 33),
+            "fib6-null" => self.change(
+                net.ipv6().addr() + offset_of!(kernel::netns_ipv6, fib_table_hash) as u64,
+                |_| 0,
+            ),
+            // All lists lead to the same tables.
+            "fib6-lists" => {
+                let lists = net.ipv6().fib_table_hash().array(256).expect("it is there");
+                let first = lists
+                    .iter()
+                    .map(|list| list.first().addr())
+                    .find(|first| *first != 0);
+                let first = first.expect("it has a table");
+                for list in lists.iter().filter(|list| list.first().addr() != first) {
+                    self.change(list.addr(), |_| first);
+                }
+            }
+            // One bucket of many.
+            "neighbours" => {
+                let table = k.get(sym::arp_tbl).expect("it is there").nht().addr();
+                let shift = table + offset_of!(neigh_hash_table, hash_shift) as u64;
+                self.change(shift, |old| old & !0xffff_ffff);
+            }
+            "conntrack" => self.cut_conntrack(k),
+            _ => panic!("there is no damage {damage}"),
+        }
+    }
+
+    /// Writes a member of the first route of the first table that has one.
+    fn change_alias(&self, net: net<'_>, offset: usize, bytes: u32, value: u64) {
+        let alias = tables(net).into_iter().find_map(|table| {
+            let root = table.tb_data().cast::<key_vector<'_>>().deref();
+            first_route(root.expect("the dump is sound"), 0)
+        });
+        let place = alias.expect("there are routes").addr() + offset as u64;
+        let mask = (1 << (8 * bytes)) - 1;
+        self.change(place, |old| old & !mask | value);
+    }
+
+    /// Ends the first chain of connections with the end of another one.
+    fn cut_conntrack(&self, k: &Memory) {
+        let size = k.get(sym::nf_conntrack_htable_size).expect("it is there");
+        let chains = k
+            .get(sym::nf_conntrack_hash)
+            .and_then(|chains| chains.array(size as usize));
+        for (index, chain) in chains.expect("it is there").iter().enumerate() {
+            let first = chain.entries(nf_conntrack_tuple_hash::hnnode).next();
+            if let Some(first) = first {
+                let node = first.expect("the dump is sound").hnnode();
+                let other = (index as u64 ^ 1) << 1 | 1;
+                self.change(node.addr(), |_| other);
+                return;
+            }
+        }
+        panic!("there are no connections");
+    }
+
+    /// Changes the last digit of a symbol's line of VMCOREINFO, or makes another name of it, wherever the file has it.
+    fn change_vmcoreinfo(&self, line: &str) {
+        let (is_address, name) = match line.strip_prefix("without-") {
+            Some(name) => (false, name),
+            None => (true, line),
+        };
+        let line = format!("SYMBOL({name})=");
+        let mut file = vec![0; self.file.metadata().expect("it is a file").len() as usize];
+        self.file
+            .read_exact_at(&mut file, 0)
+            .expect("it can be read");
+        let places: Vec<usize> = memchr::memmem::find_iter(&file, &line).collect();
+        assert!(!places.is_empty(), "{line}");
+        for place in places {
+            // The last but one of 16 digits: symbols may be aligned.
+            let byte = if is_address {
+                place + line.len() + 14
+            } else {
+                place + 7
+            };
+            let old = file[byte];
+            if is_address && !old.is_ascii_hexdigit() {
+                continue;
+            }
+            let new = if old == b'0' { b'4' } else { b'0' };
+            self.file
+                .write_all_at(&[new], byte as u64)
+                .expect("it can be written");
+            println!("{byte}");
+        }
+    }
+}
+
+/// A namespace's tables of IPv4.
+fn tables(net: net<'_>) -> Vec<fib_table<'_>> {
+    let lists = net.ipv4().fib_table_hash().array(256).expect("it is there");
+    let tables = lists
+        .iter()
+        .flat_map(|list| list.entries(fib_table::tb_hlist));
+    tables
+        .map(|table| table.expect("the dump is sound"))
+        .collect()
+}
+
+/// The first route below a node of a trie.
+fn first_route(node: key_vector<'_>, depth: u32) -> Option<fib_alias<'_>> {
+    assert!(depth < 40, "the dump is sound");
+    if node.bits() == 0 && node.pos() < 32 {
+        let first = node.leaf().entries(fib_alias::fa_list).next()?;
+        return Some(first.expect("the dump is sound"));
+    }
+    let bits = if node.pos() >= 32 { 0 } else { node.bits() };
+    let below = node.tnode().array(1 << bits).expect("the dump is sound");
+    below
+        .iter()
+        .filter(|child| !child.is_null())
+        .find_map(|child| first_route(child.deref().expect("the dump is sound"), depth + 1))
+}
