@@ -10,7 +10,7 @@ use comfy_table::{Table, presets};
 
 use crate::kernels::{self, packages};
 use crate::workspace::{self, Analyzer};
-use crate::{build, find, messages, paths, seed, selected};
+use crate::{build, find, messages, paths, predicates, seed, selected};
 
 /// How many of the compiler's remarks are printed of each kernel.
 const SHOWN: usize = 20;
@@ -65,10 +65,35 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     }
     println!("{table}");
     let bad = rows.iter().filter(|row| !row.is_good(&analyzers)).count();
+    tell_untrue(&rows, &analyzers);
     if bad != 0 {
         eprintln!("{bad} of {} kernels are not as they must be", rows.len());
     }
     Ok(bad == 0)
+}
+
+/// Tells of predicates that none of several kernels makes true. They may be of others, and so are no error.
+fn tell_untrue(rows: &[Row], analyzers: &[Analyzer]) {
+    let kernels = rows.iter().filter_map(|row| {
+        let names = row.names.clone()?;
+        Some((row.kernel.clone(), names))
+    });
+    let kernels: Vec<(String, PathBuf)> = kernels.collect();
+    if kernels.len() < 2 {
+        return;
+    }
+    let packages: BTreeSet<&str> = analyzers
+        .iter()
+        .map(|analyzer| analyzer.package.as_str())
+        .collect();
+    match predicates::untrue(&packages, &kernels) {
+        Ok(said) if said.is_empty() => {}
+        Ok(said) => eprint!(
+            "true for none of these {} kernels, so of others, or misspelled:\n{said}",
+            kernels.len()
+        ),
+        Err(error) => eprintln!("predicates of kernel_has: {error:#}"),
+    }
 }
 
 /// What the compiler says of the analyzers for one kernel.
@@ -79,6 +104,8 @@ struct Row {
     remarks: BTreeMap<String, usize>,
     /// Programs that compile.
     compiled: BTreeSet<String>,
+    /// What the kernel has, as its bindings list it.
+    names: Option<PathBuf>,
 }
 
 impl Row {
@@ -102,6 +129,7 @@ impl Row {
             machine: "failed".to_owned(),
             remarks: BTreeMap::new(),
             compiled: BTreeSet::new(),
+            names: None,
         }
     }
 
@@ -160,6 +188,7 @@ fn check(kernel: &str, vmlinux: Option<PathBuf>, analyzers: &[Analyzer]) -> anyh
         ),
         remarks: BTreeMap::new(),
         compiled: BTreeSet::new(),
+        names: Some(bindings.join("names.txt")),
     };
     let mut shown = 0;
     for message in messages::of(&output.stdout) {
@@ -195,6 +224,7 @@ mod tests {
             machine: "x86_64".to_owned(),
             remarks: BTreeMap::new(),
             compiled: BTreeSet::new(),
+            names: None,
         };
         let analyzers = [analyzer];
         assert!(!row.is_good(&analyzers));

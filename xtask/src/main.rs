@@ -23,6 +23,7 @@ mod loaded;
 mod messages;
 mod new;
 mod paths;
+mod predicates;
 mod seed;
 mod seen;
 mod selected;

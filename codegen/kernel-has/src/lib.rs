@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fs, process};
@@ -33,12 +34,9 @@ pub fn answer_from(names: &Path) {
     println!("cargo::rerun-if-changed=src");
     let text = fs::read_to_string(names)
         .unwrap_or_else(|error| fail(&format!("{}: {error}", names.display())));
-    let kernel = Kernel::parse(&text);
+    let kernel = Names::parse(&text);
     let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("src");
-    let mut found = BTreeMap::new();
-    if let Err(error) = scan_directory(&source, &mut found) {
-        fail(&error);
-    }
+    let found = predicates(&source).unwrap_or_else(|error| fail(&error));
     let mut values: Vec<String> = Vec::new();
     for (predicate, place) in &found {
         match kernel.answer(predicate) {
@@ -59,22 +57,56 @@ fn fail(message: &str) -> ! {
     process::exit(1)
 }
 
+/// The predicates in a directory of Rust sources, and where each was first seen: the path and the line.
+///
+/// # Errors
+///
+/// What can't be read, as text.
+pub fn predicates(source: &Path) -> Result<BTreeMap<String, String>, String> {
+    let mut found = BTreeMap::new();
+    scan_directory(source, &mut found)?;
+    Ok(found)
+}
+
 /// The names of one kernel.
-struct Kernel<'a> {
+pub struct Names<'a> {
     /// Each name, and the type of what it names where that is a struct.
     names: BTreeMap<&'a str, &'a str>,
 }
 
-impl<'a> Kernel<'a> {
-    fn parse(text: &'a str) -> Self {
+impl<'a> Names<'a> {
+    /// Of the text of a `names.txt`.
+    pub fn parse(text: &'a str) -> Self {
         let names = text
             .lines()
             .map(|line| line.split_once(' ').unwrap_or((line, "")))
             .collect();
-        Kernel { names }
+        Names { names }
     }
 
-    fn answer(&self, predicate: &str) -> Result<bool, &'static str> {
+    /// What stands behind `start` in the names that begin with it.
+    pub fn beginning(&self, start: &str) -> impl Iterator<Item = &'a str> {
+        self.names
+            .range::<str, _>((Bound::Included(start), Bound::Unbounded))
+            .map_while(move |(name, _)| name.strip_prefix(start))
+    }
+
+    /// The type at the end of a path of members, if it is a struct's.
+    pub fn type_of(&self, path: &str) -> Option<&'a str> {
+        let mut path = path.split('.');
+        let (mut ty, _) = self.names.get_key_value(path.next()?)?;
+        for member in path {
+            ty = self.names.get(format!("{ty}.{member}").as_str())?;
+        }
+        Some(ty)
+    }
+
+    /// Whether a predicate is true of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// It is of no form that a predicate has.
+    pub fn answer(&self, predicate: &str) -> Result<bool, &'static str> {
         let is_name = |name: &str| {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
@@ -164,7 +196,7 @@ mod tests {
 
     #[test]
     fn predicates_are_answered_from_names() {
-        let kernel = Kernel::parse(NAMES);
+        let kernel = Names::parse(NAMES);
         for yes in [
             "task_struct",
             "task_struct.pid",
