@@ -80,7 +80,9 @@ impl<'m> Reader<'m> {
         faults: &mut Faults,
         read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
     ) -> Vec<T> {
-        self.read_places(addresses, &places(), what, faults, read)
+        self.read_places(addresses, &places(), what, faults, |work, address| {
+            read(work, address).map(Some)
+        })
     }
 
     /// Fetches from memory what will be read of the `struct socket` of a socket, and who holds that. By now the socket itself is at hand.
@@ -93,14 +95,14 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The same where what is fetched of each socket is said: the lines of memory at these offsets.
+    /// The same where what is fetched of each socket is said, the lines of memory at these offsets, and where not all that is read is kept.
     pub fn read_places<T: Send>(
         &self,
         addresses: &[u64],
         places: &[usize],
         what: &str,
         faults: &mut Faults,
-        read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<T, Fault> + Send + Sync,
+        read: impl Fn(&mut Work<'_, 'm>, u64) -> Result<Option<T>, Fault> + Send + Sync,
     ) -> Vec<T> {
         /// Sockets that a thread reads at least before others may be taken from it.
         const LEAST: usize = 64;
@@ -118,7 +120,7 @@ impl<'m> Reader<'m> {
         };
         // Each is written where it stays: to gather them from several places takes as much memory again. Not more at a time, as lists of a
         // damaged dump may have a million addresses of nothing.
-        let read_some = |addresses: &[u64]| -> Vec<Option<T>> {
+        let read_some = |addresses: &[u64]| -> Vec<Result<T, LeftOut>> {
             addresses
                 .par_iter()
                 .enumerate()
@@ -130,9 +132,10 @@ impl<'m> Reader<'m> {
                     if let Some(soon) = addresses.get(index + AHEAD / 2) {
                         self.prefetch_owner(*soon);
                     }
-                    let socket = read(work, *address)
-                        .map_err(|fault| work.faults.push((*address, "", fault)))
-                        .ok();
+                    let socket = read(work, *address).unwrap_or_else(|fault| {
+                        work.faults.push((*address, "", fault));
+                        None
+                    });
                     if !work.faults.is_empty() {
                         let errors = work.faults.drain(..).map(|fault| (index, fault));
                         // Nobody panics with it locked.
@@ -141,20 +144,14 @@ impl<'m> Reader<'m> {
                             .unwrap_or_else(PoisonError::into_inner)
                             .extend(errors);
                     }
-                    socket
+                    socket.ok_or(LeftOut)
                 })
                 .collect()
         };
         let mut found = Vec::new();
         for some in addresses.chunks(MOST) {
-            #[expect(
-                clippy::filter_map_identity,
-                reason = "unlike `flatten`, it takes the place of what it gets"
-            )]
-            let read: Vec<T> = read_some(some)
-                .into_iter()
-                .filter_map(|some| some)
-                .collect();
+            // In the same memory, which `flatten` would not do.
+            let read: Vec<T> = read_some(some).into_iter().filter_map(Result::ok).collect();
             if found.is_empty() {
                 found = read;
             } else {
@@ -171,6 +168,9 @@ impl<'m> Reader<'m> {
         found
     }
 }
+
+/// What was read is not kept: it is no socket, or one that isn't wanted.
+struct LeftOut;
 
 /// Bytes that a CPU's caches take from memory at once.
 pub(crate) const LINE: usize = 64;

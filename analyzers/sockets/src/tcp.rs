@@ -396,13 +396,9 @@ pub fn each<T: Send>(
     let requests = crate::old::tcp::requests(reader, &listeners, faults);
     #[cfg(not(kernel_has = "open_request.rmt_port"))]
     let requests = Vec::new();
-    #[expect(
-        clippy::filter_map_identity,
-        reason = "unlike `flatten`, it takes the place of what it gets"
-    )]
-    let mut taken: Vec<T> = others.into_iter().filter_map(|taken| taken).collect();
+    let mut taken = others;
     taken.extend(listeners.into_iter().filter_map(&take));
-    taken.extend(closed.into_iter().flatten());
+    taken.extend(closed);
     taken.extend(requests.into_iter().filter_map(&take));
     Each { taken, disowned }
 }
