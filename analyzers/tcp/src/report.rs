@@ -15,7 +15,7 @@ use sockets::filter::Filter;
 use sockets::sock::{Reader, Wants};
 use sockets::tcp::{Form, Tcp};
 
-use crate::line::{IPV4_WIDTH, Line, Shown, header, key};
+use crate::line::{IPV4_WIDTH, Key, Line, Shown, header, key};
 
 /// Shows every TCP socket in a dump, in all network namespaces, as `ss -tan` would have: connections, listeners with their queues,
 /// time-wait sockets, requests, and sockets that are not bound.
@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 
 #[derive(Default, Serialize)]
 struct Sockets {
-    sockets: Vec<Tcp>,
+    sockets: Vec<Keyed>,
     /// Instead of them, where a table is wanted, their lines.
     #[serde(skip)]
     lines: Vec<Line>,
@@ -99,6 +99,15 @@ struct Sockets {
     /// Whether some could not be read.
     #[serde(skip)]
     has_faults: bool,
+}
+
+/// A socket with what it is sorted by. It lies elsewhere, as it is large.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Keyed {
+    #[serde(skip)]
+    key: Key,
+    socket: Box<Tcp>,
 }
 
 #[derive(Serialize)]
@@ -151,14 +160,21 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
         report.width = widest.into_inner().into();
         return Ok(report);
     }
-    report.sockets =
-        sockets::tcp::each(&reader, faults, |socket| wants(&socket).then_some(socket)).taken;
+    report.sockets = sockets::tcp::each(&reader, faults, |socket| {
+        wants(&socket).then(|| Keyed {
+            key: key(&socket),
+            socket: Box::new(socket),
+        })
+    })
+    .taken;
     report.lacks_some = !args.filter.found(report.sockets.len(), faults)?;
     report.has_faults = faults.count() > 0;
-    report.sockets.par_sort_by_cached_key(key);
+    report
+        .sockets
+        .par_sort_by(|one, other| one.key.cmp(&other.key));
     report.summary = args.summary;
     let states = &mut report.states;
-    for socket in &report.sockets {
+    for Keyed { socket, .. } in &report.sockets {
         let (state, form) = (socket.base.state, socket.form);
         match states
             .iter_mut()
