@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    fdtable, inet_connection_sock, inet_ehash_bucket, inet_hashinfo, sock, sock_common, socket,
-    socket_alloc, sym, task_struct, tcp_sock,
+    fdtable, hlist_node, inet_connection_sock, inet_ehash_bucket, inet_hashinfo, sock, sock_common,
+    socket, socket_alloc, sym, task_struct, tcp_sock,
 };
 use kstruct::{Memory, View, offset_of, walk};
 use sockets::inet::Secrets;
@@ -96,7 +96,11 @@ fn main() {
         file.write_all_at(bytes, place).expect("it can be written");
     };
 
-    // One that is established, whose process has it open.
+    // One that is established, whose process has it open, and that waits to ask whether its peer is there.
+    let timer = inet_connection_sock::INFO
+        .find_offset("icsk_keepalive_timer")
+        .unwrap_or(offset_of!(sock, sk_timer));
+    let pending = (timer + offset_of!(hlist_node, pprev)) as u64;
     let table = k.get(sym::tcp_hashinfo).expect("it can be read");
     let buckets = table
         .ehash()
@@ -107,7 +111,8 @@ fn main() {
             .chain()
             .entries(sock_common::skc_nulls_node)
             .filter_map(Result::ok)
-            .find(|sk| sk.skc_state() == ESTABLISHED && sk.skc_family() == INET)
+            .filter(|sk| sk.skc_state() == ESTABLISHED && sk.skc_family() == INET)
+            .find(|sk| k.word(sk.addr() + pending).is_ok_and(|back| back != 0))
             .map(View::addr)
     });
     let one = one.into_iter().flatten().next().expect("a connection");
@@ -222,9 +227,6 @@ fn main() {
         out.write_all(&open.to_le_bytes()).expect("there is room");
     }
     pad(&mut out, length * 8);
-    let timer = inet_connection_sock::INFO
-        .find_offset("icsk_keepalive_timer")
-        .unwrap_or(offset_of!(sock, sk_timer));
     for index in 0..count {
         let entry = socks.at(index) + timer as u64;
         out.write_all(&entry.to_le_bytes()).expect("there is room");
