@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     }
     println!("{table}");
     let bad = rows.iter().filter(|row| !row.is_good(&analyzers)).count();
-    tell_untrue(&rows, &analyzers);
+    tell_untrue(&rows, &analyzers, args.analyzers.is_empty());
     if bad != 0 {
         eprintln!("{bad} of {} kernels are not as they must be", rows.len());
     }
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 }
 
 /// Tells of predicates that none of several kernels makes true. They may be of others, and so are no error.
-fn tell_untrue(rows: &[Row], analyzers: &[Analyzer]) {
+fn tell_untrue(rows: &[Row], analyzers: &[Analyzer], are_all: bool) {
     let kernels = rows.iter().filter_map(|row| {
         let names = row.names.clone()?;
         Some((row.kernel.clone(), names))
@@ -82,10 +82,14 @@ fn tell_untrue(rows: &[Row], analyzers: &[Analyzer]) {
     if kernels.len() < 2 {
         return;
     }
-    let packages: BTreeSet<&str> = analyzers
+    let mut packages: BTreeSet<&str> = analyzers
         .iter()
         .map(|analyzer| analyzer.package.as_str())
         .collect();
+    // What analyzers share concerns who looks at all of them.
+    if are_all {
+        packages.insert("linux");
+    }
     match predicates::untrue(&packages, &kernels) {
         Ok(said) if said.is_empty() => {}
         Ok(said) => eprint!(
@@ -202,9 +206,15 @@ fn check(kernel: &str, vmlinux: Option<PathBuf>, analyzers: &[Analyzer]) -> anyh
             }
         }
     }
-    // Cargo's own errors are no messages.
-    if !output.status.success() && row.remarks.is_empty() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    // Cargo's own errors, and those of build scripts, are no messages.
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if row.remarks.is_empty() {
+            bail!("{}", said.trim());
+        }
+        for error in said.lines().filter(|line| line.starts_with("error: ")) {
+            eprintln!("{kernel}: {error}");
+        }
     }
     Ok(row)
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 
 use kernel::{
-    fib_alias, fib_table, key_vector, neigh_hash_table, net, nf_conntrack_tuple_hash, sym,
+    fib_alias, fib_table, key_vector, neigh_hash_table, net, nf_conntrack_tuple_hash, sym, tnode,
 };
 use kstruct::{Memory, View as _, offset_of};
 
@@ -29,6 +29,14 @@ impl Dump<'_> {
                 net.ipv6().addr() + offset_of!(kernel::netns_ipv6, fib_table_hash) as u64,
                 |_| 0,
             ),
+            // A node without its first child; a leaf without routes.
+            "fib-child" => self.change(first_child(net), |_| 0),
+            "fib-leaf" => {
+                let list = first_leaf(net).leaf();
+                self.change(list.addr(), |_| 0);
+            }
+            // One bucket's neighbours are another one's.
+            "neighbour-chains" => self.join_neighbours(k),
             // All lists lead to the same tables.
             "fib6-lists" => {
                 let lists = net.ipv6().fib_table_hash().array(256).expect("it is there");
@@ -52,13 +60,27 @@ impl Dump<'_> {
         }
     }
 
+    /// Lets the first bucket that has neighbours lead to those of the second one.
+    fn join_neighbours(&self, k: &Memory) {
+        let table = k.get(sym::arp_tbl).expect("it is there").nht().deref();
+        let table = table.expect("it is there");
+        let buckets = table.hash_buckets().array(1 << table.hash_shift());
+        let start = table.hash_buckets().addr();
+        let mut used = buckets
+            .expect("it is there")
+            .iter()
+            .enumerate()
+            .filter(|(_, first)| !first.is_null());
+        let (index, _) = used.next().expect("there are neighbours");
+        let (_, other) = used.next().expect("there are more");
+        self.change(start + index as u64 * 8, |_| other.addr());
+    }
+
     /// Writes a member of the first route of the first table that has one.
     fn change_alias(&self, net: net<'_>, offset: usize, bytes: u32, value: u64) {
-        let alias = tables(net).into_iter().find_map(|table| {
-            let root = table.tb_data().cast::<key_vector<'_>>().deref();
-            first_route(root.expect("the dump is sound"), 0)
-        });
-        let place = alias.expect("there are routes").addr() + offset as u64;
+        let alias = first_leaf(net).leaf().entries(fib_alias::fa_list).next();
+        let alias = alias.expect("it has a route").expect("the dump is sound");
+        let place = alias.addr() + offset as u64;
         let mask = (1 << (8 * bytes)) - 1;
         self.change(place, |old| old & !mask | value);
     }
@@ -125,17 +147,49 @@ fn tables(net: net<'_>) -> Vec<fib_table<'_>> {
         .collect()
 }
 
-/// The first route below a node of a trie.
-fn first_route(node: key_vector<'_>, depth: u32) -> Option<fib_alias<'_>> {
+/// The first leaf of each table that has one.
+fn first_leaves(net: net<'_>) -> impl Iterator<Item = key_vector<'_>> {
+    tables(net).into_iter().filter_map(|table| {
+        let root = table.tb_data().cast::<key_vector<'_>>().deref();
+        leaf_below(root.expect("the dump is sound"), 0)
+    })
+}
+
+fn first_leaf(net: net<'_>) -> key_vector<'_> {
+    first_leaves(net).next().expect("there are routes")
+}
+
+/// The first leaf below a node of a trie.
+fn leaf_below(node: key_vector<'_>, depth: u32) -> Option<key_vector<'_>> {
     assert!(depth < 40, "the dump is sound");
     if node.bits() == 0 && node.pos() < 32 {
-        let first = node.leaf().entries(fib_alias::fa_list).next()?;
-        return Some(first.expect("the dump is sound"));
+        return Some(node);
     }
     let bits = if node.pos() >= 32 { 0 } else { node.bits() };
     let below = node.tnode().array(1 << bits).expect("the dump is sound");
     below
         .iter()
         .filter(|child| !child.is_null())
-        .find_map(|child| first_route(child.deref().expect("the dump is sound"), depth + 1))
+        .find_map(|child| leaf_below(child.deref().expect("the dump is sound"), depth + 1))
+}
+
+/// Where a leaf's parent leads to it, which isn't the trie's root: of the child of that nobody keeps a count.
+fn first_child(net: net<'_>) -> u64 {
+    let parent = |leaf: key_vector<'_>| {
+        let around = leaf.addr() - offset_of!(tnode, kv) as u64;
+        let around = tnode::at(leaf.memory(), around).expect("the dump is sound");
+        around.parent().addr()
+    };
+    let mut leaves = first_leaves(net).map(|leaf| (leaf, parent(leaf)));
+    let found = leaves.find_map(|(leaf, parent)| {
+        let parent = key_vector::at(leaf.memory(), parent).expect("the dump is sound");
+        (parent.pos() < 32).then_some((leaf, parent))
+    });
+    let (leaf, parent) = found.expect("a table has several routes");
+    let children = parent.tnode().array(1 << parent.bits());
+    let children = children.expect("the dump is sound");
+    let place = children
+        .iter()
+        .position(|child| child.addr() == leaf.addr());
+    parent.tnode().addr() + place.expect("it is there") as u64 * 8
 }

@@ -7,10 +7,21 @@ use tests::{lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 10] = [
+const DAMAGES: [(&str, &[&str], &str); 13] = [
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),
+    (
+        "fib-child",
+        &["route"],
+        "children of a node of the IPv4 routing trie: ",
+    ),
+    ("fib-leaf", &["route"], "routes of a leaf: "),
+    (
+        "neighbour-chains",
+        &["route", "neigh"],
+        "neighbours that several buckets have: ",
+    ),
     ("fib6-null", &["route"], "IPv6 routing tables: "),
     ("fib6-lists", &["route"], "IPv6 routing tables: "),
     (

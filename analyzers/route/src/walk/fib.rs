@@ -82,8 +82,10 @@ pub fn children<'m>(
     let Some(slots) = faults.check(WHAT, node.tnode().array(1 << bits)) else {
         return found;
     };
+    let mut empty = 0;
     for (index, slot) in slots.iter().enumerate() {
         if slot.is_null() {
+            empty += 1;
             continue;
         }
         if bad > MOST_BAD {
@@ -107,6 +109,14 @@ pub fn children<'m>(
             faults.add(WHAT, inconsistent(child.addr()));
         }
     }
+    // A node counts its children that aren't there (`put_child`); the root has one, or none.
+    let counted = (!is_root).then(|| info(node)).and_then(Result::ok);
+    if bad <= MOST_BAD && counted.is_some_and(|around| around.empty_children() != empty) {
+        faults.add(
+            "children of a node of the IPv4 routing trie",
+            inconsistent(node.addr()),
+        );
+    }
     found
 }
 
@@ -124,9 +134,14 @@ fn leaves<'m>(node: key_vector<'m>, faults: &mut Faults, out: &mut Vec<key_vecto
 
 /// The routes of a leaf.
 pub fn aliases<'m>(leaf: key_vector<'m>, faults: &mut Faults) -> Vec<fib_alias<'m>> {
-    leaf.leaf()
-        .entries(fib_alias::fa_list)
-        .filter_map(|alias| faults.check("routes of a leaf", alias))
+    const WHAT: &str = "routes of a leaf";
+    let list = leaf.leaf();
+    // The last route takes its leaf along (`fib_remove_alias`).
+    if list.first().is_null() {
+        faults.add(WHAT, inconsistent(leaf.addr()));
+    }
+    list.entries(fib_alias::fa_list)
+        .filter_map(|alias| faults.check(WHAT, alias))
         .collect()
 }
 

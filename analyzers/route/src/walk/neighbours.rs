@@ -1,5 +1,6 @@
 //! Neighbours: the tables of ARP and ND, which all namespaces share (net/core/neighbour.c).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use kernel::{neigh_table, neighbour, net_device, pneigh_entry, sym};
@@ -82,8 +83,16 @@ pub fn entries<'m>(table: neigh_table<'m>, faults: &mut Faults) -> Vec<neighbour
             }
         }
     }
+    // Each is in one bucket: a chain that leads into another one has lost what was its own.
+    let mut seen = HashSet::new();
+    let all = found.len();
+    found.retain(|entry| seen.insert(entry.addr()));
+    if found.len() < all {
+        let fault = inconsistent(hash.addr());
+        faults.add("neighbours that several buckets have", fault);
+    }
     #[cfg(kernel_has = "neigh_table.gc_list")]
-    if let Some(lost) = lost(table, &found) {
+    if let Some(lost) = lost(table, &seen) {
         faults.add("neighbour that is in no bucket", inconsistent(lost));
     }
     found
@@ -91,8 +100,7 @@ pub fn entries<'m>(table: neigh_table<'m>, faults: &mut Faults) -> Vec<neighbour
 
 /// One that its table has, by the list of those that are given up when there are too many, and that is in no bucket.
 #[cfg(kernel_has = "neigh_table.gc_list")]
-fn lost(table: neigh_table<'_>, found: &[neighbour<'_>]) -> Option<u64> {
-    let found: std::collections::HashSet<u64> = found.iter().map(|entry| entry.addr()).collect();
+fn lost(table: neigh_table<'_>, found: &HashSet<u64>) -> Option<u64> {
     table
         .gc_list()
         .entries(neighbour::gc_list)
