@@ -22,15 +22,6 @@ use serde::Serialize;
 
 use super::{Discipline, private};
 
-#[cfg(any(
-    kernel_has = "tc_u_knode.pcpu_success",
-    kernel_has = "cls_mall_head.pf",
-    kernel_has = "fl_flow_key.tp_range",
-    all(kernel_has = "basic_filter.ematches", kernel_has = "tc_u32_key"),
-    kernel_has = "fw_filter.id",
-    kernel_has = "cls_bpf_prog.bpf_num_ops",
-    kernel_has = "route4_filter.handle"
-))]
 use kinds::of_kind;
 
 /// A filter; or of a kind and priority, without options, that there are such filters.
@@ -216,6 +207,17 @@ type Own = Vec<(u64, Details)>;
     kernel_has = "cls_bpf_prog.bpf_num_ops",
     kernel_has = "route4_filter.handle"
 )))]
-fn of_kind(_: &str, _: kernel::tcf_proto<'_>, _: With<'_>, _: &mut Own) -> Result<(), Fault> {
-    Ok(())
+mod kinds {
+    use kstruct::Fault;
+
+    use super::{Own, With};
+
+    pub fn of_kind(
+        _: &str,
+        _: kernel::tcf_proto<'_>,
+        _: With<'_>,
+        _: &mut Own,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
 }
