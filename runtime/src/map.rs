@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 /// Opens a regular file and maps it for reading; the second error is of one that can be opened and not be mapped.
 pub(crate) fn map(path: &Path) -> io::Result<(File, io::Result<Mmap>)> {
@@ -13,10 +13,20 @@ pub(crate) fn map(path: &Path) -> io::Result<(File, io::Result<Mmap>)> {
         return Err(io::Error::other("not a regular file"));
     }
     let file = File::open(path)?;
+    let map = map_part(&file, 0, None);
+    Ok((file, map))
+}
+
+/// Maps a file from an offset on: so many bytes, or what it has. A part that is mapped by itself is found sooner than in a map of the whole.
+pub(crate) fn map_part(file: &File, offset: u64, length: Option<usize>) -> io::Result<Mmap> {
+    let mut options = MmapOptions::new();
+    options.offset(offset);
+    if let Some(length) = length {
+        options.len(length);
+    }
     // SAFETY: the map is read-only and private to this process, and no reference into it is mutable. A file that another
     // process cuts short while it is mapped ends this process with SIGBUS; it can't corrupt memory.
-    let map = unsafe { Mmap::map(&file) };
-    Ok((file, map))
+    unsafe { options.map(file) }
 }
 
 /// Asks the CPU to fetch something into its caches. It is a hint: what isn't in memory yet stays where it is.

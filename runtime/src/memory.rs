@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use elsa::sync::FrozenMap;
 
-use crate::dump::{Dump, OpenError, Segment, VmcoreInfo};
+use crate::dump::{Dump, OpenError, VmcoreInfo};
 use crate::fault::{Fault, FaultKind};
 use crate::kernel::{self, KernelInfo};
 use crate::locate::{self, Hints, Linear, Located};
@@ -40,37 +40,39 @@ pub struct Memory {
     unconfirmed: Option<Fault>,
 }
 
-/// The part of the direct map that lies in the file in one piece: most reads hit it. An address in it takes one subtraction.
-#[derive(Clone, Copy)]
+/// The part of the direct map that lies in the file in one piece: most reads hit it. It has a map of its own, so that an address in it takes one
+/// subtraction and one comparison.
 struct DirectWindow {
     /// The virtual address of its first byte.
     start: u64,
-    /// Where it is in the file.
-    file: usize,
-    size: usize,
+    bytes: memmap2::Mmap,
 }
 
 impl DirectWindow {
-    fn new(mapped: &Segment, direct: &Linear) -> Self {
+    fn new(dump: &Dump, direct: &Linear) -> std::io::Result<Self> {
+        let mapped = dump.mapped();
         // Both as physical addresses.
         let start = mapped.start.max(direct.physical);
         let end = mapped.start.saturating_add(mapped.in_file);
         let end = end.min(direct.physical.saturating_add(direct.size));
-        let size = end.saturating_sub(start);
-        DirectWindow {
+        let size = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let file = mapped.file.wrapping_add(start.wrapping_sub(mapped.start));
+        Ok(DirectWindow {
             start: direct
                 .start
                 .wrapping_add(start.wrapping_sub(direct.physical)),
-            file: mapped.file.wrapping_add(start.wrapping_sub(mapped.start)) as usize,
-            size: size as usize,
-        }
+            // Where there is no room for it, all is read by way of the whole file's map.
+            bytes: dump
+                .map_part(file, size)
+                .or_else(|_| crate::map::nothing())?,
+        })
     }
 
+    /// Bytes around an address, `before` of them before it.
     #[inline]
-    fn bytes<'f>(&self, file: &'f [u8], address: u64, length: usize) -> Option<&'f [u8]> {
-        let window = file.get(self.file..)?.get(..self.size)?;
-        let skip = address.wrapping_sub(self.start) as usize;
-        window.get(skip..)?.get(..length)
+    fn around(&self, address: u64, before: usize, length: usize) -> Option<&[u8]> {
+        let skip = usize::try_from(address.wrapping_sub(self.start)).ok()?;
+        self.bytes.get(skip.checked_sub(before)?..)?.get(..length)
     }
 }
 
@@ -112,8 +114,13 @@ impl Memory {
             }
             let _ = vmcoreinfo.set(found);
         }
+        let window = DirectWindow::new(&dump, &located.direct);
+        let window = window.map_err(|error| OpenError::Io {
+            path: dump.path().to_owned(),
+            error,
+        })?;
         let mut memory = Memory {
-            window: DirectWindow::new(&dump.mapped(), &located.direct),
+            window,
             vmcoreinfo,
             memory_size: dump.memory_size(),
             dump,
@@ -296,10 +303,16 @@ impl Memory {
     /// Bytes at a virtual address: borrowed from the dump where they are neighbours there, else from a copy.
     #[inline]
     pub fn bytes(&self, address: u64, length: usize) -> Result<&[u8], Fault> {
-        if let Some(bytes) = self.window.bytes(self.dump.file(), address, length) {
+        if let Some(bytes) = self.window.around(address, 0, length) {
             return Ok(bytes);
         }
         self.bytes_elsewhere(address, length)
+    }
+
+    /// Bytes around an address, `before` of them before it, if the direct map has them in the file in one piece.
+    #[inline]
+    pub(crate) fn around(&self, address: u64, before: usize, length: usize) -> Option<&[u8]> {
+        self.window.around(address, before, length)
     }
 
     /// Asks the CPU to fetch what will be read soon, so that a walk over many structs need not wait for each of them: nothing if it isn't
@@ -335,7 +348,7 @@ impl Memory {
     #[inline]
     fn at_hand(&self, address: u64, length: usize) -> Option<&[u8]> {
         self.window
-            .bytes(self.dump.file(), address, length)
+            .around(address, 0, length)
             .or_else(|| self.at_hand_elsewhere(address, length))
     }
 

@@ -14,7 +14,7 @@ pub use ring::Ring;
 
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Memory;
-use crate::view::{Ptr, View};
+use crate::view::{Part, Ptr, View};
 
 /// A node of a list that is embedded in its entries. Crate `kernel` implements it for `list_head` and `hlist_node`.
 pub trait Node<'m>: View<'m> {
@@ -42,8 +42,11 @@ pub struct Entries<'m, T, N> {
     /// Where a circular list ends; 0 for others.
     head: u64,
     current: u64,
-    /// The node that led to the current one; `None` when all links were looked at.
-    before: Option<u64>,
+    /// The node that led to the current one, if the list is sound so far.
+    before: u64,
+    /// Whether the list is one with links back, and all of them were right so far: then no node was met twice, as it would have two
+    /// before it. Not so any more when the head's was looked at.
+    is_sound: bool,
     cycle: CycleGuard,
     /// What ended the walk, to be handed out after the last entry.
     fault: Option<Fault>,
@@ -59,7 +62,8 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
             offset: member(T::phantom(memory)).addr(),
             head,
             current: first,
-            before: Some(head),
+            before: head,
+            is_sound: N::IS_DOUBLE,
             cycle: CycleGuard::new(first),
             fault: None,
             types: std::marker::PhantomData,
@@ -85,19 +89,8 @@ impl<'m, T: View<'m>, N: Node<'m>> Entries<'m, T, N> {
     /// Whether the head doesn't lead back to the node that led to it.
     #[inline]
     fn head_contradicts(&self) -> bool {
-        N::IS_DOUBLE
-            && self.before.is_some_and(|last| {
-                N::at(self.memory, self.head).is_ok_and(|head| head.node_before() != last)
-            })
-    }
-
-    /// Notes where the list contradicts itself first: it's handed out after the last entry.
-    #[cold]
-    fn contradicts(&mut self, address: u64) {
-        self.fault.get_or_insert(Fault {
-            address,
-            kind: FaultKind::Inconsistent,
-        });
+        self.is_sound
+            && N::at(self.memory, self.head).is_ok_and(|head| head.node_before() != self.before)
     }
 }
 
@@ -109,25 +102,27 @@ impl<'m, T: View<'m>, N: Node<'m>> Iterator for Entries<'m, T, N> {
         let node = self.current;
         if node == self.head || N::is_end(node) {
             if self.head_contradicts() {
-                self.contradicts(self.head);
+                self.fault = Some(contradiction(self.head));
             }
-            self.before = None;
+            self.is_sound = false;
             return self.fault.take().map(Err);
         }
-        let address = self.memory.wrap(node.wrapping_sub(self.offset));
-        let entry = T::at(self.memory, address).map_err(|fault| bad_link(self.memory, node, fault));
-        // Not by the entry: its link may be there where the rest isn't, and the CPU need not wait for the entry to go on.
-        let Ok(link) = N::at(self.memory, node) else {
-            (self.current, self.before) = (self.head, None);
+        let (entry, link) = entry_of::<T, N>(self.memory, node, self.offset);
+        let Some(link) = link else {
+            (self.current, self.is_sound) = (self.head, false);
             return Some(entry);
         };
         let next = link.next_node();
-        if N::IS_DOUBLE && self.before != Some(link.node_before()) {
-            self.contradicts(node);
-        }
-        (self.current, self.before) = (next, Some(node));
-        if next != self.head && !N::is_end(next) && self.cycle.step(next) {
-            (self.current, self.before) = (self.head, None);
+        self.current = next;
+        if self.is_sound {
+            if link.node_before() == self.before {
+                self.before = node;
+            } else {
+                self.is_sound = false;
+                self.fault = Some(contradiction(node));
+            }
+        } else if next != self.head && !N::is_end(next) && self.cycle.step(next) {
+            self.current = self.head;
             self.fault = Some(Fault {
                 address: next,
                 kind: FaultKind::Cycle,
@@ -135,6 +130,52 @@ impl<'m, T: View<'m>, N: Node<'m>> Iterator for Entries<'m, T, N> {
         }
         Some(entry)
     }
+}
+
+/// A node, or the head, that doesn't lead back to the one before. The walk's first is handed out after the last entry.
+#[cold]
+#[inline(never)]
+fn contradiction(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
+}
+
+/// The entry that a node lies in, and the node, which may be there where the rest of the entry isn't.
+#[inline]
+fn entry_of<'m, T: View<'m>, N: View<'m>>(
+    memory: &'m Memory,
+    node: u64,
+    offset: u64,
+) -> (Result<T, Fault>, Option<N>) {
+    // Where both are found in one look. The CPU goes on by the node's own place, and need not wait for the entry's.
+    if let Some(bytes) = memory.around(node, offset as usize, T::SIZE) {
+        let part = |address, bytes| Part {
+            memory,
+            address,
+            bytes: Some(bytes),
+        };
+        let link = bytes
+            .get(offset as usize..)
+            .and_then(|rest| rest.get(..N::SIZE));
+        if let (true, Some(link)) = (bytes.len() >= T::SIZE, link) {
+            let entry = T::new(part(node.wrapping_sub(offset), bytes));
+            return (Ok(entry), Some(N::new(part(node, link))));
+        }
+    }
+    entry_elsewhere(memory, node, offset)
+}
+
+#[inline(never)]
+fn entry_elsewhere<'m, T: View<'m>, N: View<'m>>(
+    memory: &'m Memory,
+    node: u64,
+    offset: u64,
+) -> (Result<T, Fault>, Option<N>) {
+    let entry = T::at(memory, memory.wrap(node.wrapping_sub(offset)));
+    let entry = entry.map_err(|fault| bad_link(memory, node, fault));
+    (entry, N::at(memory, node).ok())
 }
 
 /// What is wrong with a link that leads to what can't be read. Where the link itself says it (null, poison), the fault is the

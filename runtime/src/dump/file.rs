@@ -21,6 +21,8 @@ const CHUNK_HEADER: u64 = 16;
 
 pub(super) struct File {
     map: Mmap,
+    /// What is mapped, if it is.
+    mapped: Option<std::fs::File>,
     /// In place of a map, for what can't be mapped.
     live: Option<Live>,
     /// Where the bytes are, if they are not in order.
@@ -41,6 +43,7 @@ impl File {
             return Ok(File {
                 length: map.len() as u64,
                 map,
+                mapped: Some(file),
                 live: None,
                 pieces: None,
                 cut_short: false,
@@ -50,6 +53,7 @@ impl File {
         Ok(File {
             length: pieces.last().map_or(0, |last| last.start + last.length),
             map,
+            mapped: None,
             live: None,
             pieces: Some(pieces),
             cut_short: !complete,
@@ -59,6 +63,7 @@ impl File {
     fn live(path: &Path) -> io::Result<Self> {
         Ok(File {
             map: crate::map::nothing()?,
+            mapped: None,
             live: Some(Live::open(path)?),
             pieces: None,
             // What it has is known when it is read.
@@ -100,9 +105,9 @@ impl File {
         &self.map
     }
 
-    /// The mapped file itself.
-    pub fn into_map(self) -> Mmap {
-        self.map
+    /// The mapped file itself, and what is mapped.
+    pub fn into_map(self) -> (Mmap, Option<std::fs::File>) {
+        (self.map, self.mapped)
     }
 
     /// Whether its first bytes, in order, are these.

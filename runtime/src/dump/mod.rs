@@ -150,6 +150,8 @@ pub struct Dump {
     paths: Vec<PathBuf>,
     /// An ELF file or an image; of other formats nothing.
     map: memmap2::Mmap,
+    /// What is mapped.
+    file: Option<std::fs::File>,
     /// Raw images may be in several files: those after the first.
     more_maps: Vec<memmap2::Mmap>,
     /// Of what is mapped: sorted by address, without overlap.
@@ -251,6 +253,7 @@ impl Dump {
             map: crate::map::nothing()
                 .map_err(Error::NoRoom)
                 .map_err(|error| in_file(0, error))?,
+            file: None,
             more_maps: Vec::new(),
             segments: Vec::new(),
             main: Segment::default(),
@@ -313,9 +316,9 @@ impl Dump {
         segments.sort_by_key(|segment| segment.start);
         let mut maps = files.into_iter().map(File::into_map);
         if let Some(first) = maps.next() {
-            self.map = first;
+            (self.map, self.file) = first;
         }
-        self.more_maps = maps.collect();
+        self.more_maps = maps.map(|(map, _)| map).collect();
         self.main = main_segment(&segments, self.map.len() as u64);
         self.segments = segments;
     }
@@ -385,10 +388,13 @@ impl Dump {
         self.main
     }
 
-    /// The file, if it is mapped.
-    #[inline]
-    pub(crate) fn file(&self) -> &[u8] {
-        &self.map
+    /// A part of the file in a map of its own; empty if the file isn't mapped. It's never wrong not to have it: what lies there is in the
+    /// whole file's map, too.
+    pub(crate) fn map_part(&self, offset: u64, length: usize) -> std::io::Result<memmap2::Mmap> {
+        match &self.file {
+            Some(file) if length > 0 => crate::map::map_part(file, offset, Some(length)),
+            _ => crate::map::nothing(),
+        }
     }
 
     /// Bytes that the headers promise and the file, cut short, does not have.
