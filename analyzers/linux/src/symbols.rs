@@ -1,5 +1,5 @@
-//! Names of addresses, and the symbols of loaded modules as /proc/kallsyms shows them (kernel/module/kallsyms.c). Those of the kernel
-//! itself are [`kstruct::Kallsyms`].
+//! Names of addresses, and the symbols of loaded modules and BPF programs as /proc/kallsyms shows them (kernel/module/kallsyms.c, kernel/bpf/core.c).
+//! Those of the kernel itself are [`kstruct::Kallsyms`].
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -24,6 +24,7 @@ pub use of_modules::{ModuleSymbol, memory, modules, of_module};
 pub struct Names<'m> {
     k: &'m Memory,
     modules: OnceLock<Vec<Loaded<'m>>>,
+    programs: OnceLock<Vec<Program>>,
     unread: Unread,
 }
 
@@ -37,8 +38,22 @@ pub struct Named {
     pub name: String,
     /// Bytes from its start.
     pub offset: u64,
-    /// The module that it is in; `None` for the kernel itself.
+    /// The module that it is in; `None` for the kernel itself. What was made of BPF programs is in [`BPF`].
     pub module: Option<String>,
+}
+
+/// What /proc/kallsyms has in the place of a module's name for what was made of BPF programs.
+pub const BPF: &str = "bpf";
+
+/// Code that the kernel made of a BPF program, or on behalf of one: trampolines, dispatchers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Where it lies.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Its name, as in /proc/kallsyms: `bpf_prog_`, the program's tag, and its name.
+    pub name: String,
 }
 
 impl fmt::Display for Named {
@@ -80,11 +95,12 @@ impl<'m> Names<'m> {
         Names {
             k,
             modules: OnceLock::new(),
+            programs: OnceLock::new(),
             unread: Unread::default(),
         }
     }
 
-    /// Tells of what could not be read of modules, since names of theirs may be missing for that: for the end, when no more are asked for.
+    /// Tells of what could not be read of modules and BPF programs, since names of theirs may be missing for that: for the end, when no more are asked for.
     pub fn tell(&self, faults: &mut Faults) {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         for (what, fault) in unread.drain(..) {
@@ -96,11 +112,11 @@ impl<'m> Names<'m> {
     pub fn at(&self, address: u64) -> Option<Named> {
         let (name, offset) = match self.k.function_at(address) {
             Some(found) => found,
-            None => return self.in_module(address),
+            None => return self.elsewhere(address),
         };
         // Data lies behind the last function.
         if !is_text(self.k, address, offset) {
-            return self.in_module(address);
+            return self.elsewhere(address);
         }
         Some(Named {
             name: name.to_owned(),
@@ -120,6 +136,33 @@ impl<'m> Names<'m> {
             Some(name) => format!("{address:#x} <{name}>"),
             None => format!("{address:#x}"),
         }
+    }
+
+    fn elsewhere(&self, address: u64) -> Option<Named> {
+        self.in_module(address).or_else(|| self.in_program(address))
+    }
+
+    fn in_program(&self, address: u64) -> Option<Named> {
+        let program = self.program_at(address)?;
+        Some(Named {
+            name: program.name.clone(),
+            offset: address - program.start,
+            module: Some(BPF.to_owned()),
+        })
+    }
+
+    /// What was made of BPF programs that lies at an address. What can't be read is left out; [`Self::tell`] has it.
+    pub fn program_at(&self, address: u64) -> Option<&Program> {
+        let programs = self.programs.get_or_init(|| {
+            let read = programs(self.k).filter_map(|program| {
+                let noted = |fault| note(&self.unread, "BPF programs".to_owned(), fault);
+                program.map_err(noted).ok()
+            });
+            read.collect()
+        });
+        programs
+            .iter()
+            .find(|program| address.wrapping_sub(program.start) < program.size)
     }
 
     fn in_module(&self, address: u64) -> Option<Named> {
@@ -252,10 +295,6 @@ fn all_loaded<'m>(k: &'m Memory, unread: &Unread) -> Vec<Loaded<'m>> {
         .collect()
 }
 
-#[cfg(all(
-    kernel_has = "sym:modules",
-    any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
-))]
 fn note(unread: &Unread, what: String, fault: Fault) {
     let mut unread = unread.lock().unwrap_or_else(PoisonError::into_inner);
     unread.push((what, fault));
@@ -267,6 +306,42 @@ fn note(unread: &Unread, what: String, fault: Fault) {
 )))]
 fn all_loaded<'m>(_: &'m Memory, _: &Unread) -> Vec<Loaded<'m>> {
     Vec::new()
+}
+
+/// What was made of BPF programs, in the order of /proc/kallsyms (`bpf_get_kallsym`, kernel/bpf/core.c). Kernels before 5.7 have no such list.
+#[cfg(all(kernel_has = "bpf_ksym.lnode", kernel_has = "sym:bpf_kallsyms"))]
+pub fn programs(k: &Memory) -> impl Iterator<Item = Result<Program, Fault>> {
+    use kernel::{bpf_ksym, sym};
+    use kstruct::{FaultKind, View as _};
+
+    /// No program is so long: it has a million instructions at most (`BPF_COMPLEXITY_LIMIT_INSNS`).
+    const LONGEST: u64 = 64 << 20;
+    let (list, fault) = match k.get(sym::bpf_kallsyms) {
+        Ok(head) => (Some(head.entries(bpf_ksym::lnode)), None),
+        Err(fault) => (None, Some(Err(fault))),
+    };
+    let programs = list.into_iter().flatten().map(|symbol| {
+        let symbol = symbol?;
+        let (start, end) = (symbol.start(), symbol.end());
+        if start >= end || end - start > LONGEST {
+            return Err(Fault {
+                address: symbol.addr(),
+                kind: FaultKind::OutOfRange,
+            });
+        }
+        Ok(Program {
+            start,
+            size: end - start,
+            name: symbol.name().to_string(),
+        })
+    });
+    fault.into_iter().chain(programs)
+}
+
+/// None: this kernel has no list of them.
+#[cfg(not(all(kernel_has = "bpf_ksym.lnode", kernel_has = "sym:bpf_kallsyms")))]
+pub fn programs(_: &Memory) -> impl Iterator<Item = Result<Program, Fault>> {
+    std::iter::empty()
 }
 
 #[cfg(all(

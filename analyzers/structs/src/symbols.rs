@@ -1,10 +1,11 @@
-//! All symbols of a dump: the kernel's own list, or what the bindings know where the dump has none, and those of loaded modules.
+//! All symbols of a dump: the kernel's own list, or what the bindings know where the dump has none, and those of loaded modules and of BPF programs.
 
 use std::collections::HashMap;
 
 use kstruct::types::Variable;
 use kstruct::{Kallsyms, Memory};
 use linux::Faults;
+use linux::symbols::{BPF, Program, programs};
 
 use crate::Context;
 
@@ -17,8 +18,10 @@ pub struct Symbol<'s> {
     pub letter: char,
     /// Its name.
     pub name: &'s str,
-    /// The module that it is in.
+    /// The module that it is in, or [`linux::symbols::BPF`].
     pub module: Option<&'s str>,
+    /// Bytes, of what was made of a BPF program.
+    pub size: Option<u64>,
     /// A number rather than a place.
     pub is_absolute: bool,
 }
@@ -30,6 +33,7 @@ type ModuleSymbols = (String, Vec<(u64, char, String)>);
 pub struct Sources {
     kallsyms: Option<Kallsyms>,
     modules: Vec<ModuleSymbols>,
+    programs: Vec<Program>,
 }
 
 impl Sources {
@@ -41,9 +45,13 @@ impl Sources {
         for fault in kallsyms.iter().flat_map(Kallsyms::faults) {
             faults.add("a block of the kernel's list of symbols", *fault);
         }
+        let programs =
+            programs(k).filter_map(|program| faults.check("a BPF program's symbol", program));
+        let programs = programs.collect();
         Sources {
             kallsyms,
             modules: modules(k, faults),
+            programs,
         }
     }
 }
@@ -56,7 +64,7 @@ pub struct Symbols<'s> {
 }
 
 impl<'s> Symbols<'s> {
-    /// Those of the kernel, by its own list or, where the dump has none, by what the bindings know; then those of modules.
+    /// Those of the kernel, by its own list or, where the dump has none, by what the bindings know; then those of modules and BPF programs.
     pub fn of(context: &Context<'_>, sources: &'s Sources) -> Self {
         let mut list = match &sources.kallsyms {
             Some(found) => found
@@ -66,6 +74,7 @@ impl<'s> Symbols<'s> {
                     letter: symbol.letter,
                     name: symbol.name,
                     module: None,
+                    size: None,
                     is_absolute: symbol.is_absolute,
                 })
                 .collect(),
@@ -77,9 +86,18 @@ impl<'s> Symbols<'s> {
                 letter: *letter,
                 name,
                 module: Some(module),
+                size: None,
                 is_absolute: letter.eq_ignore_ascii_case(&'a'),
             }));
         }
+        list.extend(sources.programs.iter().map(|program| Symbol {
+            address: program.start,
+            letter: 't',
+            name: &program.name,
+            module: Some(BPF),
+            size: Some(program.size),
+            is_absolute: false,
+        }));
         let mut by_address: Vec<u32> = (0..list.len() as u32)
             .filter(|number| !list[*number as usize].is_absolute)
             .collect();
@@ -125,8 +143,12 @@ impl<'s> Symbols<'s> {
         Some((found, address - start))
     }
 
-    /// How many bytes there are from a symbol to the next one of the same module: what the kernel takes for a function's size.
+    /// How many bytes there are from a symbol to the next one of the same module: what the kernel takes for a function's size. Of what was made of
+    /// a BPF program its own.
     pub fn distance_to_next(&self, symbol: Symbol<'_>) -> Option<u64> {
+        if symbol.size.is_some() {
+            return symbol.size;
+        }
         let place = |number: &u32| self.list[*number as usize].address;
         let behind = self
             .by_address
@@ -144,6 +166,7 @@ fn known<'s>(context: &Context<'_>) -> Vec<Symbol<'s>> {
         letter: 't',
         name,
         module: None,
+        size: None,
         is_absolute: false,
     });
     let variables = context
@@ -158,6 +181,7 @@ fn known<'s>(context: &Context<'_>) -> Vec<Symbol<'s>> {
         letter: if variable.external { 'D' } else { 'd' },
         name: variable.name,
         module: None,
+        size: None,
         is_absolute: variable.per_cpu,
     });
     functions.chain(variables).collect()

@@ -9,6 +9,7 @@ use clap::Parser;
 use kstruct::Memory;
 use kstruct::types::Type;
 use linux::app::Common;
+use linux::symbols::BPF;
 use linux::{Faults, Report};
 use serde::Serialize;
 use structs::Context;
@@ -28,6 +29,7 @@ use structs::symbols::{Sources, Symbol, Symbols, matches, variable_of};
   sym --core vmcore 'tcp_*ack*'               all that fit the pattern
   sym --core vmcore -q hash                   all that have this in their names
   sym --core vmcore -m nf_conntrack           all of a module
+  sym --core vmcore -m bpf                    BPF programs, their trampolines and dispatchers
   grep -o 'ffffffff[0-9a-f]*' stacks | sym --core vmcore -
   sym --core vmcore --format json init_task | jq -r '.symbols[0].address'"
 )]
@@ -194,13 +196,11 @@ fn at(context: &Context<'_>, symbols: &Symbols<'_>, end: Option<u64>, address: u
     let (found, offset) = symbols.at(address)?;
     let (symbol, others) = found.split_first()?;
     let symbol = *symbol;
-    // Memory of a module has its symbols, all other memory those of the kernel up to where the image ends.
-    let module = context
-        .names
-        .loaded()
-        .iter()
-        .find(|module| module.has(address))
-        .map(|module| module.name.as_str());
+    // Memory of a module has its symbols, and that of a BPF program; all other memory those of the kernel up to where the image ends.
+    let names = &context.names;
+    let module = names.loaded().iter().find(|module| module.has(address));
+    let module = module.map(|module| module.name.as_str());
+    let module = module.or_else(|| names.program_at(address).map(|_| BPF));
     if symbol.module != module || (module.is_none() && end.is_some_and(|end| address >= end)) {
         return None;
     }
