@@ -50,6 +50,35 @@ fn open(bytes: &[u8]) -> Result<Dump, String> {
     Dump::open(&path).map_err(|error| error.to_string())
 }
 
+/// What a header says of more than the file has is told, also where all of its memory is there.
+#[test]
+fn headers_that_promise_too_much() {
+    /// `p_filesz` of the only program header.
+    const FILE_SIZE: usize = 128 + 32;
+    let whole = elf64(&[Load(0, 0x1000, 4, b"abcd")]);
+    let length = whole.len() as u64;
+    assert_eq!(open(&whole).expect("sound").missing_bytes(), 0);
+    let with = |kind: u32, size: u64| {
+        let mut bytes = elf64(&[Load(0, 0x1000, 4, b"abcd"), Load(0, 0x2000, 4, b"efgh")]);
+        bytes[128..132].copy_from_slice(&kind.to_le_bytes());
+        bytes[FILE_SIZE..FILE_SIZE + 8].copy_from_slice(&size.to_le_bytes());
+        open(&bytes).expect("memory is there")
+    };
+    // The other segment's header and bytes are behind it.
+    let offset = length + 56 - 4;
+    let length = length + 56 + 4;
+    for (kind, size, missing) in [
+        (1, 8, 0),
+        (1, 9, 1),
+        (1, u64::MAX, u64::MAX - length),
+        (4, 1 << 40, (1 << 40) + offset - length),
+        (4, 8, 0),
+    ] {
+        let dump = with(kind, size);
+        assert_eq!(dump.missing_bytes(), missing, "type {kind}, {size} bytes");
+    }
+}
+
 /// /proc/vmcore has the kernel's text twice, and QEMU with `paging` most of memory.
 #[test]
 fn segments_may_speak_of_the_same_memory() {

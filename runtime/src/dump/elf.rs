@@ -11,6 +11,9 @@ use super::{Error, Segment, VmcoreInfo};
 /// What the headers say.
 pub(super) struct Parsed {
     pub segments: Vec<Segment>,
+    /// Bytes that headers promise and the file doesn't have, besides those of segments' memory: of notes, and of segments that are said to have more
+    /// in the file than in memory.
+    pub missing: u64,
     pub machine: u16,
     pub vmcoreinfo: VmcoreInfo,
     pub cpus: Vec<Cpu>,
@@ -82,6 +85,7 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
     let mut segments = Vec::new();
     let mut without_address = 0;
     let mut virtual_only = 0;
+    let mut missing: u64 = 0;
     let mut vmcoreinfo = VmcoreInfo::default();
     let mut cpus = Vec::new();
     for index in 0..count {
@@ -90,6 +94,14 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
             .and_then(|offset| table.checked_add(offset))
             .and_then(|at| reader.program(at))
             .ok_or_else(|| header("program headers"))?;
+        let counted = match program.kind {
+            PT_LOAD => program.memory_size.min(program.file_size),
+            PT_NOTE => 0,
+            _ => program.file_size,
+        };
+        let promised = program.offset.saturating_add(program.file_size);
+        let known = program.offset.saturating_add(counted).max(file.len());
+        missing = missing.saturating_add(promised.saturating_sub(known));
         match program.kind {
             PT_LOAD if program.memory_size == 0 => {}
             PT_LOAD if program.physical == NO_ADDRESS => without_address += 1,
@@ -136,6 +148,7 @@ pub(super) fn parse(file: &File) -> Result<Parsed, Error> {
     let segments = without_overlap(&segments, file.len());
     Ok(Parsed {
         segments,
+        missing,
         machine,
         vmcoreinfo,
         cpus,

@@ -292,7 +292,7 @@ impl Dump {
         } else if headers.is_empty() {
             let parsed = elf::parse(&files[0]).map_err(error)?;
             (dump.machine, dump.vmcoreinfo) = (parsed.machine, parsed.vmcoreinfo);
-            dump.cpus = parsed.cpus;
+            (dump.cpus, dump.missing) = (parsed.cpus, parsed.missing);
             if files[0].is_flat() || files[0].is_live() {
                 let file = files.swap_remove(0);
                 dump.live = file.is_live();
