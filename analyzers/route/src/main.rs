@@ -272,6 +272,9 @@ fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
     kernel_has = "netns_nexthop.rb_root"
 ))]
 fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    use std::collections::HashMap;
+
+    use kstruct::View as _;
     use linux::time::Clock;
     use routes::walk::{
         Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
@@ -284,6 +287,8 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     let congestion = congestion_controls(k, faults);
     let families = args.families();
     let mut found = Routing::default();
+    // The IPv4 tables of each namespace.
+    let mut known = HashMap::new();
     for namespace in linux::net::namespaces(k, faults) {
         let inode = namespace.inode().unwrap_or_default();
         if args.netns.is_some_and(|wanted| wanted != inode) {
@@ -292,7 +297,10 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         found.namespaces.push(inode);
         let context = &mut Context::new(k, namespace, clock, &congestion, faults);
         if families.contains(&Family::Inet) {
-            for table in fib::tables(context) {
+            let tables = fib::tables(context);
+            let numbers = tables.iter().map(|table| table.tb_id()).collect();
+            known.insert(context.net.addr(), numbers);
+            for table in tables {
                 if args.what.contains(&What::Trie) {
                     found.tries.extend(trie::of_table(context, table, &cpus));
                 }
@@ -338,6 +346,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     if found.namespaces.is_empty() {
         return Err(faults.nothing("network namespace"));
     }
+    fib::find_lost(k, &known, faults);
     if args.shows(What::Neigh) {
         found.neighbours = neighbours::neighbours(k, clock, faults);
     }

@@ -29,6 +29,18 @@ impl Dump<'_> {
                 net.ipv6().addr() + offset_of!(kernel::netns_ipv6, fib_table_hash) as u64,
                 |_| 0,
             ),
+            // A list of tables is empty: that of `main`, to which a pointer leads; that of `local`, of which routes tell.
+            "fib-main" => self.empty_list(net, 254),
+            "fib-local" => self.empty_list(net, 255),
+            // The pointer is another table's.
+            "fib-pointer" => {
+                let local = tables(net).into_iter().find(|table| table.tb_id() == 255);
+                let local = local.expect("it is there").addr();
+                let main = net.ipv4().addr() + offset_of!(kernel::netns_ipv4, fib_main) as u64;
+                self.change(main, |_| local);
+            }
+            "fib6-main" => self.empty_list6(net, 254),
+            "fib6-local" => self.empty_list6(net, 255),
             // A node without its first child; a leaf without routes.
             "fib-child" => self.change(first_child(net), |_| 0),
             "fib-leaf" => {
@@ -58,6 +70,22 @@ impl Dump<'_> {
             "conntrack" => self.cut_conntrack(k),
             _ => panic!("there is no damage {damage}"),
         }
+    }
+
+    /// Empties the list that has an IPv4 table, and no other.
+    fn empty_list(&self, net: net<'_>, table: usize) {
+        let lists = net.ipv4().fib_table_hash().array(256).expect("it is there");
+        let list = lists.get(table).expect("it is there");
+        assert!(!list.first().is_null());
+        self.change(list.addr(), |_| 0);
+    }
+
+    /// The same for IPv6.
+    fn empty_list6(&self, net: net<'_>, table: usize) {
+        let lists = net.ipv6().fib_table_hash().array(256).expect("it is there");
+        let list = lists.get(table).expect("it is there");
+        assert!(!list.first().is_null());
+        self.change(list.addr(), |_| 0);
     }
 
     /// Lets the first bucket that has neighbours lead to those of the second one.

@@ -7,10 +7,31 @@ use tests::{lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 13] = [
+const DAMAGES: [(&str, &[&str], &str); 18] = [
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),
+    (
+        "fib-main",
+        &["route"],
+        "IPv4 routing table that is on no list: ",
+    ),
+    (
+        "fib-local",
+        &["route"],
+        "IPv4 routing table 255, of which there are routes: ",
+    ),
+    ("fib-pointer", &["route"], "IPv4 routing tables: "),
+    (
+        "fib6-main",
+        &["route"],
+        "IPv6 routing table that is on no list: ",
+    ),
+    (
+        "fib6-local",
+        &["route"],
+        "IPv6 routing table that is on no list: ",
+    ),
     (
         "fib-child",
         &["route"],
