@@ -11,8 +11,8 @@ use kstruct::Memory;
 use linux::app::{Common, unknown};
 use linux::{Faults, Report};
 use routes::model::{
-    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Proxy, Route, Rule,
-    Trie,
+    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, NeighbourTable, Nexthop, Proxy,
+    Route, Rule, Trie,
 };
 use routes::{names, text};
 use serde::Serialize;
@@ -101,6 +101,8 @@ struct Routing {
     rules: Vec<Rule>,
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
+    /// How many neighbours there are of all namespaces, whatever is asked for.
+    neighbour_tables: Vec<NeighbourTable>,
     proxies: Vec<Proxy>,
     multicast_routes: Vec<MulticastRoute>,
     multicast_interfaces: Vec<MulticastInterface>,
@@ -197,6 +199,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
             && args.to.is_none_or(|to| to == entry.address)
     });
+    found
+        .neighbour_tables
+        .retain(|table| families.contains(&table.family));
     found.cached.retain(|route| {
         let is_over = |dev: &String| {
             let names = [&route.dev, &route.iif];
@@ -348,7 +353,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     }
     fib::find_lost(k, &known, faults);
     if args.shows(What::Neigh) {
-        found.neighbours = neighbours::neighbours(k, clock, faults);
+        (found.neighbours, found.neighbour_tables) = neighbours::neighbours(k, clock, faults);
     }
     if args.shows(What::Proxy) {
         found.proxies = neighbours::proxies(k, faults);
@@ -418,6 +423,13 @@ impl Report for Routing {
             ] {
                 section(&mut out, heading, text.lines().map(str::to_owned));
             }
+        }
+        for line in self
+            .neighbour_tables
+            .iter()
+            .filter_map(text::neighbour_table)
+        {
+            let _ = writeln!(out, "{line}");
         }
         out
     }

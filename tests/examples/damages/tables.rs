@@ -3,9 +3,11 @@
 use std::os::unix::fs::FileExt as _;
 
 use kernel::{
-    fib_alias, fib_table, key_vector, neigh_hash_table, net, nf_conntrack_tuple_hash, sym, tnode,
+    fib_alias, fib_table, key_vector, neigh_hash_table, neighbour, net, nf_conntrack_tuple_hash,
+    sym, tnode,
 };
-use kstruct::{Memory, View as _, offset_of};
+use kstruct::walk::chain;
+use kstruct::{Fault, Memory, View as _, offset_of};
 
 use super::Dump;
 
@@ -61,6 +63,14 @@ impl Dump<'_> {
                     self.change(list.addr(), |_| first);
                 }
             }
+            // A bucket is empty whose neighbours are on no other list: they aren't given up when there are too many.
+            "neighbour-bucket" => self.empty_bucket(k),
+            // One that is there was not counted.
+            "neighbour-count" => {
+                let table = k.get(sym::arp_tbl).expect("it is there");
+                let entries = table.entries().addr();
+                self.change(entries, |old| old & !0xffff_ffff | (old & 0xffff_ffff) - 1);
+            }
             // One bucket of many.
             "neighbours" => {
                 let table = k.get(sym::arp_tbl).expect("it is there").nht().addr();
@@ -86,6 +96,24 @@ impl Dump<'_> {
         let list = lists.get(table).expect("it is there");
         assert!(!list.first().is_null());
         self.change(list.addr(), |_| 0);
+    }
+
+    /// Empties the first bucket of ARP's table that has permanent neighbours and no others.
+    fn empty_bucket(&self, k: &Memory) {
+        let table = k.get(sym::arp_tbl).expect("it is there").nht().deref();
+        let table = table.expect("it is there");
+        let buckets = table.hash_buckets().array(1 << table.hash_shift());
+        let buckets = buckets.expect("it is there");
+        let is_exempt = |entry: Result<neighbour<'_>, Fault>| {
+            let list = entry.expect("the dump is sound").gc_list();
+            list.next().addr() == list.addr()
+        };
+        let bucket = buckets
+            .iter()
+            .position(|first| !first.is_null() && chain(Ok(first), neighbour::next).all(is_exempt));
+        let bucket = bucket.expect("there are permanent neighbours");
+        let place = table.hash_buckets().addr() + bucket as u64 * 8;
+        self.change(place, |_| 0);
     }
 
     /// Lets the first bucket that has neighbours lead to those of the second one.
