@@ -281,6 +281,18 @@ pub const RULES: &[Rule] = &[
     },
     #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
     Rule {
+        name: "send-data",
+        sentence: "What was written and not acknowledged, by sequence numbers (snd_una, snd_nxt, write_seq), is not what the packets in the send queues have: data is lost.",
+        check: Check::Socket(packets::send_data),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "receive-data",
+        sentence: "What came and was not read, by sequence numbers (copied_seq, rcv_nxt), is not what the packets in the receive queue have: data is lost.",
+        check: Check::Socket(packets::receive_data),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
         name: "queue-count",
         sentence: "A queue of packets is not as long as its count says, or its links don't fit together.",
         check: Check::Socket(packets::queue_count),
@@ -348,7 +360,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "memory-limit",
-        sentence: "TCP has more pages (tcp_memory_allocated) than the third value of tcp_mem: what arrives is dropped, and sockets are given up.",
+        sentence: "TCP has more pages (tcp_memory_allocated) than the third value of tcp_mem: what arrives is dropped, and sockets are given up. Or it has fewer than none, with what CPUs hold back (tcp_memory_per_cpu_fw_alloc): more was given back than was taken.",
         check: Check::Whole(tables::memory_limit),
     },
 ];
