@@ -30,7 +30,7 @@ pub struct Limits {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub idle: u64,
     /// How full a receive buffer is that counts as full, in percent; one with a window of 0 is full, too
-    #[arg(long, value_name = "PERCENT", default_value_t = 75)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(..=100))]
     pub full: u64,
     /// Milliseconds that a timer may be late
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]

@@ -280,6 +280,9 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     let (status, said) = port(&["--state", "open"]);
     assert_eq!(status, Some(2));
     assert!(said.contains("there is established, "), "{said}");
+    let (status, said) = port(&["--full", "1000"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("1000 is not in 0..=100"), "{said}");
     let (status, said) = port(&["--rule", "long-chain", "--sock", &well]);
     assert_eq!(status, Some(2));
     assert!(said.contains("no rule is left: long-chain"), "{said}");
