@@ -11,6 +11,14 @@ use sockets::tcp::{Form, Info, Tcp};
 use crate::said::{Said, Values, many, say};
 
 mod basics;
+#[cfg(all(
+    kernel_has = "inet_bind_bucket.node",
+    any(
+        kernel_has = "inet_bind_bucket.owners",
+        kernel_has = "inet_bind_bucket.bhash2"
+    )
+))]
+mod bind;
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
 mod packets;
 mod socket;
@@ -256,6 +264,18 @@ pub const RULES: &[Rule] = &[
         name: "wrong-timer",
         sentence: "A timer is set for later than the kernel can set it, or for another time than the socket has for it (icsk_timeout).",
         check: Check::Socket(timers::wrong),
+    },
+    #[cfg(all(
+        kernel_has = "inet_bind_bucket.node",
+        any(
+            kernel_has = "inet_bind_bucket.owners",
+            kernel_has = "inet_bind_bucket.bhash2"
+        )
+    ))]
+    Rule {
+        name: "bind",
+        sentence: "A socket's port is bound by nothing (icsk_bind_hash), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
+        check: Check::Socket(bind::port),
     },
     Rule {
         name: "device",

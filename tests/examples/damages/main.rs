@@ -15,8 +15,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, fdtable, inet_connection_sock, inet_hashinfo, kmem_cache, module, request_sock,
-    sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
+    Elf64_Sym, fdtable, inet_bind_bucket, inet_connection_sock, inet_hashinfo, kmem_cache, module,
+    request_sock, sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, PerCpuSymbol as _, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -242,6 +242,21 @@ impl<'a> Dump<'a> {
             "read" => move_number(offset_of!(kernel::tcp_sock, copied_seq), -1),
             "came" => move_number(offset_of!(kernel::tcp_sock, rcv_nxt), 1000),
             "buffer" => self.change(at(offset_of!(sock, sk_rcvbuf)), |old| with(old, 1 << 31)),
+            // As if others had never been behind it, and as if its port were free.
+            "bound-list" => self.change(sk.__sk_common().skc_bind_node().pprev().addr(), |_| 0),
+            "bound-by-none" => {
+                self.change(at(offset_of!(inet_connection_sock, icsk_bind_hash)), |_| 0);
+            }
+            "bound-port" => {
+                let bucket = connection.icsk_bind_hash().addr();
+                let port = bucket + offset_of!(inet_bind_bucket, port) as u64;
+                self.change(port, |old| old ^ 1);
+            }
+            "bound-chain" => {
+                let bucket = connection.icsk_bind_hash().deref();
+                let node = bucket.expect("it is bound").node();
+                self.change(node.pprev().addr(), |_| 0);
+            }
             "wrong-bucket" => self.change(at(offset_of!(sock_common, skc_hash)), |old| old ^ 1),
             // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
             "foreign-end" => self.change(node.addr(), |_| 0xffff_f001),

@@ -203,7 +203,7 @@ impl Expected {
         match range {
             None if bytes == 0 => None,
             None => Some(say!(
-                "from {first} {low} to {second} {high} there are {bytes}, and {queue} is empty",
+                "missing from {first} {low} to {second} {high}: {bytes}; {queue} is empty",
                 low = low,
                 high = high,
                 bytes = many(bytes, "byte"),
