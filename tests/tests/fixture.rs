@@ -1160,6 +1160,14 @@ fn netfilter_shows_every_connection() {
             .collect();
         comparison.tables("connection", &lines(filters), &wanted);
     }
+    // That there is none is said.
+    let filter = ["--mark", "0x12345678"];
+    let none = xtask(&[&["run", "netfilter", "--core", core, "--"], &filter[..]].concat());
+    assert_eq!(none.status.code(), Some(0), "{}", shown(&none));
+    assert_eq!(
+        String::from_utf8_lossy(&none.stdout),
+        "# there are no connections that the options ask for\n"
+    );
     let report = analyze("netfilter", &fixture_vmcore(), &["counts"]);
     let counts = &report["conntrack"]["counts"];
     for (ours, theirs) in [("max", "max"), ("buckets", "buckets"), ("entries", "count")] {

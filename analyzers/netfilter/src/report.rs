@@ -41,6 +41,9 @@ struct Conntrack {
     expectations: Option<Vec<Expectation>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
+    /// Whether only some connections were asked for.
+    #[serde(skip)]
+    is_filtered: bool,
 }
 
 pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netfilter> {
@@ -113,6 +116,7 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
             connections: single.then_some(table.connections),
             expectations: single.then_some(table.expectations),
             counts: is_wanted(What::Counts).then_some(table.counts),
+            is_filtered: !filter.is_empty() || args.netns.is_some(),
         }
     });
     names.tell(faults);
@@ -289,6 +293,14 @@ fn write_conntrack(conntrack: &Conntrack, out: &mut String) {
             .collect();
         namespaces.sort_unstable();
         namespaces.dedup();
+        if namespaces.is_empty() {
+            let which = if conntrack.is_filtered {
+                " that the options ask for"
+            } else {
+                ""
+            };
+            let _ = writeln!(out, "# there are no connections{which}");
+        }
         for namespace in namespaces {
             let _ = writeln!(out, "# connections of network namespace {namespace}");
             for connection in connections.iter().filter(|row| row.netns == namespace) {

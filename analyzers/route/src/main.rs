@@ -11,8 +11,8 @@ use kstruct::Memory;
 use linux::app::{Common, unknown};
 use linux::{Faults, Report};
 use routes::model::{
-    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Proxy, Route, Rule,
-    Trie,
+    Cached, Family, MulticastInterface, MulticastRoute, Neighbour, NeighbourTable, Nexthop, Proxy,
+    Route, Rule, Trie,
 };
 use routes::{names, text};
 use serde::Serialize;
@@ -101,6 +101,8 @@ struct Routing {
     rules: Vec<Rule>,
     nexthops: Vec<Nexthop>,
     neighbours: Vec<Neighbour>,
+    /// How many neighbours there are of all namespaces, whatever is asked for.
+    neighbour_tables: Vec<NeighbourTable>,
     proxies: Vec<Proxy>,
     multicast_routes: Vec<MulticastRoute>,
     multicast_interfaces: Vec<MulticastInterface>,
@@ -197,6 +199,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
             && args.to.is_none_or(|to| to == entry.address)
     });
+    found
+        .neighbour_tables
+        .retain(|table| families.contains(&table.family));
     found.cached.retain(|route| {
         let is_over = |dev: &String| {
             let names = [&route.dev, &route.iif];
@@ -272,6 +277,9 @@ fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
     kernel_has = "netns_nexthop.rb_root"
 ))]
 fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
+    use std::collections::HashMap;
+
+    use kstruct::View as _;
     use linux::time::Clock;
     use routes::walk::{
         Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
@@ -284,6 +292,8 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     let congestion = congestion_controls(k, faults);
     let families = args.families();
     let mut found = Routing::default();
+    // The IPv4 tables of each namespace.
+    let mut known = HashMap::new();
     for namespace in linux::net::namespaces(k, faults) {
         let inode = namespace.inode().unwrap_or_default();
         if args.netns.is_some_and(|wanted| wanted != inode) {
@@ -292,7 +302,10 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         found.namespaces.push(inode);
         let context = &mut Context::new(k, namespace, clock, &congestion, faults);
         if families.contains(&Family::Inet) {
-            for table in fib::tables(context) {
+            let tables = fib::tables(context);
+            let numbers = tables.iter().map(|table| table.tb_id()).collect();
+            known.insert(context.net.addr(), numbers);
+            for table in tables {
                 if args.what.contains(&What::Trie) {
                     found.tries.extend(trie::of_table(context, table, &cpus));
                 }
@@ -338,8 +351,9 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     if found.namespaces.is_empty() {
         return Err(faults.nothing("network namespace"));
     }
+    fib::find_lost(k, &known, faults);
     if args.shows(What::Neigh) {
-        found.neighbours = neighbours::neighbours(k, clock, faults);
+        (found.neighbours, found.neighbour_tables) = neighbours::neighbours(k, clock, faults);
     }
     if args.shows(What::Proxy) {
         found.proxies = neighbours::proxies(k, faults);
@@ -409,6 +423,13 @@ impl Report for Routing {
             ] {
                 section(&mut out, heading, text.lines().map(str::to_owned));
             }
+        }
+        for line in self
+            .neighbour_tables
+            .iter()
+            .filter_map(text::neighbour_table)
+        {
+            let _ = writeln!(out, "{line}");
         }
         out
     }

@@ -377,6 +377,28 @@ pub struct Resilient {
     pub unbalanced_time: Age,
 }
 
+/// One of the neighbour tables (ARP and ND), which all namespaces share.
+#[derive(Debug, Serialize)]
+pub struct NeighbourTable {
+    /// IPv4 (ARP) or IPv6 (ND).
+    pub family: Family,
+    /// Entries that were allocated and not freed (`neigh_table.entries`): those in the hash table, and those that were taken out of it while
+    /// somebody has a reference to them.
+    pub allocated: i32,
+    /// Entries in the hash table.
+    pub hashed: usize,
+    /// Whether all of it could be read: else that is why entries are missing.
+    #[serde(skip)]
+    pub is_read: bool,
+}
+
+impl NeighbourTable {
+    /// How many entries are not in the hash table.
+    pub fn missing(&self) -> i64 {
+        i64::from(self.allocated) - i64::try_from(self.hashed).unwrap_or(i64::MAX)
+    }
+}
+
 /// An entry of the neighbour tables (ARP and ND).
 #[derive(Debug, Serialize)]
 pub struct Neighbour {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::model::{
-    Cached, Family, Hop, Metric, MulticastInterface, MulticastRoute, Neighbour, Nexthop, Prefix,
-    Proxy, Route, Rule, Trie,
+    Cached, Family, Hop, Metric, MulticastInterface, MulticastRoute, Neighbour, NeighbourTable,
+    Nexthop, Prefix, Proxy, Route, Rule, Trie,
 };
 use crate::names;
 
@@ -290,6 +290,22 @@ pub fn nexthop(nexthop: &Nexthop) -> String {
         out.push_str("fdb");
     }
     out
+}
+
+/// What is to be said of a table of neighbours that has allocated more entries than are in its buckets. That need not be damage: one that was
+/// taken out stays as long as somebody has a reference to it (`neigh_destroy`).
+pub fn neighbour_table(table: &NeighbourTable) -> Option<String> {
+    let missing = table.missing();
+    let family = match table.family {
+        Family::Inet => "ARP",
+        Family::Inet6 => "ND",
+    };
+    (missing > 0 && table.is_read).then(|| {
+        format!(
+            "# {family}: {} allocated (neigh_table.entries), {} in the table: {missing} removed and still referred to, or lost",
+            table.allocated, table.hashed
+        )
+    })
 }
 
 /// A neighbour, as of `ip -s neigh`.

@@ -11,6 +11,14 @@ use sockets::tcp::{Form, Info, Tcp};
 use crate::said::{Said, Values, many, say};
 
 mod basics;
+#[cfg(all(
+    kernel_has = "inet_bind_bucket.node",
+    any(
+        kernel_has = "inet_bind_bucket.owners",
+        kernel_has = "inet_bind_bucket.bhash2"
+    )
+))]
+mod bind;
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
 mod packets;
 mod socket;
@@ -30,7 +38,7 @@ pub struct Limits {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub idle: u64,
     /// How full a receive buffer is that counts as full, in percent; one with a window of 0 is full, too
-    #[arg(long, value_name = "PERCENT", default_value_t = 75)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 75, value_parser = clap::value_parser!(u64).range(..=100))]
     pub full: u64,
     /// Milliseconds that a timer may be late
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
@@ -257,6 +265,18 @@ pub const RULES: &[Rule] = &[
         sentence: "A timer is set for later than the kernel can set it, or for another time than the socket has for it (icsk_timeout).",
         check: Check::Socket(timers::wrong),
     },
+    #[cfg(all(
+        kernel_has = "inet_bind_bucket.node",
+        any(
+            kernel_has = "inet_bind_bucket.owners",
+            kernel_has = "inet_bind_bucket.bhash2"
+        )
+    ))]
+    Rule {
+        name: "bind",
+        sentence: "A socket's port is bound by nothing (icsk_bind_hash), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
+        check: Check::Socket(bind::port),
+    },
     Rule {
         name: "device",
         sentence: "A socket is bound to an interface with a negative number, which none has.",
@@ -278,6 +298,18 @@ pub const RULES: &[Rule] = &[
         name: "receive-memory",
         sentence: "The memory counted for receiving is not that of the packets in the receive queues.",
         check: Check::Socket(packets::receive_memory),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "send-data",
+        sentence: "What was written and not acknowledged, by sequence numbers (snd_una, snd_nxt, write_seq), is not what the packets in the send queues have: data is lost.",
+        check: Check::Socket(packets::send_data),
+    },
+    #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+    Rule {
+        name: "receive-data",
+        sentence: "What came and was not read, by sequence numbers (copied_seq, rcv_nxt), is not what the packets in the receive queue have: data is lost.",
+        check: Check::Socket(packets::receive_data),
     },
     #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
     Rule {
@@ -348,7 +380,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "memory-limit",
-        sentence: "TCP has more pages (tcp_memory_allocated) than the third value of tcp_mem: what arrives is dropped, and sockets are given up.",
+        sentence: "TCP has more pages (tcp_memory_allocated) than the third value of tcp_mem: what arrives is dropped, and sockets are given up. Or it has fewer than none, with what CPUs hold back (tcp_memory_per_cpu_fw_alloc): more was given back than was taken.",
         check: Check::Whole(tables::memory_limit),
     },
 ];

@@ -15,10 +15,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, fdtable, inet_connection_sock, inet_hashinfo, kmem_cache, module, request_sock,
-    sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
+    Elf64_Sym, fdtable, inet_bind_bucket, inet_connection_sock, inet_hashinfo, kmem_cache, module,
+    request_sock, sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
 };
-use kstruct::{Fault, FaultKind, Memory, Ptr, View, offset_of};
+use kstruct::{Fault, FaultKind, Memory, PerCpuSymbol as _, Ptr, View, offset_of};
 use linux::slab::Slabs;
 use serde_json::json;
 use tests::elf::Elf;
@@ -214,6 +214,9 @@ impl<'a> Dump<'a> {
         // The low half of a word, and what is in the other half.
         let with = |old: u64, low: u64| old & !0xffff_ffff | low & 0xffff_ffff;
         let receive_queue = sk.sk_receive_queue().addr();
+        let move_number = |offset: usize, by: i64| {
+            self.change(at(offset), |old| with(old, old.wrapping_add_signed(by)));
+        };
         match damage {
             "refcount" => self.change(at(offset_of!(sock_common, skc_refcnt)), |old| with(old, 0)),
             "send-memory" => self.change(at(offset_of!(sock, sk_wmem_queued)), |old| {
@@ -233,7 +236,27 @@ impl<'a> Dump<'a> {
                 let place = at(offset_of!(kernel::tcp_sock, copied_seq));
                 self.change(place, |old| with(old, ahead.into()));
             }
+            // Less was acknowledged, or read, and more came, or was written, than packets have.
+            "acknowledged" => move_number(offset_of!(kernel::tcp_sock, snd_una), -1),
+            "written" => move_number(offset_of!(kernel::tcp_sock, write_seq), 1000),
+            "read" => move_number(offset_of!(kernel::tcp_sock, copied_seq), -1),
+            "came" => move_number(offset_of!(kernel::tcp_sock, rcv_nxt), 1000),
             "buffer" => self.change(at(offset_of!(sock, sk_rcvbuf)), |old| with(old, 1 << 31)),
+            // As if others had never been behind it, and as if its port were free.
+            "bound-list" => self.change(sk.__sk_common().skc_bind_node().pprev().addr(), |_| 0),
+            "bound-by-none" => {
+                self.change(at(offset_of!(inet_connection_sock, icsk_bind_hash)), |_| 0);
+            }
+            "bound-port" => {
+                let bucket = connection.icsk_bind_hash().addr();
+                let port = bucket + offset_of!(inet_bind_bucket, port) as u64;
+                self.change(port, |old| old ^ 1);
+            }
+            "bound-chain" => {
+                let bucket = connection.icsk_bind_hash().deref();
+                let node = bucket.expect("it is bound").node();
+                self.change(node.pprev().addr(), |_| 0);
+            }
             "wrong-bucket" => self.change(at(offset_of!(sock_common, skc_hash)), |old| old ^ 1),
             // The chain's end is the next bucket's, or a neighbour's: what follows is cut off.
             "foreign-end" => self.change(node.addr(), |_| 0xffff_f001),
@@ -379,6 +402,25 @@ impl<'a> Dump<'a> {
                     with(old, 0x1234)
                 }),
             "tcp-memory" => self.change(k.address_of(sym::tcp_memory_allocated), |_| 1 << 40),
+            "tcp-memory-below" => self.change(k.address_of(sym::tcp_memory_allocated), |_| {
+                (1_u64 << 40).wrapping_neg()
+            }),
+            // As many as CPUs may hold back (`SK_MEMORY_PCPU_RESERVE`), which may be.
+            "tcp-memory-held" => {
+                let mut held = 0_i64;
+                for cpu in linux::cpu::possible(k).expect("it is there") {
+                    let pages = k.per_cpu(sym::tcp_memory_per_cpu_fw_alloc, cpu);
+                    held += i64::from(pages.expect("it is there"));
+                }
+                let place = sym::tcp_memory_per_cpu_fw_alloc.locate(k);
+                let place = k.per_cpu_address(place.expect("it is there"), 0);
+                self.change(place.expect("it is there"), |old| {
+                    with(old, old.wrapping_add(200) & 0xffff_ffff)
+                });
+                self.change(k.address_of(sym::tcp_memory_allocated), |_| {
+                    (held + 200).wrapping_neg().cast_unsigned()
+                });
+            }
             "secret" => {
                 let (word, bits) = secret(k);
                 self.change(word, |old| old ^ bits);

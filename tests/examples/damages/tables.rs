@@ -3,9 +3,11 @@
 use std::os::unix::fs::FileExt as _;
 
 use kernel::{
-    fib_alias, fib_table, key_vector, neigh_hash_table, net, nf_conntrack_tuple_hash, sym, tnode,
+    fib_alias, fib_table, key_vector, neigh_hash_table, neighbour, net, nf_conntrack_tuple_hash,
+    sym, tnode,
 };
-use kstruct::{Memory, View as _, offset_of};
+use kstruct::walk::chain;
+use kstruct::{Fault, Memory, View as _, offset_of};
 
 use super::Dump;
 
@@ -29,6 +31,18 @@ impl Dump<'_> {
                 net.ipv6().addr() + offset_of!(kernel::netns_ipv6, fib_table_hash) as u64,
                 |_| 0,
             ),
+            // A list of tables is empty: that of `main`, to which a pointer leads; that of `local`, of which routes tell.
+            "fib-main" => self.empty_list(net, 254),
+            "fib-local" => self.empty_list(net, 255),
+            // The pointer is another table's.
+            "fib-pointer" => {
+                let local = tables(net).into_iter().find(|table| table.tb_id() == 255);
+                let local = local.expect("it is there").addr();
+                let main = net.ipv4().addr() + offset_of!(kernel::netns_ipv4, fib_main) as u64;
+                self.change(main, |_| local);
+            }
+            "fib6-main" => self.empty_list6(net, 254),
+            "fib6-local" => self.empty_list6(net, 255),
             // A node without its first child; a leaf without routes.
             "fib-child" => self.change(first_child(net), |_| 0),
             "fib-leaf" => {
@@ -49,6 +63,14 @@ impl Dump<'_> {
                     self.change(list.addr(), |_| first);
                 }
             }
+            // A bucket is empty whose neighbours are on no other list: they aren't given up when there are too many.
+            "neighbour-bucket" => self.empty_bucket(k),
+            // One that is there was not counted.
+            "neighbour-count" => {
+                let table = k.get(sym::arp_tbl).expect("it is there");
+                let entries = table.entries().addr();
+                self.change(entries, |old| old & !0xffff_ffff | (old & 0xffff_ffff) - 1);
+            }
             // One bucket of many.
             "neighbours" => {
                 let table = k.get(sym::arp_tbl).expect("it is there").nht().addr();
@@ -58,6 +80,40 @@ impl Dump<'_> {
             "conntrack" => self.cut_conntrack(k),
             _ => panic!("there is no damage {damage}"),
         }
+    }
+
+    /// Empties the list that has an IPv4 table, and no other.
+    fn empty_list(&self, net: net<'_>, table: usize) {
+        let lists = net.ipv4().fib_table_hash().array(256).expect("it is there");
+        let list = lists.get(table).expect("it is there");
+        assert!(!list.first().is_null());
+        self.change(list.addr(), |_| 0);
+    }
+
+    /// The same for IPv6.
+    fn empty_list6(&self, net: net<'_>, table: usize) {
+        let lists = net.ipv6().fib_table_hash().array(256).expect("it is there");
+        let list = lists.get(table).expect("it is there");
+        assert!(!list.first().is_null());
+        self.change(list.addr(), |_| 0);
+    }
+
+    /// Empties the first bucket of ARP's table that has permanent neighbours and no others.
+    fn empty_bucket(&self, k: &Memory) {
+        let table = k.get(sym::arp_tbl).expect("it is there").nht().deref();
+        let table = table.expect("it is there");
+        let buckets = table.hash_buckets().array(1 << table.hash_shift());
+        let buckets = buckets.expect("it is there");
+        let is_exempt = |entry: Result<neighbour<'_>, Fault>| {
+            let list = entry.expect("the dump is sound").gc_list();
+            list.next().addr() == list.addr()
+        };
+        let bucket = buckets
+            .iter()
+            .position(|first| !first.is_null() && chain(Ok(first), neighbour::next).all(is_exempt));
+        let bucket = bucket.expect("there are permanent neighbours");
+        let place = table.hash_buckets().addr() + bucket as u64 * 8;
+        self.change(place, |_| 0);
     }
 
     /// Lets the first bucket that has neighbours lead to those of the second one.

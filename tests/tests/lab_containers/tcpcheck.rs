@@ -165,14 +165,28 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("queue-end", "queue-count", &full),
         ("syn-queue", "syn-queue", &listener),
         ("copied", "sequence", &well),
+        ("bound-by-none", "bind", &well),
+        ("bound-by-none", "bind", &listener),
+        ("bound-list", "bind", &well),
+        ("bound-port", "bind", &waiting),
+        ("bound-chain", "bind", &waiting),
         ("buffer", "buffer", &well),
+        ("acknowledged", "send-data", &well),
+        ("written", "send-data", &closed_window),
+        ("read", "receive-data", &well),
+        ("came", "receive-data", &well),
+        ("came", "receive-data", &full),
         ("tcp-memory", "memory-limit", &well),
+        ("tcp-memory-below", "memory-limit", &well),
     ] {
         let found = check(tcpcheck, subject.damage(damage, socket));
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
         let mut at = socket.as_str();
-        if matches!(damage, "foreign-end" | "secret" | "tcp-memory") {
+        if matches!(
+            damage,
+            "foreign-end" | "secret" | "tcp-memory" | "tcp-memory-below"
+        ) {
             at = "";
             // What was behind it on the chain.
             new.retain(|(rule, _)| rule != "lost");
@@ -192,6 +206,10 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     // What a process has half done with the socket locked is nothing unusual.
     let found = check(tcpcheck, subject.damage("at-work", &well));
     assert_eq!(found, *sound, "{release}: at-work");
+
+    // Nor is a sum below zero, as long as CPUs hold back as much.
+    let found = check(tcpcheck, subject.damage("tcp-memory-held", &well));
+    assert_eq!(found, *sound, "{release}: tcp-memory-held");
 
     // What waits to be accepted and is no connection, and tasks without init, are faults: of every program that reads them.
     for (damage, socket, analyzers, what) in [
@@ -266,6 +284,9 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     let (status, said) = port(&["--state", "open"]);
     assert_eq!(status, Some(2));
     assert!(said.contains("there is established, "), "{said}");
+    let (status, said) = port(&["--full", "1000"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("1000 is not in 0..=100"), "{said}");
     let (status, said) = port(&["--rule", "long-chain", "--sock", &well]);
     assert_eq!(status, Some(2));
     assert!(said.contains("no rule is left: long-chain"), "{said}");

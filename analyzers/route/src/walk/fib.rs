@@ -1,7 +1,11 @@
 //! IPv4 routing tables (net/ipv4/fib_trie.c): a compressed trie of addresses for each table, whose leaves have lists of routes.
 
+use std::collections::{HashMap, HashSet};
+
+#[cfg(kernel_has = "sym:fib_info_hash")]
+use kernel::sym;
 use kernel::{fib_alias, fib_info, fib_table, key_vector, nexthop, tnode};
-use kstruct::{Fault, Ptr, View as _, offset_of};
+use kstruct::{Fault, Memory, Ptr, View as _, offset_of};
 use linux::Faults;
 
 use super::{Context, hop, inconsistent, ipv4, prefix4};
@@ -17,15 +21,14 @@ const TABLES: usize = if cfg!(kernel_has = "netns_ipv4.rules_ops") {
 /// `KEYLENGTH`: bits of an address, and the position of the root.
 const BITS: u8 = 32;
 
-/// A namespace's tables in the order in which the kernel lists them.
+/// A namespace's tables in the order in which the kernel lists them; one that is on no list, but known by a pointer, is behind them.
 pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib_table<'m>> {
     const WHAT: &str = "IPv4 routing tables";
-    let hash = context.net.ipv4().fib_table_hash().array(TABLES);
     let mut found: Vec<fib_table<'_>> = Vec::new();
-    let Some(hash) = context.faults.check(WHAT, hash) else {
-        return found;
-    };
-    for (number, head) in hash.iter().enumerate() {
+    let hash = context.net.ipv4().fib_table_hash().array(TABLES);
+    let lists = context.faults.check(WHAT, hash);
+    let lists = lists.iter().flat_map(|hash| hash.iter().enumerate());
+    for (number, head) in lists {
         for table in head.entries(fib_table::tb_hlist) {
             let Some(table) = context.faults.check(WHAT, table) else {
                 continue;
@@ -43,8 +46,83 @@ pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib_table<'m>> {
             found.push(table);
         }
     }
+    #[cfg(all(
+        kernel_has = "netns_ipv4.fib_main",
+        kernel_has = "netns_ipv4.fib_default"
+    ))]
+    {
+        let ipv4 = context.net.ipv4();
+        for (number, pointer) in [(254, ipv4.fib_main()), (253, ipv4.fib_default())] {
+            super::add_pointed(context.faults, &mut found, number, pointer);
+        }
+    }
     found
 }
+
+#[cfg(all(
+    kernel_has = "netns_ipv4.fib_main",
+    kernel_has = "netns_ipv4.fib_default"
+))]
+impl super::Table for fib_table<'_> {
+    const ALL: &'static str = "IPv4 routing tables";
+    const LOST: &'static str = "IPv4 routing table that is on no list";
+
+    fn number(self) -> u32 {
+        self.tb_id()
+    }
+}
+
+/// Each route's `fib_info` names its namespace and its table (`fib_create_info`, net/ipv4/fib_semantics.c), and a table stays as long as its
+/// namespace: one that was not found is on no list any more. Of those that were, the namespace's address and their numbers are given.
+#[cfg(all(
+    kernel_has = "sym:fib_info_hash",
+    kernel_has = "sym:fib_info_hash_size",
+    kernel_has = "fib_info.fib_tb_id"
+))]
+pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Faults) {
+    const WHAT: &str = "fib_info_hash";
+    /// `RT_TABLE_MAIN`, which 0 (`RT_TABLE_UNSPEC`) means, too (`fib_new_table`).
+    const MAIN: u32 = 254;
+    let size = faults.check("fib_info_hash_size", k.get(sym::fib_info_hash_size));
+    let lists = size.map(|size| {
+        k.get(sym::fib_info_hash)?
+            .array(usize::try_from(size).unwrap_or(usize::MAX))
+    });
+    let Some(lists) = lists.and_then(|lists| faults.check(WHAT, lists)) else {
+        return;
+    };
+    let mut lost = HashSet::new();
+    for info in lists
+        .iter()
+        .flat_map(|list| list.entries(fib_info::fib_hash))
+    {
+        let Some(info) = faults.check(WHAT, info) else {
+            continue;
+        };
+        let net = info.fib_net().addr();
+        let number = match info.fib_tb_id() {
+            0 => MAIN,
+            number => number,
+        };
+        let is_lost = known
+            .get(&net)
+            .is_some_and(|numbers| !numbers.contains(&number));
+        if is_lost && lost.insert((net, number)) {
+            faults.add(
+                format_args!("IPv4 routing table {number}, of which there are routes"),
+                inconsistent(info.addr()),
+            );
+        }
+    }
+}
+
+/// Nobody knows where the hash table is.
+#[cfg(not(all(
+    kernel_has = "sym:fib_info_hash",
+    kernel_has = "sym:fib_info_hash_size",
+    kernel_has = "fib_info.fib_tb_id"
+)))]
+pub fn find_lost(_: &Memory, _: &HashMap<u64, HashSet<u32>>, _: &mut Faults) {}
 
 /// The root of a table's trie. While a namespace has no rules of its own, table `local` has that of table `main`.
 pub fn root(table: fib_table<'_>) -> Result<key_vector<'_>, Fault> {

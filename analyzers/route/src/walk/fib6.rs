@@ -19,7 +19,7 @@ const HAS_ROUTES: u16 = 4;
 /// `RTF_EXPIRES`, include/uapi/linux/ipv6_route.h.
 const EXPIRES: u32 = 0x0040_0000;
 
-/// A namespace's tables in the order in which the kernel lists them.
+/// A namespace's tables in the order in which the kernel lists them; one that is on no list, but known by a pointer, is behind them.
 pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
     const WHAT: &str = "IPv6 routing tables";
     let first = context.net.ipv6().fib_table_hash();
@@ -28,10 +28,9 @@ pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
     if first.is_null() && context.net.ipv6().fib6_main_tbl().is_null() {
         return found;
     }
-    let Some(hash) = context.faults.check(WHAT, first.array(TABLES)) else {
-        return found;
-    };
-    for (number, head) in hash.iter().enumerate() {
+    let lists = context.faults.check(WHAT, first.array(TABLES));
+    let lists = lists.iter().flat_map(|hash| hash.iter().enumerate());
+    for (number, head) in lists {
         for table in head.entries(fib6_table::tb6_hlist) {
             let Some(table) = context.faults.check(WHAT, table) else {
                 continue;
@@ -47,7 +46,23 @@ pub fn tables<'m>(context: &mut Context<'m, '_>) -> Vec<fib6_table<'m>> {
             found.push(table);
         }
     }
+    let main = context.net.ipv6().fib6_main_tbl();
+    super::add_pointed(context.faults, &mut found, 254, main);
+    #[cfg(kernel_has = "netns_ipv6.fib6_local_tbl")]
+    {
+        let local = context.net.ipv6().fib6_local_tbl();
+        super::add_pointed(context.faults, &mut found, 255, local);
+    }
     found
+}
+
+impl super::Table for fib6_table<'_> {
+    const ALL: &'static str = "IPv6 routing tables";
+    const LOST: &'static str = "IPv6 routing table that is on no list";
+
+    fn number(self) -> u32 {
+        self.tb6_id()
+    }
 }
 
 /// A table's routes in the order of `ip -6 route`, which has the most general ones last (`fib6_walk_continue`).

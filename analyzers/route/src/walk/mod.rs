@@ -14,7 +14,7 @@ pub mod trie;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::net;
-use kstruct::{Fault, FaultKind, Memory};
+use kstruct::{Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
 use linux::net::Namespace;
 use linux::net::address;
@@ -28,6 +28,43 @@ fn inconsistent(address: u64) -> Fault {
     Fault {
         address,
         kind: FaultKind::Inconsistent,
+    }
+}
+
+/// A routing table, which a namespace has on a list, and some by a pointer, too.
+pub(crate) trait Table: Copy {
+    /// What all of a namespace are called.
+    const ALL: &'static str;
+    /// What one is called that the pointer leads to, and no list.
+    const LOST: &'static str;
+
+    /// Its number.
+    fn number(self) -> u32;
+}
+
+/// Holds the table of a number against the namespace's pointer to it, which is set with it and stays (`fib_new_table`,
+/// `fib6_tables_init`). Adds it where it is on no list.
+pub(crate) fn add_pointed<'m, T: Table + View<'m>>(
+    faults: &mut Faults,
+    found: &mut Vec<T>,
+    number: u32,
+    pointer: Ptr<'m, T>,
+) {
+    let address = pointer.addr();
+    let listed = found.iter().find(|table| table.number() == number);
+    if listed.is_some_and(|table| table.as_ptr().addr() == address)
+        || listed.is_none() && pointer.is_null()
+    {
+        return;
+    }
+    let is_lost = listed.is_none();
+    if let Some(table) = faults.check(T::ALL, pointer.deref()) {
+        let is_it = table.number() == number;
+        let what = if is_lost && is_it { T::LOST } else { T::ALL };
+        faults.add(what, inconsistent(address));
+        if is_lost && is_it {
+            found.push(table);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use linux::net as linux_net;
 use linux::time::Clock;
 
 use super::{family, inconsistent};
-use crate::model::{Neighbour, Proxy};
+use crate::model::{Neighbour, NeighbourTable, Proxy};
 use crate::names;
 
 /// `NUD_VALID`, include/net/neighbour.h: states in which the hardware address is one.
@@ -33,16 +33,39 @@ fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<neigh_table<'m>> {
     found
 }
 
-/// All entries in the order of `ip neigh`, those of all namespaces together.
-pub fn neighbours(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Neighbour> {
+/// All entries in the order of `ip neigh`, those of all namespaces together, and how many each table has.
+pub fn neighbours(
+    k: &Memory,
+    clock: Clock,
+    faults: &mut Faults,
+) -> (Vec<Neighbour>, Vec<NeighbourTable>) {
+    const WHAT: &str = "neighbour table";
     let mut found = Vec::new();
+    let mut counts = Vec::new();
     for table in tables(k, faults) {
-        for entry in entries(table, faults) {
+        let before = faults.count();
+        let entries = entries(table, faults);
+        let family = family(table.family()).ok_or_else(|| inconsistent(table.addr()));
+        if let Some(family) = faults.check(WHAT, family) {
+            let count = NeighbourTable {
+                family,
+                allocated: table.entries().value(),
+                hashed: entries.len(),
+                is_read: faults.count() == before,
+            };
+            // `neigh_alloc` counts an entry before it is in a bucket, and `neigh_destroy` doesn't any more when it was taken out long ago.
+            if count.missing() < 0 {
+                let what = "entries of a neighbour table, of which it counts fewer";
+                faults.add(what, inconsistent(table.addr()));
+            }
+            counts.push(count);
+        }
+        for entry in entries {
             let entry = describe(k, table, entry, clock);
             found.extend(faults.check("neighbour", entry));
         }
     }
-    found
+    (found, counts)
 }
 
 /// A table's entries, bucket by bucket.

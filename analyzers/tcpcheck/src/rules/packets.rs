@@ -1,7 +1,7 @@
 //! The packets of a socket's queues: how many there are, and their memory.
 
-use kernel::{rb_root, sk_buff, sk_buff_head, sock, tcp_sock};
-use kstruct::{Fault, FaultKind, View as _};
+use kernel::{rb_root, sk_buff, sk_buff_head, sock, tcp_skb_cb, tcp_sock};
+use kstruct::{Fault, FaultKind, View as _, offset_of};
 use linux::app::is_missing;
 use sockets::tcp::Tcp;
 
@@ -139,6 +139,147 @@ pub fn receive_memory(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let memory = queue.memory + errors.ok()?.memory;
     let sum = of_tree(tcp.out_of_order_queue()).map(|tree| tree + memory);
     differ(socket.base.memory?.rmem_alloc, sum, "that were received")
+}
+
+/// The sequence numbers of packets that follow each other: the first one's first, and the one behind the last one's. Nothing, where there
+/// are no packets.
+type Range = Option<(u32, u32)>;
+
+/// A packet's sequence numbers (`TCP_SKB_CB`, include/net/tcp.h).
+fn numbers(skb: sk_buff<'_>) -> Result<(u32, u32), Fault> {
+    let own = tcp_skb_cb::at(skb.memory(), skb.addr() + offset_of!(sk_buff, cb) as u64)?;
+    Ok((own.seq(), own.end_seq()))
+}
+
+/// Those of a queue, by its first packet and its last one. That all between them fit together is another rule's.
+fn range_of_queue(head: sk_buff_head<'_>) -> Result<Range, Fault> {
+    let (first, last) = (head.next(), head.prev());
+    if first.addr() == head.addr() && last.addr() == head.addr() {
+        return Ok(None);
+    }
+    let (first, last) = (first.deref()?, last.deref()?);
+    if first.prev().addr() != head.addr() || last.next().addr() != head.addr() {
+        return Err(Fault {
+            address: head.addr(),
+            kind: FaultKind::Inconsistent,
+        });
+    }
+    Ok(Some((numbers(first)?.0, numbers(last)?.1)))
+}
+
+/// Those of a tree.
+fn range_of_tree(root: rb_root<'_>) -> Result<Range, Fault> {
+    if root.rb_node().is_null() {
+        return Ok(None);
+    }
+    let (mut first, mut last) = (None, None);
+    for skb in root.entries(sk_buff::rbnode) {
+        let skb = skb?;
+        first = first.or(Some(skb));
+        last = Some(skb);
+    }
+    let ends = first.zip(last);
+    ends.map(|(first, last)| Ok((numbers(first)?.0, numbers(last)?.1)))
+        .transpose()
+}
+
+/// A queue and the sequence numbers that it must have, by the names of the socket's members.
+struct Expected {
+    queue: &'static str,
+    low: (&'static str, u32),
+    high: (&'static str, u32),
+}
+
+impl Expected {
+    /// What is wrong about a queue whose packets have these. The first one may begin earlier: some of it was read, or acknowledged.
+    fn differs(&self, range: Range) -> Option<Said> {
+        let ((first, low), (second, high)) = (self.low, self.high);
+        let bytes = high.wrapping_sub(low).cast_signed();
+        let queue = self.queue;
+        // What contradicts itself is another rule's.
+        if bytes < 0 {
+            return None;
+        }
+        match range {
+            None if bytes == 0 => None,
+            None => Some(say!(
+                "missing from {first} {low} to {second} {high}: {bytes}; {queue} is empty",
+                low = low,
+                high = high,
+                bytes = many(bytes, "byte"),
+            )),
+            Some((start, end)) => {
+                let early = low.wrapping_sub(start).cast_signed();
+                (early < 0 || end != high).then(|| {
+                    say!(
+                        "{queue} has packets from {start} to {end}; by {first} and {second} it must have {low} to {high}",
+                        start = start,
+                        end = end,
+                        low = low,
+                        high = high,
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// States after both SYNs: sequence numbers count data and the FIN then, each of which is in a packet.
+fn is_synchronized(state: &str) -> bool {
+    matches!(
+        state,
+        "ESTAB" | "CLOSE-WAIT" | "FIN-WAIT-1" | "FIN-WAIT-2" | "CLOSING" | "LAST-ACK"
+    )
+}
+
+/// What was sent is in one queue until it is acknowledged (`tcp_event_new_data_sent`, `tcp_clean_rtx_queue`), and what was not in the other one.
+pub fn send_data(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    let info = connection(socket)?;
+    if !is_synchronized(socket.base.state) || !are_its_own(look, socket) {
+        return None;
+    }
+    let sk = sock::at(look.reader.k, socket.base.address).ok()?;
+    // Damage of queues is another rule's.
+    let sent = range_of_tree(sk.tcp_rtx_queue()).ok()?;
+    let waiting = range_of_queue(sk.sk_write_queue()).ok()?;
+    let sent_to = ("snd_nxt", info.snd_nxt);
+    let of_sent = Expected {
+        queue: "the queue of what may be sent again",
+        low: ("snd_una", info.snd_una),
+        high: sent_to,
+    };
+    let of_waiting = Expected {
+        queue: "the send queue",
+        low: sent_to,
+        high: ("write_seq", info.write_seq),
+    };
+    of_sent
+        .differs(sent)
+        .or_else(|| of_waiting.differs(waiting))
+}
+
+/// What came in order and was not read is in the receive queue (`tcp_queue_rcv`, `tcp_recvmsg_locked`), a FIN as well; who closes the socket
+/// throws it away (`__tcp_close`).
+pub fn receive_data(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    /// `RCV_SHUTDOWN`: closed, or the peer's FIN came, which `CLOSE-WAIT` tells apart.
+    const RECEIVES_NO_MORE: u8 = 1;
+    let info = connection(socket)?;
+    let is_open = match socket.base.state {
+        "ESTAB" | "CLOSE-WAIT" => true,
+        "FIN-WAIT-1" | "FIN-WAIT-2" => socket.base.shutdown & RECEIVES_NO_MORE == 0,
+        _ => false,
+    };
+    if !is_open || !are_its_own(look, socket) {
+        return None;
+    }
+    let sk = sock::at(look.reader.k, socket.base.address).ok()?;
+    let range = range_of_queue(sk.sk_receive_queue()).ok()?;
+    let expected = Expected {
+        queue: "the receive queue",
+        low: ("copied_seq", info.copied_seq),
+        high: ("rcv_nxt", info.rcv_nxt),
+    };
+    expected.differs(range)
 }
 
 /// What is said because of a fault, which is the dump's or the kernel's.

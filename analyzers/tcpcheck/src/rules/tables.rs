@@ -26,7 +26,13 @@ impl Tables<'_, '_> {
     }
 
     /// Notes that the rule couldn't look, and why.
-    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    #[cfg(any(
+        kernel_has = "inet_hashinfo.lhash2",
+        all(
+            kernel_has = "sym:tcp_memory_allocated",
+            kernel_has = "sym:sysctl_tcp_mem"
+        )
+    ))]
     fn unchecked(&self, why: String) {
         self.unchecked.borrow_mut().push(why);
     }
@@ -240,15 +246,61 @@ pub fn memory_limit(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
 
     let k = seen.look.reader.k;
     let limits = k.get(kernel::sym::sysctl_tcp_mem).ok();
-    if let Ok(allocated) = k.get(kernel::sym::tcp_memory_allocated)
-        && let Some(most) = limits.and_then(|limits| limits.get(2))
-        && allocated.value().number() > most.number()
+    let Ok(allocated) = k.get(kernel::sym::tcp_memory_allocated) else {
+        return;
+    };
+    let allocated = allocated.value().number();
+    if let Some(most) = limits.and_then(|limits| limits.get(2))
+        && allocated > most.number()
     {
         let said = say!(
             "TCP has {pages}, and may have {most} (the third value of tcp_mem)",
-            pages = crate::said::many(allocated.value(), "page"),
+            pages = crate::said::many(allocated, "page"),
             most = most,
         );
         findings.push(of_all(rule, None, said));
     }
+    if allocated >= 0 {
+        return;
+    }
+    match held_back(k) {
+        Ok(held) if allocated.saturating_add(held) < 0 => {
+            let said = say!(
+                "TCP has {pages}, and CPUs hold back {held}: more was given back than was taken",
+                pages = crate::said::many(allocated, "page"),
+                held = held,
+            );
+            findings.push(of_all(rule, None, said));
+        }
+        Ok(_) => {}
+        Err(fault) => {
+            let why = format!("what CPUs hold back of TCP's memory can't be read: {fault}");
+            seen.unchecked(why);
+        }
+    }
+}
+
+/// Pages that CPUs have counted and not yet added to the sum, which may be less than nothing by that (`sk_memory_allocated_add`,
+/// include/net/sock.h).
+#[cfg(all(
+    kernel_has = "sym:tcp_memory_allocated",
+    kernel_has = "sym:sysctl_tcp_mem",
+    kernel_has = "sym:tcp_memory_per_cpu_fw_alloc"
+))]
+fn held_back(k: &kstruct::Memory) -> Result<i64, kstruct::Fault> {
+    let mut sum = 0;
+    for cpu in linux::cpu::possible(k)? {
+        sum += i64::from(k.per_cpu(kernel::sym::tcp_memory_per_cpu_fw_alloc, cpu)?);
+    }
+    Ok(sum)
+}
+
+/// Before 6.0 CPUs hold back nothing.
+#[cfg(all(
+    kernel_has = "sym:tcp_memory_allocated",
+    kernel_has = "sym:sysctl_tcp_mem",
+    not(kernel_has = "sym:tcp_memory_per_cpu_fw_alloc")
+))]
+fn held_back(_: &kstruct::Memory) -> Result<i64, kstruct::Fault> {
+    Ok(0)
 }
