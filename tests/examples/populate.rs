@@ -137,9 +137,20 @@ fn main() {
     // A table has a word of bits for so many files.
     let length = (first_fd + count).next_multiple_of(64);
     next += (length * 8).next_multiple_of(4096);
-    // Each socket's keepalive timer is alone on a list of its own.
-    let wheel = next;
-    next += (count * 8).next_multiple_of(4096);
+    // Each socket's keepalive timer is alone on a list of its own, and each socket on one of those that have its port.
+    let nodes: Vec<(usize, u64)> = [
+        Some(timer),
+        Some(offset_of!(sock_common, skc_bind_node)),
+        sock::INFO.find_offset("sk_bind2_node"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|node| {
+        let list = next;
+        next += (count * 8).next_multiple_of(4096);
+        (node, list)
+    })
+    .collect();
     let socks = Kind::of::<tcp_sock<'_>>(k, one, &mut next, count);
     let inodes = Kind::of::<socket_alloc<'_>>(k, around, &mut next, count);
     let files = Kind::of::<kernel::file<'_>>(k, its_file, &mut next, count);
@@ -227,11 +238,13 @@ fn main() {
         out.write_all(&open.to_le_bytes()).expect("there is room");
     }
     pad(&mut out, length * 8);
-    for index in 0..count {
-        let entry = socks.at(index) + timer as u64;
-        out.write_all(&entry.to_le_bytes()).expect("there is room");
+    for (node, _) in &nodes {
+        for index in 0..count {
+            let entry = socks.at(index) + *node as u64;
+            out.write_all(&entry.to_le_bytes()).expect("there is room");
+        }
+        pad(&mut out, count * 8);
     }
-    pad(&mut out, count * 8);
     let in_inode = offset_of!(socket_alloc, socket) as u64;
     let queues = [
         offset_of!(sock, sk_receive_queue),
@@ -246,8 +259,10 @@ fn main() {
         );
         let back = before[index as usize];
         put(bytes, node as usize + 8, back.to_le_bytes());
-        put(bytes, timer, 0_u64.to_le_bytes());
-        put(bytes, timer + 8, (wheel + index * 8).to_le_bytes());
+        for (node, list) in &nodes {
+            put(bytes, *node, 0_u64.to_le_bytes());
+            put(bytes, node + 8, (list + index * 8).to_le_bytes());
+        }
         put(
             bytes,
             offset_of!(sock_common, skc_hash),
