@@ -269,7 +269,7 @@ mod imp {
         let Some(driver) = parent.driver().deref_or_null()? else {
             return Ok(false);
         };
-        Ok(driver.name().read()?.to_string() == "virtio_net")
+        Ok(driver.name().read()? == "virtio_net")
     }
 
     /// `virtnet_stats`, drivers/net/virtio_net.c.

@@ -38,7 +38,7 @@ pub fn time_unit(seconds: u64) -> String {
 pub fn bytes_unit(bytes: u64) -> (u64, &'static str) {
     let mut size = bytes;
     for unit in ["bytes", "kbytes"] {
-        if size == 0 || size % 1024 != 0 {
+        if size == 0 || !size.is_multiple_of(1024) {
             return (size, unit);
         }
         size /= 1024;

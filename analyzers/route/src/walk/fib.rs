@@ -335,7 +335,7 @@ fn hops(
     for (common, weight, realm) in context
         .faults
         .check("next hops of a route", commons)
-        .unwrap_or_else(Vec::new)
+        .unwrap_or_default()
     {
         let hop = hop::hop(common, weight);
         if let Some((hop, flags)) = context.faults.check("next hop", hop) {
