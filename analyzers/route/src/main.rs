@@ -306,7 +306,8 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
             let numbers = tables.iter().map(|table| table.tb_id()).collect();
             known.insert(context.net.addr(), numbers);
             for table in tables {
-                if args.what.contains(&What::Trie) {
+                let is_wanted = args.table.is_none_or(|number| number == table.tb_id());
+                if args.what.contains(&What::Trie) && is_wanted {
                     found.tries.extend(trie::of_table(context, table, &cpus));
                 }
                 if args.shows(What::Route) {

@@ -16,7 +16,8 @@ use std::path::Path;
 
 use kernel::{
     Elf64_Sym, fdtable, inet_bind_bucket, inet_connection_sock, inet_hashinfo, kmem_cache, module,
-    request_sock, sk_buff_head, sock, sock_common, socket, sym, task_struct, timer_list, vmap_area,
+    request_sock, sk_buff, sk_buff_head, sock, sock_common, socket, sym, task_struct, tcp_skb_cb,
+    timer_list, vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, PerCpuSymbol as _, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -241,6 +242,20 @@ impl<'a> Dump<'a> {
             "written" => move_number(offset_of!(kernel::tcp_sock, write_seq), 1000),
             "read" => move_number(offset_of!(kernel::tcp_sock, copied_seq), -1),
             "came" => move_number(offset_of!(kernel::tcp_sock, rcv_nxt), 1000),
+            // The second packet that waits begins later than the first one ends.
+            "gap" => {
+                let queues = [sk.sk_receive_queue(), sk.sk_write_queue()];
+                let second = queues.iter().find_map(|queue| {
+                    let second = queue.next().deref().ok()?.next();
+                    (queue.qlen() > 1).then_some(second.addr())
+                });
+                let second = second.expect("two packets wait");
+                let place = second + (offset_of!(sk_buff, cb) + offset_of!(tcp_skb_cb, seq)) as u64;
+                self.change(place, |old| with(old, old.wrapping_add(1)));
+            }
+            "bound-address" => {
+                self.change(at(offset_of!(inet_connection_sock, icsk_bind2_hash)), |_| 0);
+            }
             "buffer" => self.change(at(offset_of!(sock, sk_rcvbuf)), |old| with(old, 1 << 31)),
             // As if others had never been behind it, and as if its port were free.
             "bound-list" => self.change(sk.__sk_common().skc_bind_node().pprev().addr(), |_| 0),

@@ -20,7 +20,7 @@ const DAMAGES: [(&str, &[&str], &str); 19] = [
     (
         "fib-local",
         &["route"],
-        "IPv4 routing table 255, of which there are routes: ",
+        "IPv4 routing table 255 that is on no list, of which there are routes: ",
     ),
     ("fib-pointer", &["route"], "IPv4 routing tables: "),
     (

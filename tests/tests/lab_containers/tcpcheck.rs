@@ -167,6 +167,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("copied", "sequence", &well),
         ("bound-by-none", "bind", &well),
         ("bound-by-none", "bind", &listener),
+        ("bound-address", "bind", &well),
         ("bound-list", "bind", &well),
         ("bound-port", "bind", &waiting),
         ("bound-chain", "bind", &waiting),
@@ -176,6 +177,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("read", "receive-data", &well),
         ("came", "receive-data", &well),
         ("came", "receive-data", &full),
+        ("gap", "receive-data", &full),
+        ("gap", "send-data", &closed_window),
         ("tcp-memory", "memory-limit", &well),
         ("tcp-memory-below", "memory-limit", &well),
     ] {

@@ -874,7 +874,11 @@ fn log(info: kernel::nf_loginfo<'_>, prefix: Option<String>) -> Expr {
 
 /// A register as userspace numbers it: `nft_dump_register`.
 pub fn register(word: u32) -> u32 {
-    if word.is_multiple_of(4) { word / 4 } else { word + 4 }
+    if word.is_multiple_of(4) {
+        word / 4
+    } else {
+        word + 4
+    }
 }
 
 fn name(names: &[&str], index: u32) -> String {

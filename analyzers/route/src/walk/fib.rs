@@ -109,7 +109,9 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
             .is_some_and(|numbers| !numbers.contains(&number));
         if is_lost && lost.insert((net, number)) {
             faults.add(
-                format_args!("IPv4 routing table {number}, of which there are routes"),
+                format_args!(
+                    "IPv4 routing table {number} that is on no list, of which there are routes"
+                ),
                 inconsistent(info.addr()),
             );
         }

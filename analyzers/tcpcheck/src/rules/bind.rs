@@ -1,7 +1,7 @@
 //! What a port is bound by: a bucket of its own, with a list of the sockets that have it (net/ipv4/inet_hashtables.c).
 
-use kernel::{hlist_node, inet_bind_bucket, inet_connection_sock, inet_sock, sock};
-use kstruct::{Fault, View as _, offset_of};
+use kernel::{hlist_node, inet_bind_bucket, inet_connection_sock, inet_sock, sock, sock_common};
+use kstruct::{Fault, View as _};
 use linux::app::is_missing;
 use sockets::tcp::{Form, Tcp};
 
@@ -27,21 +27,33 @@ pub fn port(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         return (socket.base.state != "UNCONN")
             .then(|| say!("its port is bound by nothing (icsk_bind_hash)"));
     }
+    #[cfg(kernel_has = "inet_connection_sock.icsk_bind2_hash")]
+    if connection.icsk_bind2_hash().is_null() {
+        return Some(say!(
+            "its port is bound, and its address with it is not (icsk_bind2_hash)"
+        ));
+    }
     let what = "the list of those that have its port";
     let found = is_owner(connection).and_then(|is_owner| {
         let bucket = bucket.deref()?;
         let own = u16::from_be(inet_sock::at(k, address)?.inet_sport());
+        // What the bucket's other sockets have for their port.
+        let is_common = || {
+            owners(bucket)
+                .next()
+                .is_some_and(|owner| owner.is_ok_and(|owner| owner.skc_num() == own))
+        };
         Ok(if !is_owner {
             Some(say!(
                 "it is not on {what}, or what is before it there leads elsewhere"
             ))
-        } else if bucket.port() != own {
+        } else if bucket.port() != own && (!is_common() || speaks(connection, bucket)) {
             Some(say!(
                 "its port is {own}, and the bucket that binds it is that of port {bound}",
                 own = own,
                 bound = bucket.port(),
             ))
-        } else if is_first(connection, bucket) && !is_led_to(bucket.node())? {
+        } else if !is_led_to(bucket.node())? && speaks(connection, bucket) {
             Some(say!(
                 "the bucket of its port {own} is on no chain, or what is before it there leads elsewhere",
                 own = own,
@@ -67,32 +79,43 @@ fn is_owner(connection: inet_connection_sock<'_>) -> Result<bool, Fault> {
         kernel_has = "sock.sk_bind2_node",
         kernel_has = "inet_connection_sock.icsk_bind2_hash"
     ))]
-    if !connection.icsk_bind2_hash().is_null() && !is_led_to(sk.sk_bind2_node())? {
+    if !is_led_to(sk.sk_bind2_node())? {
         return Ok(false);
     }
     is_led_to(sk.__sk_common().skc_bind_node())
 }
 
-/// Whether a socket is the first that has its port: so that what is wrong about the port is said once.
+/// Whether a socket is the first whole one that has a bucket's port: so that what is wrong about the bucket is said once.
+fn speaks(connection: inet_connection_sock<'_>, bucket: inet_bind_bucket<'_>) -> bool {
+    /// Those in TIME-WAIT that are before it, after which each speaks for itself.
+    const MOST: usize = 64;
+    // TCP_TIME_WAIT, TCP_NEW_SYN_RECV
+    let is_small = |owner: &sock_common<'_>| matches!(owner.skc_state(), 6 | 12);
+    let mut owners = owners(bucket).take(MOST);
+    let whole = owners.find(|owner| !owner.as_ref().is_ok_and(is_small));
+    whole.is_none_or(|owner| owner.is_ok_and(|owner| owner.addr() == connection.addr()))
+}
+
+/// The sockets that have a bucket's port.
 #[cfg(kernel_has = "inet_bind_bucket.owners")]
-fn is_first(connection: inet_connection_sock<'_>, bucket: inet_bind_bucket<'_>) -> bool {
-    let owners = bucket.addr() + offset_of!(inet_bind_bucket, owners) as u64;
-    sock::at(connection.memory(), connection.addr())
-        .is_ok_and(|sk| sk.__sk_common().skc_bind_node().pprev().addr() == owners)
+fn owners(bucket: inet_bind_bucket<'_>) -> impl Iterator<Item = Result<sock_common<'_>, Fault>> {
+    bucket.owners().entries(sock_common::skc_bind_node)
 }
 
 /// Later ones have a list for each address, and those of a port on a list.
 #[cfg(not(kernel_has = "inet_bind_bucket.owners"))]
-fn is_first(connection: inet_connection_sock<'_>, bucket: inet_bind_bucket<'_>) -> bool {
+fn owners(bucket: inet_bind_bucket<'_>) -> impl Iterator<Item = Result<sock_common<'_>, Fault>> {
     use kernel::inet_bind2_bucket;
 
-    let second = connection.icsk_bind2_hash();
-    let owners = second.addr() + offset_of!(inet_bind2_bucket, owners) as u64;
-    let is_first_of_address = sock::at(connection.memory(), connection.addr())
-        .is_ok_and(|sk| sk.__sk_common().skc_bind_node().pprev().addr() == owners);
-    let head = bucket.addr() + offset_of!(inet_bind_bucket, bhash2) as u64;
-    is_first_of_address
-        && second
-            .deref()
-            .is_ok_and(|second| second.bhash_node().pprev().addr() == head)
+    let lists = bucket.bhash2().entries(inet_bind2_bucket::bhash_node);
+    lists.flat_map(|second| {
+        let (second, fault) = match second {
+            Ok(second) => (Some(second), None),
+            Err(fault) => (None, Some(Err(fault))),
+        };
+        let owners = second
+            .into_iter()
+            .flat_map(|second| second.owners().entries(sock_common::skc_bind_node));
+        fault.into_iter().chain(owners)
+    })
 }

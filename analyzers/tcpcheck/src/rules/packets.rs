@@ -141,46 +141,58 @@ pub fn receive_memory(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     differ(socket.base.memory?.rmem_alloc, sum, "that were received")
 }
 
-/// The sequence numbers of packets that follow each other: the first one's first, and the one behind the last one's. Nothing, where there
-/// are no packets.
-type Range = Option<(u32, u32)>;
-
-/// A packet's sequence numbers (`TCP_SKB_CB`, include/net/tcp.h).
-fn numbers(skb: sk_buff<'_>) -> Result<(u32, u32), Fault> {
-    let own = tcp_skb_cb::at(skb.memory(), skb.addr() + offset_of!(sk_buff, cb) as u64)?;
-    Ok((own.seq(), own.end_seq()))
+/// The sequence numbers of packets that follow each other.
+#[derive(Clone, Copy)]
+struct Range {
+    /// The first one's first.
+    start: u32,
+    /// The one behind the last one's.
+    end: u32,
+    /// Where a packet doesn't go on where the one before it ends: that end, and the packet's first.
+    gap: Option<(u32, u32)>,
 }
 
-/// Those of a queue, by its first packet and its last one. That all between them fit together is another rule's.
-fn range_of_queue(head: sk_buff_head<'_>) -> Result<Range, Fault> {
-    let (first, last) = (head.next(), head.prev());
-    if first.addr() == head.addr() && last.addr() == head.addr() {
-        return Ok(None);
+impl Range {
+    /// Of packets; nothing, where there are none.
+    fn of<'m>(
+        packets: impl Iterator<Item = Result<sk_buff<'m>, Fault>>,
+    ) -> Result<Option<Self>, Fault> {
+        let mut range: Option<Range> = None;
+        for skb in packets {
+            let skb = skb?;
+            let own = tcp_skb_cb::at(skb.memory(), skb.addr() + offset_of!(sk_buff, cb) as u64)?;
+            let (start, end) = (own.seq(), own.end_seq());
+            let range = range.get_or_insert(Range {
+                start,
+                end: start,
+                gap: None,
+            });
+            // It may begin with what came before: that is not copied twice.
+            let is_behind = start.wrapping_sub(range.end).cast_signed() > 0;
+            let is_shorter = end.wrapping_sub(range.end).cast_signed() < 0;
+            if range.gap.is_none() && (is_behind || is_shorter) {
+                range.gap = Some((range.end, start));
+            }
+            range.end = end;
+        }
+        Ok(range)
     }
-    let (first, last) = (first.deref()?, last.deref()?);
-    if first.prev().addr() != head.addr() || last.next().addr() != head.addr() {
-        return Err(Fault {
-            address: head.addr(),
-            kind: FaultKind::Inconsistent,
-        });
-    }
-    Ok(Some((numbers(first)?.0, numbers(last)?.1)))
+}
+
+/// Those of a queue. That it can be followed round to its head is another rule's.
+fn range_of_queue(head: sk_buff_head<'_>) -> Result<Option<Range>, Fault> {
+    of_queue(head)?;
+    let packets = kstruct::walk::chain(Ok(head.next()), sk_buff::next);
+    Range::of(packets.take_while(|skb| !skb.is_ok_and(|skb| skb.addr() == head.addr())))
 }
 
 /// Those of a tree.
-fn range_of_tree(root: rb_root<'_>) -> Result<Range, Fault> {
+fn range_of_tree(root: rb_root<'_>) -> Result<Option<Range>, Fault> {
+    // To make ready for a walk takes longer than most trees are.
     if root.rb_node().is_null() {
         return Ok(None);
     }
-    let (mut first, mut last) = (None, None);
-    for skb in root.entries(sk_buff::rbnode) {
-        let skb = skb?;
-        first = first.or(Some(skb));
-        last = Some(skb);
-    }
-    let ends = first.zip(last);
-    ends.map(|(first, last)| Ok((numbers(first)?.0, numbers(last)?.1)))
-        .transpose()
+    Range::of(root.entries(sk_buff::rbnode))
 }
 
 /// A queue and the sequence numbers that it must have, by the names of the socket's members.
@@ -192,7 +204,7 @@ struct Expected {
 
 impl Expected {
     /// What is wrong about a queue whose packets have these. The first one may begin earlier: some of it was read, or acknowledged.
-    fn differs(&self, range: Range) -> Option<Said> {
+    fn differs(&self, range: Option<Range>) -> Option<Said> {
         let ((first, low), (second, high)) = (self.low, self.high);
         let bytes = high.wrapping_sub(low).cast_signed();
         let queue = self.queue;
@@ -208,7 +220,15 @@ impl Expected {
                 high = high,
                 bytes = many(bytes, "byte"),
             )),
-            Some((start, end)) => {
+            Some(Range {
+                gap: Some((end, start)),
+                ..
+            }) => Some(say!(
+                "{queue} has a packet that ends at {end}, and behind it one that begins at {start} or ends before",
+                end = end,
+                start = start,
+            )),
+            Some(Range { start, end, .. }) => {
                 let early = low.wrapping_sub(start).cast_signed();
                 (early < 0 || end != high).then(|| {
                     say!(
