@@ -53,7 +53,7 @@ fn open(bytes: &[u8]) -> Result<Dump, String> {
 /// What a header says of more than the file has is told, also where all of its memory is there.
 #[test]
 fn headers_that_promise_too_much() {
-    /// `p_filesz` of the only program header.
+    /// `p_filesz` of the first program header.
     const FILE_SIZE: usize = 128 + 32;
     let whole = elf64(&[Load(0, 0x1000, 4, b"abcd")]);
     let length = whole.len() as u64;

@@ -152,7 +152,7 @@ impl<'m> Names<'m> {
     }
 
     /// What was made of BPF programs that lies at an address. What can't be read is left out; [`Self::tell`] has it.
-    pub fn program_at(&self, address: u64) -> Option<&Program> {
+    fn program_at(&self, address: u64) -> Option<&Program> {
         let programs = self.programs.get_or_init(|| {
             let read = programs(self.k).filter_map(|program| {
                 let noted = |fault| note(&self.unread, "BPF programs".to_owned(), fault);

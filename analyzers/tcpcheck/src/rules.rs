@@ -274,7 +274,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "bind",
-        sentence: "A socket's port is bound by nothing (icsk_bind_hash), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
+        sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
         check: Check::Socket(bind::port),
     },
     Rule {

@@ -83,6 +83,10 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
     const WHAT: &str = "fib_info_hash";
     /// `RT_TABLE_MAIN`, which 0 (`RT_TABLE_UNSPEC`) means, too (`fib_new_table`).
     const MAIN: u32 = 254;
+    // Nobody asked for IPv4.
+    if known.is_empty() {
+        return;
+    }
     let size = faults.check("fib_info_hash_size", k.get(sym::fib_info_hash_size));
     let lists = size.map(|size| {
         k.get(sym::fib_info_hash)?

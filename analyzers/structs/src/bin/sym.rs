@@ -9,7 +9,6 @@ use clap::Parser;
 use kstruct::Memory;
 use kstruct::types::Type;
 use linux::app::Common;
-use linux::symbols::BPF;
 use linux::{Faults, Report};
 use serde::Serialize;
 use structs::Context;
@@ -197,10 +196,11 @@ fn at(context: &Context<'_>, symbols: &Symbols<'_>, end: Option<u64>, address: u
     let (symbol, others) = found.split_first()?;
     let symbol = *symbol;
     // Memory of a module has its symbols, and that of a BPF program; all other memory those of the kernel up to where the image ends.
-    let names = &context.names;
-    let module = names.loaded().iter().find(|module| module.has(address));
+    let loaded = context.names.loaded();
+    let module = loaded.iter().find(|module| module.has(address));
     let module = module.map(|module| module.name.as_str());
-    let module = module.or_else(|| names.program_at(address).map(|_| BPF));
+    let is_in_program = symbol.size.is_some_and(|size| offset < size);
+    let module = module.or_else(|| symbol.module.filter(|_| is_in_program));
     if symbol.module != module || (module.is_none() && end.is_some_and(|end| address >= end)) {
         return None;
     }
