@@ -322,16 +322,23 @@ impl<'a> Dump<'a> {
                 with(old, 77_000)
             }),
             "far-timer" => self.set_timer(connection, 1 << 62),
+            "due-timer" => {
+                let now = linux::time::jiffies(&k).expect("it is there");
+                let due = now.wrapping_sub(connection.icsk_timeout());
+                self.set_timer(connection, due.wrapping_sub(20));
+            }
             "other-time" => {
                 let timer = connection.icsk_retransmit_timer().addr();
                 let expires = timer + offset_of!(timer_list, expires) as u64;
                 self.change(expires, |old| old.wrapping_add(1000));
             }
             "wild-next" => {
+                self.put_off(&k, connection);
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr(), |_| socket);
             }
             "own-next" => {
+                self.put_off(&k, connection);
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr(), |_| entry.addr());
             }
@@ -372,15 +379,18 @@ impl<'a> Dump<'a> {
                 }),
             "late-timer" => self.set_timer(connection, 100_000_u64.wrapping_neg()),
             "dead-timer" => {
+                self.put_off(&k, connection);
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |_| 0);
             }
             "wild-timer" => {
+                self.put_off(&k, connection);
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |old| old ^ 0x40);
             }
             // `LIST_POISON2`
             "poisoned-timer" => {
+                self.put_off(&k, connection);
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |_| 0xdead_0000_0000_0122);
             }
@@ -508,6 +518,16 @@ impl<'a> Dump<'a> {
         let timer = connection.icsk_retransmit_timer().addr();
         for time in [own, timer + offset_of!(timer_list, expires) as u64] {
             self.change(time, |old| old.wrapping_add(later));
+        }
+    }
+
+    /// Has a connection's timer expire later if it is due: what is about to run may be on no list. A timer may be due for a while, as the
+    /// timer wheel is coarse.
+    fn put_off(&self, k: &Memory, connection: inet_connection_sock<'_>) {
+        let now = linux::time::jiffies(k).expect("it is there");
+        if linux::time::jiffies_since(k, connection.icsk_timeout(), now) == 0 {
+            let late = now.wrapping_sub(connection.icsk_timeout());
+            self.set_timer(connection, late + 1000);
         }
     }
 
