@@ -176,13 +176,19 @@ fn what_is_not_there_is_an_error_that_helps() {
         (
             "struct",
             &["task_strut", "c0102300"][..],
-            "no struct or union task_strut",
+            "no struct or union task_strut; it has task_struct",
         ),
         ("struct", &["no_such_thing"], "no variable no_such_thing"),
         (
             "struct",
+            &["init_tsk"],
+            "no variable init_tsk; it has init_task",
+        ),
+        ("struct", &["task_strct"], "; it has task_struct"),
+        (
+            "struct",
             &["task_struct.pidd", "init_task"],
-            "no member pidd",
+            "no member pidd; it has pid, ",
         ),
         ("struct", &["init_task.mm.nothing"], "no member nothing"),
         ("struct", &["init_task.pid.x"], "is no struct"),
@@ -199,6 +205,11 @@ fn what_is_not_there_is_an_error_that_helps() {
             "no rb_node",
         ),
         ("sym", &["no_such_symbol"], "no symbol no_such_symbol"),
+        (
+            "sym",
+            &["init_tsk"],
+            "no symbol init_tsk; there is init_task",
+        ),
         (
             "sym",
             &["-m", "nothing"],

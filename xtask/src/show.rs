@@ -1,7 +1,5 @@
 //! `cargo xtask show`: a type's layout as pahole prints it.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, bail};
 use kstruct::types::{self, Types};
 
@@ -51,22 +49,10 @@ fn layouts(table: &'static Types, wanted: &str, kernel: &str) -> anyhow::Result<
 
 fn unknown(table: &'static Types, name: &str, kernel: &str) -> String {
     let items = table.items().map(|item| item.name);
-    let names: BTreeSet<&str> = items
-        .chain(table.typedefs().map(|typedef| typedef.name))
-        .collect();
-    let mut near: Vec<(f64, &str)> = names
-        .into_iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness > 0.85)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    let near: Vec<&str> = near.iter().take(5).map(|(_, name)| *name).collect();
-    if near.is_empty() {
-        return format!("kernel {kernel} has no type {name}");
-    }
+    let names = items.chain(table.typedefs().map(|typedef| typedef.name));
     format!(
-        "kernel {kernel} has no type {name}; it has {}",
-        near.join(", ")
+        "kernel {kernel} has no type {name}{}",
+        types::or_near(name, names)
     )
 }
 

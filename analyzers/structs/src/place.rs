@@ -4,7 +4,7 @@
 //! it all.
 
 use anyhow::{Context as _, anyhow, bail};
-use kstruct::types::{Item, Member, Shape, Type, Value, Variable, keyword};
+use kstruct::types::{Item, Member, Shape, Type, Value, Variable, keyword, or_near};
 
 use crate::Context;
 use crate::context::hexadecimal;
@@ -89,7 +89,7 @@ pub fn one_type(context: &Context<'_>, name: &str) -> anyhow::Result<Item> {
     }
     let plain = keyword(name).1;
     if items.is_empty() {
-        bail!("this kernel has no struct or union {plain}");
+        bail!("{}", no_type(context, name));
     }
     let others: Vec<String> = items
         .iter()
@@ -146,7 +146,10 @@ pub fn find(context: &Context<'_>, text: &str, cpu: Option<u32>) -> anyhow::Resu
     let name = root.strip_prefix("sym:").unwrap_or(&root).trim();
     let Some(variable) = variable_named(context, name)? else {
         let address = hexadecimal(name).with_context(|| {
-            format!("this kernel has no variable {name}{}", near(context, name))
+            let types = context.types.items().map(|item| item.name);
+            let variables = context.types.variables().map(|variable| variable.name);
+            let names = variables.chain(types);
+            format!("this kernel has no variable {name}{}", or_near(name, names))
         })?;
         if !steps.is_empty() {
             bail!("{name} is an address, of which no type is known: TYPE:{name}");
@@ -400,9 +403,9 @@ fn walk(
                         aggregate(&place, name)?
                     }
                 };
-                let member = within.member(name).ok_or_else(|| {
-                    Failed::Wrong(format!("{} has no member {name}", within.c_name()))
-                })?;
+                let member = within
+                    .member(name)
+                    .ok_or_else(|| Failed::Wrong(no_member(within, name)))?;
                 place.ty = Some(member.ty);
                 if member.bits.is_some() {
                     place.bits = Some(member);
@@ -510,24 +513,25 @@ impl Place {
     }
 }
 
-/// Names that are nearly this one, as part of a message.
-fn near(context: &Context<'_>, name: &str) -> String {
-    if name.len() < 3 {
-        return String::new();
-    }
-    let mut found: Vec<&str> = context
-        .types
-        .variables()
-        .map(|variable| variable.name)
-        .filter(|known| known.contains(name))
-        .collect();
-    // The shortest ones are nearest.
-    found.sort_by_key(|known| known.len());
-    found.truncate(5);
-    if found.is_empty() {
-        return String::new();
-    }
-    format!("; it has {}", found.join(", "))
+/// What is said of a type that isn't there.
+pub fn no_type(context: &Context<'_>, name: &str) -> String {
+    let plain = keyword(name).1;
+    let names = context.types.items().map(|item| item.name);
+    format!(
+        "this kernel has no struct or union {plain}{}",
+        or_near(plain, names)
+    )
+}
+
+/// What is said of a member that isn't there.
+pub fn no_member(item: Item, name: &str) -> String {
+    let members = item.flattened();
+    let names = members.iter().map(|member| member.name);
+    format!(
+        "{} has no member {name}{}",
+        item.c_name(),
+        or_near(name, names)
+    )
 }
 
 #[cfg(test)]

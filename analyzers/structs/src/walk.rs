@@ -10,7 +10,7 @@ use kstruct::walk::{Entries, Node};
 use kstruct::{Fault, FaultKind, Memory};
 
 use crate::Context;
-use crate::place::{Failed, Step, from_item};
+use crate::place::{Failed, Step, from_item, no_member};
 
 /// The addresses of elements, with the index where a container has one; a fault where one can't be reached.
 pub type Elements = Vec<Result<Element, Fault>>;
@@ -72,7 +72,7 @@ pub fn link(item: Item, path: &str) -> anyhow::Result<Link> {
         }
         let member = within
             .member(name)
-            .with_context(|| format!("{} has no member {name}", within.c_name()))?;
+            .with_context(|| no_member(within, name))?;
         offset = offset.saturating_add(member.offset);
         ty = Some(member.ty);
     }

@@ -11,11 +11,13 @@
 
 mod declaration;
 mod layout;
+mod near;
 mod value;
 
 use crate::module::Module;
 
 pub use layout::{keyword, layout, layouts};
+pub use near::{near, or_near};
 pub use value::{Extent, Field, Value, aggregate, member, value};
 
 const MAGIC: &[u8; 8] = b"KTYPES\0\x01";

@@ -175,10 +175,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Shown
     // A path to a variable's members, of which a type may have the name too.
     if items.is_empty() {
         if !args.addresses.is_empty() {
-            bail!(
-                "this kernel has no struct or union {name}{}",
-                show.near(name)
-            );
+            bail!("{}", place::no_type(&context, name));
         }
         if context.types.typedefs_named(name).is_empty() || name != args.what {
             show.variable()?;
@@ -298,25 +295,6 @@ impl<'m> Show<'_, 'm> {
         }
     }
 
-    /// Names of types that are nearly this one.
-    fn near(&self, name: &str) -> String {
-        let name = kstruct::types::keyword(name).1;
-        if name.len() < 3 {
-            return String::new();
-        }
-        let items = self.context.types.items();
-        let mut found: Vec<&str> = items
-            .map(|item| item.name)
-            .filter(|known| known.contains(name))
-            .take(5)
-            .collect();
-        found.dedup();
-        match found.is_empty() {
-            true => String::new(),
-            false => format!("; it has {}", found.join(", ")),
-        }
-    }
-
     /// A variable, or what a path leads to.
     fn variable(&mut self) -> anyhow::Result<()> {
         let found = place::find(self.context, &self.args.what, self.args.cpu)?;
@@ -391,22 +369,11 @@ impl<'m> Show<'_, 'm> {
 
     /// Says at once which members there aren't, and not for each struct. What lies behind pointers is known when they are followed.
     fn check_members(&self, item: Item, members: &[(String, Vec<Step>)]) -> anyhow::Result<()> {
-        for (text, steps) in members {
+        for (_, steps) in members {
             if let Some(Step::Member(name)) = steps.first()
                 && item.member(name).is_none()
             {
-                let near: Vec<&str> = item
-                    .flattened()
-                    .into_iter()
-                    .map(|member| member.name)
-                    .filter(|known| known.contains(name.as_str()))
-                    .take(5)
-                    .collect();
-                let near = match near.is_empty() {
-                    true => String::new(),
-                    false => format!("; it has {}", near.join(", ")),
-                };
-                bail!("{} has no member {text}{near}", item.c_name());
+                bail!("{}", place::no_member(item, name));
             }
         }
         Ok(())
@@ -712,7 +679,7 @@ fn member_at(item: Item, path: &str) -> anyhow::Result<Member> {
         }
         let mut member = within
             .member(name)
-            .with_context(|| format!("{} has no member {name}", within.c_name()))?;
+            .with_context(|| place::no_member(within, name))?;
         member.offset = member.offset.saturating_add(base);
         found = Some(member);
     }

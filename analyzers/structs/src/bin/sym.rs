@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kstruct::Memory;
-use kstruct::types::Type;
+use kstruct::types::{Type, near};
 use linux::app::Common;
 use linux::{Faults, Report};
 use serde::Serialize;
@@ -133,7 +133,13 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Found
                 0 => "",
                 _ => " among those that could be read",
             };
-            eprintln!("there is no symbol {what}{among}");
+            // Each is compared with all.
+            let near = match by_name.is_none() {
+                true => near(&what, symbols.iter().map(|symbol| symbol.name)).join(", "),
+                false => String::new(),
+            };
+            let colon = if near.is_empty() { "" } else { "; there is " };
+            eprintln!("there is no symbol {what}{among}{colon}{near}");
             missing.push(what);
             continue;
         }
