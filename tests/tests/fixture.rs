@@ -1243,6 +1243,34 @@ fn ps_shows_open_files() {
     comparison.finish("open files of the fixture");
 }
 
+/// A table has the rules that lead to it, and an address those that may be for it; neighbours are of no table.
+#[test]
+fn route_chooses_rules_as_it_does_routes() {
+    let sources = |options: &[&str]| -> Vec<String> {
+        let report = analyze("route", &fixture_vmcore(), options);
+        assert_eq!(array(&report["neighbours"]).len(), 0, "{options:?}");
+        let rules = array(&report["rules"]).iter();
+        rules.map(|rule| text(&rule["priority"])).collect()
+    };
+    assert_eq!(sources(&["--table", "100"]), ["1000"]);
+    assert_eq!(sources(&["--dev", "eth0", "rule"]), ["1500"]);
+    assert_eq!(
+        sources(&["--to", "10.99.1.1"]),
+        ["0", "1000", "1500", "32766", "32767"]
+    );
+    assert_eq!(
+        sources(&["--to", "10.98.1.1"]),
+        ["0", "1000", "32766", "32767"]
+    );
+    let vmcore = fixture_vmcore();
+    let core = vmcore.to_str().expect("paths here are UTF-8");
+    let options = ["neigh", "--to", "10.20.30.77"];
+    let output = xtask(&[&["run", "route", "--core", core, "--"][..], &options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "there is nothing that the options ask for\n");
+}
+
 #[test]
 fn route_shows_what_is_cached() {
     let report = analyze("route", &fixture_vmcore(), &["cache"]);

@@ -46,13 +46,13 @@ struct Args {
     /// Only this network namespace, by its inode number
     #[arg(long, value_name = "INODE")]
     netns: Option<u64>,
-    /// Only this table, by number or name (main, local, default)
+    /// Only this table, by number or name (main, local, default), the rules that lead to it, and the next hop objects that its routes use
     #[arg(long, value_parser = table)]
     table: Option<u32>,
-    /// Only routes over this interface, and neighbours there
+    /// Only routes over this interface, next hop objects and rules for it, and neighbours there
     #[arg(long, value_name = "NAME")]
     dev: Option<String>,
-    /// Only the routes of each table that fit this address best: those of the longest prefix
+    /// Only the routes of each table that fit this address best: those of the longest prefix; and the rules that may be for it
     #[arg(long, value_name = "ADDRESS")]
     to: Option<IpAddr>,
 }
@@ -93,6 +93,9 @@ fn main() -> ExitCode {
 
 #[derive(Default, Serialize)]
 struct Routing {
+    /// Whether a part of what there is was asked for.
+    #[serde(skip)]
+    is_choice: bool,
     /// Inode numbers of the network namespaces, in the kernel's order.
     namespaces: Vec<u64>,
     routes: Vec<Route>,
@@ -130,6 +133,100 @@ impl Args {
                 route.nexthops.iter().any(over)
             })
             && self.to.is_none_or(|to| route.dst.contains(to))
+    }
+
+    /// Whether a rule leads to what is asked for, or may be for it.
+    fn wants_rule(&self, rule: &Rule) -> bool {
+        let of_version = |to: IpAddr| to.is_ipv4() == (rule.family == Family::Inet);
+        let is_for = |to: IpAddr| rule.not || rule.dst.is_none_or(|dst| dst.contains(to));
+        self.table.is_none_or(|table| table == rule.table)
+            && (self.dev.is_none() || [&rule.iif, &rule.oif].contains(&&self.dev))
+            && self.to.is_none_or(|to| of_version(to) && is_for(to))
+    }
+
+    /// Leaves the next hop objects over the interface, and those that the routes use that were asked for.
+    fn choose_nexthops(&self, routes: &[Route], nexthops: &mut Vec<Nexthop>) {
+        if !self.is_choosy() {
+            return;
+        }
+        let is_over = |nexthop: &Nexthop| {
+            let dev = nexthop.hop.as_ref().and_then(|hop| hop.dev.as_ref());
+            dev.is_some() && dev == self.dev.as_ref()
+        };
+        let own = nexthops.iter().filter(|it| is_over(it));
+        let mut wanted: BTreeSet<(u64, u32)> = own.map(|it| (it.netns, it.id)).collect();
+        let used = routes
+            .iter()
+            .filter_map(|route| Some((route.netns, route.nhid?)));
+        let used: BTreeSet<(u64, u32)> = used.collect();
+        // Groups, and what they are made of.
+        let groups = nexthops.iter().filter(|it| it.is_group);
+        let mut more: Vec<(u64, u32)> = Vec::new();
+        for group in groups {
+            let members = group.group.iter().map(|member| (group.netns, member.id));
+            if used.contains(&(group.netns, group.id)) {
+                more.extend(members);
+            } else if members.clone().any(|member| wanted.contains(&member)) {
+                more.push((group.netns, group.id));
+            }
+        }
+        wanted.extend(used);
+        wanted.extend(more);
+        nexthops.retain(|it| wanted.contains(&(it.netns, it.id)));
+    }
+
+    /// Whether not all of it is asked for, of what is to be shown.
+    fn is_choosy(&self) -> bool {
+        self.table.is_some() || self.dev.is_some() || self.to.is_some()
+    }
+
+    /// Leaves what is asked for.
+    fn choose(&self, found: &mut Routing) {
+        let families = self.families();
+        found.is_choice = self.is_choosy();
+        found.routes.retain(|route| self.wants(route));
+        found.exceptions.retain(|route| self.wants(route));
+        let wants = |dev: Option<&String>, number: u32| {
+            self.table.is_none_or(|table| table == number)
+                && (self.dev.is_none() || dev == self.dev.as_ref())
+        };
+        found.multicast_routes.retain(|route| {
+            wants(route.iif.as_ref(), route.table) && self.to.is_none_or(|to| to == route.dst)
+        });
+        found
+            .multicast_interfaces
+            .retain(|vif| wants(Some(&vif.name), vif.table) && self.to.is_none());
+        self.keep_best(&mut found.routes);
+        found.rules.retain(|rule| self.wants_rule(rule));
+        self.choose_nexthops(&found.routes, &mut found.nexthops);
+        let namespaces = &found.namespaces;
+        found.neighbours.retain(|entry| {
+            // Neighbours are of no table.
+            self.table.is_none()
+                && namespaces.contains(&entry.netns)
+                && families.contains(&entry.family)
+                && self.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
+                && self.to.is_none_or(|to| to == entry.address)
+        });
+        found
+            .neighbour_tables
+            .retain(|table| families.contains(&table.family));
+        found.cached.retain(|route| {
+            let is_over = |dev: &String| {
+                let names = [&route.dev, &route.iif];
+                names.into_iter().any(|name| name.as_ref() == Some(dev))
+            };
+            self.table.is_none()
+                && self.dev.as_ref().is_none_or(is_over)
+                && self.to.is_none_or(|to| to == route.dst)
+        });
+        found.proxies.retain(|entry| {
+            self.table.is_none()
+                && namespaces.contains(&entry.netns)
+                && families.contains(&entry.family)
+                && (self.dev.is_none() || entry.dev == self.dev)
+                && self.to.is_none_or(|to| to == entry.address)
+        });
     }
 
     /// Of each table leaves the routes with the longest prefix; all fit the address.
@@ -179,45 +276,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             return Err(unknown("route of table", names::table(table), tables));
         }
     }
-    found.routes.retain(|route| args.wants(route));
-    found.exceptions.retain(|route| args.wants(route));
-    let wants = |dev: Option<&String>, number: u32| {
-        args.table.is_none_or(|table| table == number)
-            && (args.dev.is_none() || dev == args.dev.as_ref())
-    };
-    found.multicast_routes.retain(|route| {
-        wants(route.iif.as_ref(), route.table) && args.to.is_none_or(|to| to == route.dst)
-    });
-    found
-        .multicast_interfaces
-        .retain(|vif| wants(Some(&vif.name), vif.table) && args.to.is_none());
-    args.keep_best(&mut found.routes);
-    let namespaces = &found.namespaces;
-    found.neighbours.retain(|entry| {
-        namespaces.contains(&entry.netns)
-            && families.contains(&entry.family)
-            && args.dev.as_ref().is_none_or(|dev| *dev == entry.dev)
-            && args.to.is_none_or(|to| to == entry.address)
-    });
-    found
-        .neighbour_tables
-        .retain(|table| families.contains(&table.family));
-    found.cached.retain(|route| {
-        let is_over = |dev: &String| {
-            let names = [&route.dev, &route.iif];
-            names.into_iter().any(|name| name.as_ref() == Some(dev))
-        };
-        // It is of no table.
-        args.table.is_none()
-            && args.dev.as_ref().is_none_or(is_over)
-            && args.to.is_none_or(|to| to == route.dst)
-    });
-    found.proxies.retain(|entry| {
-        namespaces.contains(&entry.netns)
-            && families.contains(&entry.family)
-            && (args.dev.is_none() || entry.dev == args.dev)
-            && args.to.is_none_or(|to| to == entry.address)
-    });
+    args.choose(&mut found);
     Ok(found)
 }
 
@@ -364,9 +423,9 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
 
 impl Report for Routing {
     fn table(&self) -> String {
-        let mut out = String::new();
+        let mut all = String::new();
         for netns in &self.namespaces {
-            let _ = writeln!(out, "== network namespace {netns}");
+            let mut out = String::new();
             let of = |family: Family| match family {
                 Family::Inet => "IPv4",
                 Family::Inet6 => "IPv6",
@@ -424,15 +483,22 @@ impl Report for Routing {
             ] {
                 section(&mut out, heading, text.lines().map(str::to_owned));
             }
+            if !(out.is_empty() && self.is_choice) {
+                let _ = writeln!(all, "== network namespace {netns}");
+                all.push_str(&out);
+            }
+        }
+        if all.is_empty() {
+            all.push_str("there is nothing that the options ask for\n");
         }
         for line in self
             .neighbour_tables
             .iter()
             .filter_map(text::neighbour_table)
         {
-            let _ = writeln!(out, "{line}");
+            let _ = writeln!(all, "{line}");
         }
-        out
+        all
     }
 }
 
