@@ -1243,6 +1243,32 @@ fn ps_shows_open_files() {
     comparison.finish("open files of the fixture");
 }
 
+/// What a process of 2.6.9 has locked (`sk_lock.owner`) is named: rules leave it out.
+#[test]
+fn tcpcheck_says_what_is_locked() {
+    use std::os::unix::fs::FileExt as _;
+
+    let copy = tempfile::NamedTempFile::new().expect("there is room");
+    std::fs::copy(fixture_vmcore(), copy.path()).expect("there is room");
+    let report = analyze("tcp", &fixture_vmcore(), &["--state", "listen"]);
+    let socket = text(&array(&report["sockets"])[0]["address"]);
+    let address = u64::from_str_radix(socket.trim_start_matches("0x"), 16);
+    // Where it lies in `struct sock`, and where its memory begins (i386, `PAGE_OFFSET`).
+    let owner = address.expect("an address") + 40 - 0xc000_0000;
+    let mut options = std::fs::File::options();
+    let file = options.read(true).write(true).open(copy.path());
+    let file = file.expect("it is a copy");
+    let place = tests::elf::Elf::of(&file).offset(owner);
+    file.write_all_at(&1_u32.to_le_bytes(), place)
+        .expect("there is room");
+    let core = copy.path().to_str().expect("paths here are UTF-8");
+    let output = xtask(&["run", "tcpcheck", "--core", core]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = format!("locked, so that some rules leave them out: 1 socket: {socket}\n");
+    assert!(said.contains(&line), "{said}");
+}
+
 /// A table has the rules that lead to it, and an address those that may be for it; neighbours are of no table.
 #[test]
 fn route_chooses_rules_as_it_does_routes() {

@@ -360,6 +360,11 @@ pub fn hex<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(&format_args!("{address:#x}"))
 }
 
+/// Serializes addresses as `0x...`.
+pub fn hexes<S: serde::Serializer>(addresses: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(addresses.iter().map(|address| format!("{address:#x}")))
+}
+
 /// Serializes flags as `0x...`.
 pub fn hex_u32<S: serde::Serializer>(flags: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{flags:#x}"))

@@ -180,7 +180,7 @@ impl Which {
 #[derive(Serialize)]
 pub struct Listener {
     /// The sockets that wait to be accepted, by the list of them.
-    #[serde(serialize_with = "hexes")]
+    #[serde(serialize_with = "linux::app::hexes")]
     pub accept_queue: Vec<u64>,
     /// How many there are by the count (`sk_ack_backlog`).
     pub backlog: u32,
@@ -196,10 +196,6 @@ pub struct Listener {
     pub max_fastopen: i32,
     /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACKs.
     pub defer_accept: u8,
-}
-
-fn hexes<S: serde::Serializer>(addresses: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(addresses.iter().map(|address| format!("{address:#x}")))
 }
 
 /// `struct tcp_info` as `tcp_get_info` fills it in, with its units: times in microseconds but where the name says milliseconds, rates

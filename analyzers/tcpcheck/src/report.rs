@@ -12,7 +12,9 @@ use sockets::filter::Filter;
 use sockets::sock::Reader;
 use sockets::tcp::Tcp;
 
-use crate::rules::{Check, Finding, Limits, Look, Member, RULES, Rule, Tables, finding, piled_up};
+use crate::rules::{
+    Check, Finding, Limits, Look, Member, RULES, Rule, Tables, finding, is_locked, piled_up,
+};
 use crate::said::many;
 
 /// Reports TCP sockets that are not as they should be, in all network namespaces, each with the reason.
@@ -98,6 +100,9 @@ struct Checked {
     findings: Vec<Finding>,
     /// How many sockets were looked at.
     sockets: usize,
+    /// Those that somebody had locked: what rules say of others may be under way there, and they leave it out.
+    #[serde(serialize_with = "linux::app::hexes")]
+    locked: Vec<u64>,
     rules: Vec<RuleRow>,
     /// Whether the rules were asked for by their names.
     #[serde(skip)]
@@ -125,6 +130,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
     let mut checked = Checked {
         findings: Vec::new(),
         sockets: 0,
+        locked: Vec::new(),
         rules: Vec::new(),
         is_only: !args.only.is_empty(),
         lacks_some: false,
@@ -165,12 +171,14 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
             Note::Finding(number, finding) => found[number].0.push(finding),
             Note::Member(number, member) => found[number].1.push(member),
             Note::Nonsense(address) => nonsense.push(address),
+            Note::Locked(address) => checked.locked.push(address),
             Note::Unread(rule, socket, fault) => {
                 faults.add(format_args!("{rule} of TCP socket {socket:#x}"), fault);
             }
         }
     }
     nonsense.sort_unstable();
+    checked.locked.sort_unstable();
     let tables = Tables {
         look,
         filter: &args.filter,
@@ -219,6 +227,8 @@ enum Note {
     Member(usize, Member),
     /// It is no socket.
     Nonsense(u64),
+    /// Somebody has it locked.
+    Locked(u64),
     /// What a rule could not read of a socket.
     Unread(&'static str, u64, Fault),
 }
@@ -238,6 +248,9 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
             return notes;
         }
     }
+    if is_locked(look, socket) {
+        notes.push(Note::Locked(socket.base.address));
+    }
     for (number, rule) in rules.iter().enumerate() {
         match &rule.check {
             Check::Socket(check) => {
@@ -254,6 +267,23 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
         }
     }
     notes
+}
+
+/// A line about sockets that were locked.
+fn locked(addresses: &[u64]) -> String {
+    /// So many of them are named.
+    const NAMED: usize = 8;
+    let named = addresses.iter().take(NAMED);
+    let named: Vec<String> = named.map(|address| format!("{address:#x}")).collect();
+    let more = match addresses.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "locked, so that some rules leave them out: {}: {}{more}\n",
+        many(addresses.len(), "socket"),
+        named.join(", ")
+    )
 }
 
 impl Report for Checked {
@@ -284,6 +314,9 @@ impl Report for Checked {
             many(self.rules.len(), "rule"),
             many(self.findings.len(), "finding")
         ));
+        if !self.locked.is_empty() {
+            text.push_str(&locked(&self.locked));
+        }
         for rule in &self.rules {
             for why in &rule.unchecked {
                 text.push_str(&format!("not checked: {}: {why}\n", rule.name));

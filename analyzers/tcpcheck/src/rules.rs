@@ -19,6 +19,7 @@ mod basics;
     )
 ))]
 mod bind;
+mod lock;
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
 mod packets;
 mod socket;
@@ -277,6 +278,12 @@ pub const RULES: &[Rule] = &[
         sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
         check: Check::Socket(bind::port),
     },
+    #[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]
+    Rule {
+        name: "lock",
+        sentence: "A socket's lock (sk_lock) has a value that no lock has: it keeps nobody out, or everybody.",
+        check: Check::Socket(lock::lock),
+    },
     Rule {
         name: "device",
         sentence: "A socket is bound to an interface with a negative number, which none has.",
@@ -432,20 +439,8 @@ fn connection(socket: &Tcp) -> Option<&Info> {
 
 /// Whether somebody was at work on the socket when the dump was made, a process (`lock_sock`) or whoever brought it a packet
 /// (`bh_lock_sock`): not all of it need fit together.
-#[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]
-fn is_locked(look: Look<'_, '_>, socket: &Tcp) -> bool {
-    use kstruct::View as _;
-
-    socket.form == Form::Full
-        && kernel::sock::at(look.reader.k, socket.base.address).is_ok_and(|sk| {
-            let lock = sk.sk_lock();
-            lock.owned() != 0 || sockets::lock::is_held(lock.slock())
-        })
-}
-
-#[cfg(not(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock")))]
-fn is_locked(_: Look<'_, '_>, _: &Tcp) -> bool {
-    false
+pub fn is_locked(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    socket.form == Form::Full && lock::is_held(look, socket.base.address)
 }
 
 /// Those of a pile that are too many, by namespace and port.

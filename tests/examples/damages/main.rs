@@ -278,6 +278,10 @@ impl<'a> Dump<'a> {
             "link-back" => self.change(node.addr() + 8, |old| old ^ 0x40),
             "port" => self.change(at(offset_of!(sock_common, skc_num)), |old| old ^ 1),
             // Somebody has the socket locked to do what is half done.
+            "lock-word" => self.change(sk.sk_lock().slock().addr(), |old| with(old, old | 0x40)),
+            "lock-owner" => self.change(sk.sk_lock().slock().addr(), |old| {
+                old & 0xffff_ffff | 0x4141 << 32
+            }),
             "at-work" => {
                 self.change(sk.sk_lock().slock().addr(), |old| with(old, old | 1));
                 self.change(at(offset_of!(sock, sk_wmem_queued)), |old| {

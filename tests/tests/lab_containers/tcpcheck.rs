@@ -170,6 +170,8 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("bound-port", "bind", &waiting),
         ("bound-chain", "bind", &waiting),
         ("buffer", "buffer", &well),
+        ("lock-word", "lock", &well),
+        ("lock-owner", "lock", &listener),
         ("acknowledged", "send-data", &well),
         ("written", "send-data", &closed_window),
         ("read", "receive-data", &well),
@@ -209,8 +211,16 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     }
 
     // What a process has half done with the socket locked is nothing unusual.
-    let found = check(tcpcheck, subject.damage("at-work", &well));
-    assert_eq!(found, *sound, "{release}: at-work");
+    let core = subject.damage("at-work", &well);
+    assert_eq!(check(tcpcheck, core), *sound, "{release}: at-work");
+    // But that it was left out is said.
+    let output = Command::new(tcpcheck)
+        .args(["--core", core])
+        .output()
+        .expect("it was built");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = format!("locked, so that some rules leave them out: 1 socket: {well}\n");
+    assert!(said.contains(&line), "{release}: {said}");
 
     // Nor is a timer that is about to run.
     let found = check(tcpcheck, subject.damage("due-timer", &waiting));
