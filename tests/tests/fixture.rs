@@ -1243,30 +1243,66 @@ fn ps_shows_open_files() {
     comparison.finish("open files of the fixture");
 }
 
-/// What a process of 2.6.9 has locked (`sk_lock.owner`) is named: rules leave it out.
-#[test]
-fn tcpcheck_says_what_is_locked() {
+/// A copy of the fixture's dump with a word at a kernel address changed.
+fn with_word(address: u64, change: impl Fn(u32) -> u32) -> tempfile::NamedTempFile {
     use std::os::unix::fs::FileExt as _;
 
     let copy = tempfile::NamedTempFile::new().expect("there is room");
     std::fs::copy(fixture_vmcore(), copy.path()).expect("there is room");
-    let report = analyze("tcp", &fixture_vmcore(), &["--state", "listen"]);
-    let socket = text(&array(&report["sockets"])[0]["address"]);
-    let address = u64::from_str_radix(socket.trim_start_matches("0x"), 16);
-    // Where it lies in `struct sock`, and where its memory begins (i386, `PAGE_OFFSET`).
-    let owner = address.expect("an address") + 40 - 0xc000_0000;
     let mut options = std::fs::File::options();
     let file = options.read(true).write(true).open(copy.path());
     let file = file.expect("it is a copy");
-    let place = tests::elf::Elf::of(&file).offset(owner);
-    file.write_all_at(&1_u32.to_le_bytes(), place)
+    // i386's `PAGE_OFFSET`.
+    let place = tests::elf::Elf::of(&file).offset(address - 0xc000_0000);
+    let mut word = [0; 4];
+    file.read_exact_at(&mut word, place).expect("it is there");
+    let word = change(u32::from_le_bytes(word));
+    file.write_all_at(&word.to_le_bytes(), place)
         .expect("there is room");
-    let core = copy.path().to_str().expect("paths here are UTF-8");
-    let output = xtask(&["run", "tcpcheck", "--core", core]);
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    let said = String::from_utf8_lossy(&output.stdout);
+    copy
+}
+
+/// What a program says of a dump: its exit status, output and errors.
+fn run(program: &str, core: &tempfile::NamedTempFile) -> (Option<i32>, String, String) {
+    let core = core.path().to_str().expect("paths here are UTF-8");
+    let output = xtask(&["run", program, "--core", core]);
+    let [said, errors] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    (output.status.code(), said.into_owned(), errors.into_owned())
+}
+
+/// What a process of 2.6.9 has locked (`sk_lock.owner`) is named: rules leave it out.
+#[test]
+fn tcpcheck_says_what_is_locked() {
+    let report = analyze("tcp", &fixture_vmcore(), &["--state", "listen"]);
+    let socket = text(&array(&report["sockets"])[0]["address"]);
+    let address = u64::from_str_radix(socket.trim_start_matches("0x"), 16);
+    // Where it is in `struct sock`.
+    let owner = address.expect("an address") + 40;
+    let (status, said, errors) = run("tcpcheck", &with_word(owner, |_| 1));
+    assert_eq!(status, Some(1), "{errors}");
     let line = format!("locked, so that some rules leave them out: 1 socket: {socket}\n");
     assert!(said.contains(&line), "{said}");
+}
+
+/// The size of a table is a power of two, and one bit of it that is wrong makes none of it: a fault, and no shorter answer.
+#[test]
+fn sizes_that_cannot_be_are_faults() {
+    for (program, variable, offset, fault) in [
+        ("tcp", "tcp_hashinfo", 12, "__tcp_ehash: "),
+        ("tcpcheck", "tcp_hashinfo", 12, "__tcp_ehash: "),
+        ("route", "rt_hash_mask", 0, "route cache: "),
+        ("crashinfo", "log_buf_len", 0, "log: "),
+        ("ps", "nr_threads", 0, "task list: "),
+        ("crashinfo", "nr_threads", 0, "task list: "),
+    ] {
+        let found = analyze("sym", &fixture_vmcore(), &[variable]);
+        let address = text(&array(&found["symbols"])[0]["address"]);
+        let address = u64::from_str_radix(address.trim_start_matches("0x"), 16);
+        let address = address.expect("an address") + offset;
+        let (status, _, errors) = run(program, &with_word(address, |word| word ^ 2));
+        assert_eq!(status, Some(2), "{program}: {variable}");
+        assert!(errors.contains(fault), "{program}: {variable}: {errors}");
+    }
 }
 
 /// A table has the rules that lead to it, and an address those that may be for it; neighbours are of no table.

@@ -125,16 +125,9 @@ pub fn tasks(k: &Memory, online: &[u32], faults: &mut Faults) -> anyhow::Result<
         uninterruptible: Vec::new(),
         hung_after_seconds,
     };
-    for leader in task::leaders(k) {
-        let Some(leader) = faults.check("task list", leader) else {
-            continue;
-        };
+    for group in task::groups(k, faults) {
         all.processes += 1;
-        for thread in task::threads(leader) {
-            let what = format_args!("threads of {}", leader.pid());
-            let Some(thread) = faults.check(what, thread) else {
-                continue;
-            };
+        for thread in group {
             all.threads += 1;
             all.kernel_threads += u64::from(task::is_kernel_thread(thread));
             let letter = letters.letter(thread);

@@ -18,6 +18,7 @@ pub mod options;
 pub mod page;
 pub mod pipe;
 pub mod serial;
+pub mod size;
 pub mod slab;
 pub mod symbols;
 pub mod task;

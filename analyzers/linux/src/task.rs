@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use kernel::{sym, task_struct};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 
+use crate::Faults;
+
 /// The leaders of all thread groups, in the order of the kernel's list, each once: that the list goes round in circles is a fault at its end. The
 /// idle tasks are not on it. That init isn't either is a fault: it is there from before anything can dump the kernel until there is none, so tasks
 /// are missing from a list that ends without it.
@@ -86,6 +88,65 @@ pub fn threads<'m>(
     });
     std::iter::once(Ok(leader)).chain(others.into_iter().flatten())
 }
+
+/// All thread groups, the leader first, but for the idle tasks. What can't be read of the lists is a fault, and so is it if they have not as many
+/// threads as the kernel counts: somebody took some out.
+pub fn groups<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Vec<task_struct<'m>>> {
+    let before = faults.count();
+    let mut groups = Vec::new();
+    for leader in leaders(k) {
+        let Some(leader) = faults.check("task list", leader) else {
+            continue;
+        };
+        let mut group = Vec::new();
+        for thread in threads(leader) {
+            let what = format_args!("threads of {}", leader.pid());
+            group.extend(faults.check(what, thread));
+        }
+        groups.push(group);
+    }
+    // What was told of is why there are fewer; a kernel that runs has others by now.
+    if faults.count() == before && !k.dump().is_live() {
+        let found = groups.iter().map(Vec::len).sum();
+        hold_against_count(k, found, faults);
+    }
+    groups
+}
+
+/// Whether as many threads were found as there are (`nr_threads`). It is changed together with the lists, under `tasklist_lock`.
+#[cfg(kernel_has = "sym:nr_threads")]
+fn hold_against_count(k: &Memory, found: usize, faults: &mut Faults) {
+    let Some(counted) = faults.check("nr_threads", k.get(sym::nr_threads)) else {
+        return;
+    };
+    #[cfg(all(
+        kernel_has = "sym:tasklist_lock",
+        kernel_has = "rwlock_t.raw_lock.wlocked"
+    ))]
+    let is_changing = k
+        .get(sym::tasklist_lock)
+        .is_ok_and(|lock| lock.raw_lock().wlocked() != 0);
+    #[cfg(not(all(
+        kernel_has = "sym:tasklist_lock",
+        kernel_has = "rwlock_t.raw_lock.wlocked"
+    )))]
+    let is_changing = false;
+    if usize::try_from(counted) != Ok(found) && !is_changing {
+        let fault = Fault {
+            address: k.address_of(sym::nr_threads),
+            kind: FaultKind::Inconsistent,
+        };
+        faults.add(
+            format_args!(
+                "task list: threads that are counted (nr_threads): {counted}; found: {found}"
+            ),
+            fault,
+        );
+    }
+}
+
+#[cfg(not(kernel_has = "sym:nr_threads"))]
+fn hold_against_count(_: &Memory, _: usize, _: &mut Faults) {}
 
 /// The task that a CPU runs when there is nothing to do.
 pub fn idle(k: &Memory, cpu: u32) -> Result<task_struct<'_>, Fault> {

@@ -152,15 +152,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Tasks
             rows.push(reader.row(idle, 1));
         }
     }
-    for leader in task::leaders(k) {
-        let Some(leader) = reader.faults.check("task list", leader) else {
-            continue;
-        };
-        let mut group = Vec::new();
-        for thread in task::threads(leader) {
-            let what = format_args!("threads of {}", leader.pid());
-            group.extend(reader.faults.check(what, thread));
-        }
+    for group in task::groups(k, reader.faults) {
         for thread in &group {
             rows.push(reader.row(*thread, group.len() as u64));
         }

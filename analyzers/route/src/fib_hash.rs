@@ -14,6 +14,7 @@ use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, Memory, Ptr, View as _};
 use linux::Faults;
 use linux::net::{address, format_hardware_address};
+use linux::size::power_of_two;
 use linux::time::Clock;
 
 use crate::model::{
@@ -192,20 +193,15 @@ const CACHE_FLAGS: [(u32, &str); 14] = [
     (0x0008_0000, "proxy"),
 ];
 /// No cache has more lists.
-const MOST_CACHE_LISTS: u32 = 1 << 24;
+const MOST_CACHE_LISTS: u64 = 1 << 24;
 
 /// What was looked up and kept (`rt_cache_seq_show`, net/ipv4/route.c), in the order of the table's lists.
 pub fn cached(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Cached> {
     const WHAT: &str = "route cache";
     let lists = k.get(sym::rt_hash_mask).and_then(|mask| {
         let table = k.get(sym::rt_hash_table)?;
-        if mask >= MOST_CACHE_LISTS {
-            return Err(Fault {
-                address: table.addr(),
-                kind: FaultKind::TooLarge,
-            });
-        }
-        table.array(mask as usize + 1)
+        let size = u64::from(mask) + 1;
+        table.array(power_of_two(table.addr(), size, MOST_CACHE_LISTS)?)
     });
     let Some(lists) = faults.check(WHAT, lists) else {
         return Vec::new();

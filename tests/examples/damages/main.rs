@@ -456,6 +456,13 @@ impl<'a> Dump<'a> {
             }
             // As if the second were the last.
             "few-tasks" => self.change(tasks[1].tasks().addr(), |_| init.tasks().addr()),
+            // As the kernel takes one out: no link is wrong.
+            "hidden-task" => {
+                let gone = tasks[tasks.len() / 2].tasks();
+                let (next, back) = (gone.next().addr(), gone.prev().addr());
+                self.change(back, |_| next);
+                self.change(next + 8, |_| back);
+            }
             // CPU 0 alone.
             "one-cpu" => {
                 let mask = k.get(sym::__cpu_possible_mask).expect("it is there");

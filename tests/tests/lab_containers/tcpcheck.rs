@@ -253,6 +253,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("locks-mask", &well, &["tcpcheck"], "ehash_locks_mask"),
         ("circle-of-tasks", &well, &["tcp"], "task list"),
         ("few-tasks", &well, &["tcp", "ps", "crashinfo"], "task list"),
+        ("hidden-task", &well, &["ps", "crashinfo"], "nr_threads"),
         ("one-cpu", &well, &["netstat"], "mask of CPUs"),
         ("max-fds", &well, &["tcp"], "max_fds of process 1"),
         (

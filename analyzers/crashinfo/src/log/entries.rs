@@ -5,8 +5,9 @@ use kernel::log as Entry;
 #[cfg(kernel_has = "printk_log")]
 use kernel::printk_log as Entry;
 use kernel::sym;
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::{Fault, Memory, View as _};
 use linux::Faults;
+use linux::size::power_of_two;
 
 use super::Record;
 use super::records::{Header, Log};
@@ -25,15 +26,10 @@ fn log(k: &Memory) -> Result<Log<'_>, Fault> {
     const MOST: u64 = 1 << 28;
     let address = k.get(sym::log_buf)?.addr();
     let length = u64::try_from(i64::from(k.get(sym::log_buf_len)?)).unwrap_or(0);
-    if length > MOST {
-        return Err(Fault {
-            address,
-            kind: FaultKind::TooLarge,
-        });
-    }
+    let size = power_of_two(address, length, MOST)?;
     Ok(Log {
         address,
-        bytes: k.bytes(address, length as usize)?,
+        bytes: k.bytes(address, size)?,
         sequences: [k.get(sym::log_first_seq)?, k.get(sym::log_next_seq)?],
         first: k.get(sym::log_first_idx)?.into(),
     })

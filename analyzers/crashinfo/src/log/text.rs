@@ -1,8 +1,9 @@
 //! The log as text, before 3.5: lines, each with its level in front (`<6>eth0: link up`).
 
 use kernel::sym;
-use kstruct::{Fault, FaultKind, Memory};
+use kstruct::{Fault, Memory};
 use linux::Faults;
+use linux::size::power_of_two;
 
 use super::Record;
 
@@ -18,13 +19,8 @@ fn bytes(k: &Memory) -> Result<Vec<u8>, Fault> {
     const MOST: u64 = 1 << 28;
     let buffer = k.get(sym::log_buf)?.addr();
     let length = u64::try_from(i64::from(k.get(sym::log_buf_len)?)).unwrap_or(0);
-    if length > MOST {
-        return Err(Fault {
-            address: buffer,
-            kind: FaultKind::TooLarge,
-        });
-    }
-    let all = k.bytes(buffer, length as usize)?;
+    let size = power_of_two(buffer, length, MOST)?;
+    let all = k.bytes(buffer, size)?;
     let count = k.get(sym::logged_chars)?.min(length);
     let end = k.get(sym::log_end)?;
     Ok((0..count)

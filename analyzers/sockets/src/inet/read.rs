@@ -1,7 +1,7 @@
 //! How the tables and the sockets in them are read.
 
 use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::{Fault, Memory, View as _};
 use linux::Faults;
 use linux::net::order::be16;
 
@@ -92,15 +92,7 @@ pub(super) const LISTENERS: u64 = 1 << 29;
 pub(super) fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
     /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
     const MOST: u64 = 1 << 24;
-    let count = u64::from(mask) + 1;
-    if count.is_power_of_two() && count <= MOST {
-        Ok(count as usize)
-    } else {
-        Err(Fault {
-            address: table,
-            kind: FaultKind::Inconsistent,
-        })
-    }
+    linux::size::power_of_two(table, u64::from(mask) + 1, MOST)
 }
 
 /// TCP's tables: that of all namespaces, and those of their own.

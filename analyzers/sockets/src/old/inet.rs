@@ -68,7 +68,7 @@ impl Ends {
 /// The TCP sockets.
 pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables {
     /// What the table can have by the kernel's command line is less (`thash_entries`).
-    const MOST: usize = 1 << 24;
+    const MOST: u64 = 1 << 24;
     let missing = faults.missing();
     let mut found = TcpTables::default();
     let Some(table) = faults.check("tcp_hashinfo", k.get(sym::tcp_hashinfo)) else {
@@ -83,13 +83,8 @@ pub fn tcp_tables(k: &Memory, _: &Spaces<'_>, faults: &mut Faults) -> TcpTables 
         |index| listening.get(index),
     );
     // The size is that of one half; in the other one are sockets in TIME_WAIT.
-    let count = usize::try_from(table.__tcp_ehash_size())
-        .ok()
-        .filter(|count| *count <= MOST)
-        .ok_or(Fault {
-            address: table.addr(),
-            kind: FaultKind::Inconsistent,
-        });
+    let size = u64::from(table.__tcp_ehash_size().cast_unsigned());
+    let count = linux::size::power_of_two(table.addr(), size, MOST);
     let buckets = count.and_then(|count| table.__tcp_ehash().array(count * 2));
     if let Some(buckets) = faults.check("__tcp_ehash", buckets) {
         found.established = gather(k, buckets.len(), "__tcp_ehash", faults, |index| {
