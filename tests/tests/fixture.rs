@@ -1305,6 +1305,47 @@ fn sizes_that_cannot_be_are_faults() {
     }
 }
 
+/// A list that goes round in circles gives what is on it once, and a fault.
+#[test]
+fn what_is_on_a_circle_is_shown_once() {
+    let options = [
+        "task_struct",
+        "init_task",
+        "--list",
+        "tasks",
+        "-m",
+        "tasks.next",
+    ];
+    let report = analyze("struct", &fixture_vmcore(), &options);
+    let number = |value: &Value| {
+        let number = text(value);
+        let number = u64::from_str_radix(number.trim_start_matches("0x"), 16);
+        number.expect("an address")
+    };
+    let tasks: Vec<(u64, u64)> = array(&report["structs"])
+        .iter()
+        .map(|task| {
+            (
+                number(&task["address"]),
+                number(&task["value"]["tasks.next"]["address"]),
+            )
+        })
+        .collect();
+    assert!(tasks.len() > 10);
+    // The sixth leads back to the fourth.
+    let link = tasks[0].1 - tasks[1].0;
+    let back = u32::try_from(tasks[3].0 + link).expect("32 bits");
+    let circle = with_word(tasks[5].0 + link, |_| back);
+    let core = circle.path().to_str().expect("paths here are UTF-8");
+    let args = [&["run", "struct", "--core", core, "--"], &options[..]].concat();
+    let output = xtask(&args);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let shown: Vec<&str> = said.lines().map(|line| &line[..8]).collect();
+    let expected = tasks[..6].iter().map(|task| format!("{:x}", task.0));
+    assert_eq!(shown, expected.collect::<Vec<_>>());
+}
+
 /// A table has the rules that lead to it, and an address those that may be for it; neighbours are of no table.
 #[test]
 fn route_chooses_rules_as_it_does_routes() {

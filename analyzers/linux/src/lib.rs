@@ -29,3 +29,18 @@ pub mod vmalloc;
 pub mod wait;
 
 pub use app::{Faults, Report};
+
+use std::collections::HashSet;
+
+use kstruct::{Fault, View};
+
+/// The entries of a list, each once. A list that goes round in circles is walked some times before that is known (`FaultKind::Cycle`).
+pub fn once<'m, V: View<'m>>(
+    entries: impl Iterator<Item = Result<V, Fault>>,
+) -> impl Iterator<Item = Result<V, Fault>> {
+    let mut seen = HashSet::new();
+    entries.filter(move |entry| match entry {
+        Ok(entry) => seen.insert(entry.addr()),
+        Err(_) => true,
+    })
+}

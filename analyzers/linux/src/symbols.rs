@@ -320,7 +320,7 @@ pub fn programs(k: &Memory) -> impl Iterator<Item = Result<Program, Fault>> {
         Ok(head) => (Some(head.entries(bpf_ksym::lnode)), None),
         Err(fault) => (None, Some(Err(fault))),
     };
-    let programs = list.into_iter().flatten().map(|symbol| {
+    let programs = crate::once(list.into_iter().flatten()).map(|symbol| {
         let symbol = symbol?;
         let (start, end) = (symbol.start(), symbol.end());
         if start >= end || end - start > LONGEST {
@@ -370,7 +370,7 @@ mod of_modules {
 
     /// The modules that are loaded.
     pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fault>>, Fault> {
-        Ok(k.get(sym::modules)?.entries(module::list))
+        Ok(crate::once(k.get(sym::modules)?.entries(module::list)))
     }
 
     /// A module's symbols in the order of its table. One whose name can't be read is a fault in its place.

@@ -1,7 +1,5 @@
 //! Processes and threads.
 
-use std::collections::HashSet;
-
 use kernel::{sym, task_struct};
 use kstruct::{Fault, FaultKind, Memory, View as _};
 
@@ -22,8 +20,7 @@ pub fn leaders(k: &Memory) -> impl Iterator<Item = Result<task_struct<'_>, Fault
     let all = fault.into_iter().chain(list.into_iter().flatten());
     // What could not be read may have been it.
     let mut is_known = false;
-    let mut seen = HashSet::new();
-    all.filter(move |task| task.is_err() || task.is_ok_and(|task| seen.insert(task.addr())))
+    crate::once(all)
         .map(Some)
         .chain(std::iter::once(None))
         .filter_map(move |task| {

@@ -142,10 +142,12 @@ pub fn list(context: &Context<'_>, link: Link, start: Start) -> anyhow::Result<E
     Ok(entries(k, nodes, link.offset))
 }
 
-/// From the nodes to the structs that they are in.
+/// From the nodes to the structs that they are in, each once: those of a circle come again before it is known for one.
 fn entries(k: &Memory, nodes: Vec<Result<u64, Fault>>, offset: u64) -> Elements {
+    let mut seen = HashSet::new();
     nodes
         .into_iter()
+        .filter(|node| node.is_err() || node.is_ok_and(|node| seen.insert(node)))
         .map(|node| {
             node.map(|node| Element {
                 address: k.wrap(node.wrapping_sub(offset)),
