@@ -12,7 +12,7 @@ use crate::Faults;
     kernel_has = "sym:modules",
     any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
 ))]
-pub use of_modules::{ModuleSymbol, memory, modules, of_module};
+pub use of_modules::{ModuleSymbol, exported, memory, modules, of_module};
 
 /// Names of functions by their addresses, as `%pS` has them: of the kernel by what the bindings know, so that no list of symbols has to be
 /// read; of modules by the lists that these have in the dump, each read when one of its addresses is asked for.
@@ -349,8 +349,12 @@ pub fn programs(_: &Memory) -> impl Iterator<Item = Result<Program, Fault>> {
     any(kernel_has = "mod_kallsyms.symtab", kernel_has = "module.symtab")
 ))]
 mod of_modules {
-    use kernel::{module, sym};
-    use kstruct::{Fault, FaultKind, Memory};
+    use std::collections::HashSet;
+
+    use kernel::{kernel_symbol, module, sym};
+    #[cfg(kernel_has = "kernel_symbol.value_offset")]
+    use kstruct::offset_of;
+    use kstruct::{CharPtr, Fault, FaultKind, Memory, View as _};
 
     /// No module has so many symbols; a damaged dump may say anything.
     const MOST_SYMBOLS: u64 = 1 << 20;
@@ -419,6 +423,52 @@ mod of_modules {
             }
         }
         Ok(found)
+    }
+
+    /// The address and the name of what a module exports to all modules (`EXPORT_SYMBOL`): /proc/kallsyms has capital letters for these
+    /// (`is_exported`, kernel/module/kallsyms.c), and since 6.17 for those under the GPL, too, which are in the same table then.
+    ///
+    /// # Errors
+    ///
+    /// The table or a name can't be read, or there are more than any module has.
+    pub fn exported(module: module<'_>) -> Result<HashSet<(u64, String)>, Fault> {
+        let count = u64::from(module.num_syms());
+        if count == 0 {
+            return Ok(HashSet::new());
+        }
+        if count > MOST_SYMBOLS {
+            return Err(Fault {
+                address: module.syms().addr(),
+                kind: FaultKind::TooLarge,
+            });
+        }
+        let symbols = module.syms().array(count as usize)?;
+        let names = symbols.iter().map(|symbol| {
+            let (address, name) = export(module.memory(), symbol);
+            Ok((address, name.read()?.to_string()))
+        });
+        names.collect()
+    }
+
+    /// Where what is exported lies, and where its name is: each as a distance from where that stands.
+    #[cfg(kernel_has = "kernel_symbol.value_offset")]
+    fn export<'m>(k: &'m Memory, symbol: kernel_symbol<'m>) -> (u64, CharPtr<'m>) {
+        let from = |member: usize, distance: i32| {
+            let place = symbol.addr().wrapping_add(member as u64);
+            k.wrap(place.wrapping_add_signed(distance.into()))
+        };
+        let value = from(
+            offset_of!(kernel_symbol, value_offset),
+            symbol.value_offset(),
+        );
+        let name = from(offset_of!(kernel_symbol, name_offset), symbol.name_offset());
+        (value, CharPtr::new(k, name))
+    }
+
+    /// Where what is exported lies, and where its name is.
+    #[cfg(not(kernel_has = "kernel_symbol.value_offset"))]
+    fn export<'m>(_: &'m Memory, symbol: kernel_symbol<'m>) -> (u64, CharPtr<'m>) {
+        (u64::from(symbol.value()), symbol.name())
     }
 
     /// The memory that a module was given: start and size of each part.

@@ -196,6 +196,12 @@ fn modules(k: &Memory, faults: &mut Faults) -> Vec<ModuleSymbols> {
             continue;
         };
         let name = module.name().to_string();
+        let exported = faults
+            .check(
+                format_args!("what {name} exports"),
+                linux::symbols::exported(module),
+            )
+            .unwrap_or_default();
         let symbols = faults.check(
             format_args!("symbols of {name}"),
             linux::symbols::of_module(module),
@@ -204,7 +210,14 @@ fn modules(k: &Memory, faults: &mut Faults) -> Vec<ModuleSymbols> {
             .into_iter()
             .flatten()
             .filter_map(|symbol| faults.check(format_args!("a symbol of {name}"), symbol))
-            .map(|symbol| (symbol.address, symbol.letter, symbol.name))
+            .map(|symbol| {
+                let place = (symbol.address, symbol.name);
+                let letter = match exported.contains(&place) {
+                    true => symbol.letter.to_ascii_uppercase(),
+                    false => symbol.letter.to_ascii_lowercase(),
+                };
+                (place.0, letter, place.1)
+            })
             .collect();
         found.push((name, symbols));
     }
