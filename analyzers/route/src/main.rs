@@ -350,6 +350,9 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let congestion = congestion_controls(k, faults);
     let families = args.families();
+    // Who asks for neighbours need not hear of damaged tables.
+    let wants_tables =
+        args.shows(What::Route) || args.shows(What::Cache) || args.what.contains(&What::Trie);
     let mut found = Routing::default();
     // The IPv4 tables of each namespace.
     let mut known = HashMap::new();
@@ -360,7 +363,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         }
         found.namespaces.push(inode);
         let context = &mut Context::new(k, namespace, clock, &congestion, faults);
-        if families.contains(&Family::Inet) {
+        if wants_tables && families.contains(&Family::Inet) {
             let tables = fib::tables(context);
             let numbers = tables.iter().map(|table| table.tb_id()).collect();
             known.insert(context.net.addr(), numbers);
@@ -379,7 +382,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
                 }
             }
         }
-        if families.contains(&Family::Inet6) {
+        if wants_tables && families.contains(&Family::Inet6) {
             for table in fib6::tables(context) {
                 if args.shows(What::Route) {
                     found.routes.extend(fib6::routes(context, table));

@@ -15,9 +15,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kernel::{
-    Elf64_Sym, fdtable, inet_bind_bucket, inet_connection_sock, inet_hashinfo, kmem_cache, module,
-    request_sock, sk_buff, sk_buff_head, sock, sock_common, socket, sym, task_struct, tcp_skb_cb,
-    timer_list, vmap_area,
+    Elf64_Sym, fdtable, inet_bind_bucket, inet_bind2_bucket, inet_connection_sock, inet_hashinfo,
+    kmem_cache, module, request_sock, sk_buff, sk_buff_head, sock, sock_common, socket, sym,
+    task_struct, tcp_skb_cb, timer_list, vmap_area,
 };
 use kstruct::{Fault, FaultKind, Memory, PerCpuSymbol as _, Ptr, View, offset_of};
 use linux::slab::Slabs;
@@ -266,6 +266,18 @@ impl<'a> Dump<'a> {
                 let bucket = connection.icsk_bind_hash().addr();
                 let port = bucket + offset_of!(inet_bind_bucket, port) as u64;
                 self.change(port, |old| old ^ 1);
+            }
+            // Of what binds the port with an address: its port, namespace and chain.
+            "bound2-port" | "bound2-net" | "bound2-chain" => {
+                let bucket = connection.icsk_bind2_hash().deref().expect("it is bound");
+                match damage {
+                    "bound2-port" => {
+                        let port = bucket.addr() + offset_of!(inet_bind2_bucket, port) as u64;
+                        self.change(port, |old| old ^ 1);
+                    }
+                    "bound2-net" => self.change(bucket.ib_net().addr(), |old| old ^ 0x40),
+                    _ => self.change(bucket.node().pprev().addr(), |_| 0),
+                }
             }
             "bound-chain" => {
                 let bucket = connection.icsk_bind_hash().deref();

@@ -83,7 +83,7 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
     const WHAT: &str = "fib_info_hash";
     /// `RT_TABLE_MAIN`, which 0 (`RT_TABLE_UNSPEC`) means, too (`fib_new_table`).
     const MAIN: u32 = 254;
-    // Nobody asked for IPv4.
+    // Nobody asked for IPv4's tables.
     if known.is_empty() {
         return;
     }

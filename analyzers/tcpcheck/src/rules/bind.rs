@@ -47,19 +47,19 @@ pub fn port(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
             Some(say!(
                 "it is not on {what}, or what is before it there leads elsewhere"
             ))
-        } else if bucket.port() != own && (!is_common() || speaks(connection, bucket)) {
+        } else if bucket.port() != own && (!is_common() || speaks(connection, owners(bucket))) {
             Some(say!(
                 "its port is {own}, and the bucket that binds it is that of port {bound}",
                 own = own,
                 bound = bucket.port(),
             ))
-        } else if !is_led_to(bucket.node())? && speaks(connection, bucket) {
+        } else if !is_led_to(bucket.node())? && speaks(connection, owners(bucket)) {
             Some(say!(
                 "the bucket of its port {own} is on no chain, or what is before it there leads elsewhere",
                 own = own,
             ))
         } else {
-            None
+            with_address(connection, own)?
         })
     });
     found.unwrap_or_else(|fault| {
@@ -86,12 +86,15 @@ fn is_owner(connection: inet_connection_sock<'_>) -> Result<bool, Fault> {
 }
 
 /// Whether a socket is the first whole one that has a bucket's port: so that what is wrong about the bucket is said once.
-fn speaks(connection: inet_connection_sock<'_>, bucket: inet_bind_bucket<'_>) -> bool {
+fn speaks<'m>(
+    connection: inet_connection_sock<'_>,
+    owners: impl Iterator<Item = Result<sock_common<'m>, Fault>>,
+) -> bool {
     /// Those in TIME-WAIT that are before it, after which each speaks for itself.
     const MOST: usize = 64;
     // TCP_TIME_WAIT, TCP_NEW_SYN_RECV
     let is_small = |owner: &sock_common<'_>| matches!(owner.skc_state(), 6 | 12);
-    let mut owners = owners(bucket).take(MOST);
+    let mut owners = owners.take(MOST);
     let whole = owners.find(|owner| !owner.as_ref().is_ok_and(is_small));
     whole.is_none_or(|owner| owner.is_ok_and(|owner| owner.addr() == connection.addr()))
 }
@@ -118,4 +121,50 @@ fn owners(bucket: inet_bind_bucket<'_>) -> impl Iterator<Item = Result<sock_comm
             .flat_map(|second| second.owners().entries(sock_common::skc_bind_node));
         fault.into_iter().chain(owners)
     })
+}
+
+/// What is wrong about the bucket that binds a port with an address (`struct inet_bind2_bucket`, since 5.19).
+#[cfg(kernel_has = "inet_connection_sock.icsk_bind2_hash")]
+fn with_address(connection: inet_connection_sock<'_>, own: u16) -> Result<Option<Said>, Fault> {
+    let bucket = connection.icsk_bind2_hash().deref()?;
+    let common = sock_common::at(connection.memory(), connection.addr())?;
+    let is_of_its_namespace = bucket.ib_net().net().addr() == common.skc_net().net().addr();
+    let has_node = is_led_to(bucket.node())?;
+    if bucket.port() == own && is_of_its_namespace && has_node {
+        return Ok(None);
+    }
+    #[cfg(kernel_has = "sock.sk_bind2_node")]
+    let owners = bucket
+        .owners()
+        .entries(sock::sk_bind2_node)
+        .map(|owner| Ok(owner?.__sk_common()));
+    #[cfg(not(kernel_has = "sock.sk_bind2_node"))]
+    let owners = bucket.owners().entries(sock_common::skc_bind_node);
+    if !speaks(connection, owners) {
+        return Ok(None);
+    }
+    let what = "the bucket that binds it with its address (icsk_bind2_hash)";
+    Ok(Some(if bucket.port() != own {
+        say!(
+            "its port is {own}, and {what} is that of port {bound}",
+            own = own,
+            bound = bucket.port(),
+        )
+    } else if !is_of_its_namespace {
+        say!(
+            "its port is {own}, and {what} is of another network namespace",
+            own = own
+        )
+    } else {
+        say!(
+            "its port is {own}, and {what} is on no chain, or what is before it there leads elsewhere",
+            own = own,
+        )
+    }))
+}
+
+/// Older kernels bind ports alone.
+#[cfg(not(kernel_has = "inet_connection_sock.icsk_bind2_hash"))]
+fn with_address(_: inet_connection_sock<'_>, _: u16) -> Result<Option<Said>, Fault> {
+    Ok(None)
 }
