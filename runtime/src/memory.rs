@@ -469,6 +469,13 @@ impl Memory {
         Ok(true)
     }
 
+    /// Whether an address is in the direct map or in the kernel's image, where no page tables are asked: of those it isn't known there whether
+    /// anything uses them.
+    pub fn is_linear(&self, address: u64) -> bool {
+        let maps = [&self.located.direct, &self.located.image];
+        maps.iter().any(|linear| linear.physical(address).is_some())
+    }
+
     /// The physical address that a virtual one is mapped to: by subtraction in the direct map and the kernel image, by
     /// the page tables elsewhere.
     pub fn physical_address(&self, address: u64) -> Result<u64, Fault> {

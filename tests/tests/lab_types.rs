@@ -237,6 +237,50 @@ fn tasks_by_their_list_are_those_of_proc() {
     }
 }
 
+/// Numbers that are the same on each CPU are known, in whichever piece of memory they are, and addresses of processes are none of them, which may
+/// be as small.
+#[test]
+fn pointers_to_each_cpu_are_told_from_those_of_processes() {
+    for machine in machines() {
+        build(&machine);
+        let shown = |item: &str, list: &str, head: &str, member: &str| -> Vec<(u64, bool)> {
+            let args = [item, head, "--list", list, "-m", member];
+            let report = run(&machine, "struct", &args, "");
+            array(&report["structs"])
+                .iter()
+                .map(|row| &row["value"][member])
+                .map(|pointer| (address(&pointer["address"]), pointer["per_cpu"] == true))
+                .filter(|(address, _)| *address != 0)
+                .collect()
+        };
+        let devices = shown(
+            "net_device",
+            "dev_list",
+            "init_net.dev_base_head",
+            "pcpu_refcnt",
+        );
+        let threads = shown("task_struct", "tasks", "init_task", "clear_child_tid");
+        // The first interface is older than the second piece.
+        let (small, large): (Vec<_>, Vec<_>) = devices
+            .into_iter()
+            .partition(|(address, _)| *address < 1 << 32);
+        println!(
+            "{}: {} in the first piece, {} in others, {} of processes",
+            machine.release,
+            small.len(),
+            large.len(),
+            threads.len()
+        );
+        assert!(!small.is_empty() && !large.is_empty() && !threads.is_empty());
+        for (address, is_per_cpu) in small.into_iter().chain(large) {
+            assert!(is_per_cpu, "{}: {address:#x}", machine.release);
+        }
+        for (address, is_per_cpu) in threads {
+            assert!(!is_per_cpu, "{}: {address:#x}", machine.release);
+        }
+    }
+}
+
 /// `PF_WQ_WORKER`
 const WORKER: u64 = 0x20;
 

@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use anyhow::Context as _;
-use kstruct::Memory;
 use kstruct::types::{Encoding, Shape, Type, Types, Variable};
+use kstruct::{Fault, Memory};
+use linux::app::is_missing;
 use linux::symbols::Names;
 
 /// A dump, and the types of its kernel.
@@ -15,7 +16,18 @@ pub struct Context<'m> {
     pub types: &'static Types,
     /// Names of functions, and of what modules have.
     pub names: Names<'m>,
-    cpus: OnceLock<Vec<u32>>,
+    cpus: OnceLock<Result<Vec<u32>, Fault>>,
+    first_chunk: OnceLock<Result<Option<FirstChunk>, Fault>>,
+}
+
+/// The numbers that stand for what is in the first of the pieces of memory that per-CPU variables are in (mm/percpu.c): `__percpu` pointers
+/// to what the kernel is linked with, and to what was allocated early.
+#[derive(Debug, Clone, Copy)]
+struct FirstChunk {
+    /// `__per_cpu_start`
+    start: u64,
+    /// `pcpu_unit_size`: what each CPU has of it.
+    size: u64,
 }
 
 /// What is said of a pointer beside its address.
@@ -27,6 +39,8 @@ pub enum Note {
     Text(String),
     /// It is the same offset on each CPU.
     PerCpu,
+    /// What the dump doesn't have, and would say more.
+    Unread(Fault),
 }
 
 /// So much of a text is shown.
@@ -50,13 +64,18 @@ impl<'m> Context<'m> {
             types,
             names: Names::of(k),
             cpus: OnceLock::new(),
+            first_chunk: OnceLock::new(),
         }
     }
 
     /// The CPUs that may ever be there; none if the dump doesn't say.
     pub fn cpus(&self) -> &[u32] {
-        self.cpus
-            .get_or_init(|| linux::cpu::possible(self.k).unwrap_or_default())
+        self.possible_cpus().unwrap_or_default()
+    }
+
+    fn possible_cpus(&self) -> Result<&[u32], Fault> {
+        let cpus = self.cpus.get_or_init(|| linux::cpu::possible(self.k));
+        cpus.as_deref().map_err(|fault| *fault)
     }
 
     /// The variable that an address of the dump lies in, and how far from its start. Variables of modules are not looked for.
@@ -91,49 +110,120 @@ impl<'m> Context<'m> {
         if address == 0 {
             return None;
         }
-        if let Shape::Base(_, 1, Encoding::Char) = target.stripped()
-            && let Some(text) = self.text(address)
-        {
-            return Some(Note::Text(text));
-        }
-        if let Some(symbol) = self.symbol(address) {
-            return Some(Note::Symbol(symbol));
-        }
-        self.is_per_cpu(address).then_some(Note::PerCpu)
+        let found = if let Shape::Base(_, 1, Encoding::Char) = target.stripped() {
+            self.text(address)
+        } else {
+            Ok(None)
+        };
+        let found = found.map(|text| {
+            text.map(Note::Text)
+                .or_else(|| self.symbol(address).map(Note::Symbol))
+        });
+        let found = match found {
+            Ok(None) => self
+                .is_per_cpu(address)
+                .map(|is_per_cpu| is_per_cpu.then_some(Note::PerCpu)),
+            found => found,
+        };
+        found.unwrap_or_else(|fault| is_missing(fault.kind).then_some(Note::Unread(fault)))
     }
 
     /// The text at an address, if there is one that can be shown.
-    fn text(&self, address: u64) -> Option<String> {
-        let bytes = self.k.run(address, LONGEST_TEXT + 1).ok()?;
-        let end = bytes.iter().position(|byte| *byte == 0);
-        let shown = &bytes[..end.unwrap_or(bytes.len()).min(LONGEST_TEXT)];
+    fn text(&self, address: u64) -> Result<Option<String>, Fault> {
+        let mut bytes = Vec::new();
+        let mut is_whole = false;
+        // It may go on in a page that lies elsewhere.
+        while !is_whole && bytes.len() <= LONGEST_TEXT {
+            let next = self.k.wrap(address.wrapping_add(bytes.len() as u64));
+            let piece = match self.k.run(next, LONGEST_TEXT + 1 - bytes.len()) {
+                Ok(piece) => piece,
+                Err(fault) if bytes.is_empty() || is_missing(fault.kind) => return Err(fault),
+                Err(_) => break,
+            };
+            let end = piece.iter().position(|byte| *byte == 0);
+            is_whole = end.is_some();
+            bytes.extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
+        }
+        let shown = &bytes[..bytes.len().min(LONGEST_TEXT)];
         // What is no text is not the text that somebody meant.
         let is_text = |byte: &u8| {
             byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\n') || *byte >= 0x80
         };
-        shown.iter().all(is_text).then(|| {
+        Ok(shown.iter().all(is_text).then(|| {
             let mut text = shown.escape_ascii().to_string();
-            if end.is_none() {
+            if !is_whole {
                 text.push_str("...");
             }
             text
-        })
+        }))
     }
 
-    /// Whether an address leads nowhere by itself, but on each CPU.
-    fn is_per_cpu(&self, address: u64) -> bool {
+    /// Whether an address leads nowhere by itself, but on each CPU. What lies there isn't looked at: a number may lead to something by accident.
+    fn is_per_cpu(&self, address: u64) -> Result<bool, Fault> {
         /// Small numbers in the place of pointers are flags and errors, and no variables: the first page has stacks or a canary.
         const LOWEST: u64 = 4096;
-        let cpus = self.cpus();
-        self.k.kernel().per_cpu_offset.is_some()
-            && address >= LOWEST
-            && !cpus.is_empty()
-            && self.k.physical_address(address).is_err()
-            && cpus.iter().take(2).all(|cpu| {
-                self.k
-                    .per_cpu_address(address, *cpu)
-                    .is_ok_and(|place| self.k.bytes(place, 1).is_ok())
-            })
+        let k = self.k;
+        if address < LOWEST || is_mapped(k, address)? {
+            return Ok(false);
+        }
+        let first = self.first_chunk.get_or_init(|| self.find_first_chunk());
+        let Some(first) = (*first)? else {
+            return Ok(false);
+        };
+        if k.wrap(address.wrapping_sub(first.start)) < first.size {
+            return Ok(true);
+        }
+        // Other pieces are made of pages that are mapped for them.
+        for cpu in self.possible_cpus()?.iter().take(2) {
+            let place = k.per_cpu_address(address, *cpu)?;
+            if k.is_linear(place) || !is_mapped(k, place)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where the first piece begins, by where it lies for one CPU (`pcpu_setup_first_chunk`).
+    #[cfg(all(
+        kernel_has = "sym:pcpu_base_addr",
+        kernel_has = "sym:pcpu_unit_size",
+        kernel_has = "sym:pcpu_unit_offsets"
+    ))]
+    fn find_first_chunk(&self) -> Result<Option<FirstChunk>, Fault> {
+        use kernel::sym;
+
+        let k = self.k;
+        let (Some(_), Some(cpu)) = (k.kernel().per_cpu_offset, self.possible_cpus()?.first())
+        else {
+            return Ok(None);
+        };
+        let width = u64::from(k.kernel().pointer_size);
+        let offsets = k.get(sym::pcpu_unit_offsets)?.addr();
+        let unit = k.word(k.wrap(offsets.wrapping_add(u64::from(*cpu) * width)))?;
+        let lies = k.get(sym::pcpu_base_addr)?.addr().wrapping_add(unit);
+        Ok(Some(FirstChunk {
+            start: k.wrap(lies.wrapping_sub(k.per_cpu_address(0, *cpu)?)),
+            size: u64::try_from(k.get(sym::pcpu_unit_size)?).unwrap_or(0),
+        }))
+    }
+
+    /// Without such pieces a per-CPU variable's address is a place like others.
+    #[cfg(not(all(
+        kernel_has = "sym:pcpu_base_addr",
+        kernel_has = "sym:pcpu_unit_size",
+        kernel_has = "sym:pcpu_unit_offsets"
+    )))]
+    fn find_first_chunk(&self) -> Result<Option<FirstChunk>, Fault> {
+        Ok(None)
+    }
+}
+
+/// Whether anything is mapped at an address.
+fn is_mapped(k: &Memory, address: u64) -> Result<bool, Fault> {
+    match k.physical_address(address) {
+        Ok(_) => Ok(true),
+        Err(fault) if is_missing(fault.kind) => Err(fault),
+        Err(_) => Ok(false),
     }
 }
 

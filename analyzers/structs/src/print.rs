@@ -69,6 +69,9 @@ impl Printer<'_, '_> {
                         let _ = write!(out, " \"{text}\"");
                     }
                     Some(Note::PerCpu) => out.push_str(" <per-CPU>"),
+                    Some(Note::Unread(fault)) => {
+                        let _ = write!(out, " {}", self.fault(fault));
+                    }
                     None => {}
                 }
                 out
@@ -228,6 +231,10 @@ impl Printer<'_, '_> {
                     }
                     Some(Note::PerCpu) => {
                         object.insert("per_cpu".to_owned(), true.into());
+                    }
+                    Some(Note::Unread(fault)) => {
+                        self.faults.add("a member", fault);
+                        object.insert("fault".to_owned(), fault.kind.to_string().into());
                     }
                     None => {}
                 }
