@@ -4,6 +4,10 @@
 //! version, so that analyzers need not know.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+
+use kstruct::{Fault, View};
+
 pub mod app;
 pub mod bytes;
 pub mod counter;
@@ -29,10 +33,6 @@ pub mod vmalloc;
 pub mod wait;
 
 pub use app::{Faults, Report};
-
-use std::collections::HashSet;
-
-use kstruct::{Fault, View};
 
 /// The entries of a list, each once. A list that goes round in circles is walked some times before that is known (`FaultKind::Cycle`).
 pub fn once<'m, V: View<'m>>(

@@ -183,38 +183,42 @@ impl<'m> Context<'m> {
         Ok(true)
     }
 
-    /// Where the first piece begins, by where it lies for one CPU (`pcpu_setup_first_chunk`).
-    #[cfg(all(
-        kernel_has = "sym:pcpu_base_addr",
-        kernel_has = "sym:pcpu_unit_size",
-        kernel_has = "sym:pcpu_unit_offsets"
-    ))]
+    /// Where the first piece begins, by where it lies for one CPU (`pcpu_setup_first_chunk`). Without such pieces a per-CPU variable's address is a
+    /// place like others.
     fn find_first_chunk(&self) -> Result<Option<FirstChunk>, Fault> {
-        use kernel::sym;
-
         let k = self.k;
-        let (Some(_), Some(cpu)) = (k.kernel().per_cpu_offset, self.possible_cpus()?.first())
-        else {
+        let place = |name| {
+            let variables = self.types.variables_named(name);
+            variables.first().map(|variable| variable.locate(k))
+        };
+        let places = (
+            place("pcpu_base_addr"),
+            place("pcpu_unit_offsets"),
+            place("pcpu_unit_size"),
+        );
+        let (Some(base), Some(offsets), Some(size)) = places else {
+            return Ok(None);
+        };
+        let Some(cpu) = self.possible_cpus()?.first() else {
             return Ok(None);
         };
         let width = u64::from(k.kernel().pointer_size);
-        let offsets = k.get(sym::pcpu_unit_offsets)?.addr();
-        let unit = k.word(k.wrap(offsets.wrapping_add(u64::from(*cpu) * width)))?;
-        let lies = k.get(sym::pcpu_base_addr)?.addr().wrapping_add(unit);
+        let offset = k.word(offsets?)?.wrapping_add(u64::from(*cpu) * width);
+        let lies = k.word(base?)?.wrapping_add(k.word(k.wrap(offset))?);
         Ok(Some(FirstChunk {
             start: k.wrap(lies.wrapping_sub(k.per_cpu_address(0, *cpu)?)),
-            size: u64::try_from(k.get(sym::pcpu_unit_size)?).unwrap_or(0),
+            size: self.int(size?)?,
         }))
     }
 
-    /// Without such pieces a per-CPU variable's address is a place like others.
-    #[cfg(not(all(
-        kernel_has = "sym:pcpu_base_addr",
-        kernel_has = "sym:pcpu_unit_size",
-        kernel_has = "sym:pcpu_unit_offsets"
-    )))]
-    fn find_first_chunk(&self) -> Result<Option<FirstChunk>, Fault> {
-        Ok(None)
+    /// An `int`; what is below zero is 0.
+    fn int(&self, address: u64) -> Result<u64, Fault> {
+        let mut bytes: Vec<u8> = self.k.bytes(address, 4)?.to_vec();
+        if self.k.kernel().big_endian {
+            bytes.reverse();
+        }
+        let bytes = bytes.first_chunk().copied().unwrap_or_default();
+        Ok(u64::try_from(i32::from_le_bytes(bytes)).unwrap_or(0))
     }
 }
 

@@ -105,6 +105,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Typedef("atomic_long_t"),
         "mm/swapfile.c",
     ),
+    ("nr_threads", Is::Int, "kernel/fork.c"),
     ("nr_vmap_nodes", Is::UInt, "mm/vmalloc.c"),
     ("page_offset_base", Is::ULong, "arch/x86/kernel/head64.c"),
     ("panic_cpu", Is::Typedef("atomic_t"), "kernel/panic.c"),
@@ -154,6 +155,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Struct("inet_hashinfo"),
         "net/ipv4/tcp_ipv4.c",
     ),
+    ("tasklist_lock", Is::Typedef("rwlock_t"), "kernel/fork.c"),
     ("tick_nsec", Is::ULong, "kernel/time/ntp.c"),
     // Before 6.13, and since.
     (
