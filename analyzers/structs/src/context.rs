@@ -137,7 +137,8 @@ impl<'m> Context<'m> {
             let next = self.k.wrap(address.wrapping_add(bytes.len() as u64));
             let piece = match self.k.run(next, LONGEST_TEXT + 1 - bytes.len()) {
                 Ok(piece) => piece,
-                Err(fault) if bytes.is_empty() || is_missing(fault.kind) => return Err(fault),
+                Err(fault) if is_missing(fault.kind) => return Err(fault),
+                Err(_) if bytes.is_empty() => return Ok(None),
                 Err(_) => break,
             };
             let end = piece.iter().position(|byte| *byte == 0);
