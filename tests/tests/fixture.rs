@@ -1356,6 +1356,8 @@ fn route_chooses_rules_as_it_does_routes() {
         rules.map(|rule| text(&rule["priority"])).collect()
     };
     assert_eq!(sources(&["--table", "100"]), ["1000"]);
+    // It has no routes.
+    assert_eq!(sources(&["--table", "default"]), ["32767"]);
     assert_eq!(sources(&["--dev", "eth0", "rule"]), ["1500"]);
     assert_eq!(
         sources(&["--to", "10.99.1.1"]),

@@ -747,6 +747,37 @@ fn every_line_of_arp_is_right() {
     }
 }
 
+/// Next hop objects that the routes use which are asked for, whether or not these are shown; and rules for interfaces that are gone.
+#[test]
+fn what_is_chosen_is_all_that_fits() {
+    let numbers = |report: &Value, list: &str, column: &str| -> Vec<String> {
+        let mut found: Vec<String> = array(&report[list])
+            .iter()
+            .filter(|row| !row[column].is_null())
+            .map(|row| format!("{} {}", row["netns"], row[column]))
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    };
+    for machine in machines() {
+        let run = |options: &[&str]| analyze("route", &machine.vmcore, options);
+        let all = run(&["route", "nexthop", "--to", "10.90.3.1"]);
+        let alone = run(&["nexthop", "--to", "10.90.3.1"]);
+        let used = numbers(&all, "routes", "nhid");
+        println!("{}: {used:?} used", machine.release);
+        assert!(!used.is_empty());
+        assert_eq!(numbers(&all, "nexthops", "id"), used);
+        assert_eq!(numbers(&alone, "nexthops", "id"), used);
+        assert_eq!(array(&alone["routes"]).len(), 0);
+
+        let gone = run(&["rule", "--dev", "nowhere0"]);
+        let rules = array(&gone["rules"]);
+        assert_eq!(rules.len(), 1);
+        assert_eq!(rules[0]["iif_detached"], true);
+    }
+}
+
 /// /proc/net/route, each column: what `ip route` doesn't say in this form.
 #[test]
 fn every_line_of_proc_net_route_is_right() {

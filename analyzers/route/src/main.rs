@@ -175,6 +175,11 @@ impl Args {
         nexthops.retain(|it| wanted.contains(&(it.netns, it.id)));
     }
 
+    /// Whether routes are read: those that aren't shown may say which next hop objects are.
+    fn reads_routes(&self) -> bool {
+        self.shows(What::Route) || self.is_choosy() && self.shows(What::Nexthop)
+    }
+
     /// Whether not all of it is asked for, of what is to be shown.
     fn is_choosy(&self) -> bool {
         self.table.is_some() || self.dev.is_some() || self.to.is_some()
@@ -199,6 +204,9 @@ impl Args {
         self.keep_best(&mut found.routes);
         found.rules.retain(|rule| self.wants_rule(rule));
         self.choose_nexthops(&found.routes, &mut found.nexthops);
+        if !self.shows(What::Route) {
+            found.routes.clear();
+        }
         let namespaces = &found.namespaces;
         found.neighbours.retain(|entry| {
             // Neighbours are of no table.
@@ -265,13 +273,25 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routi
             return Err(unknown("network namespace", wanted, inodes));
         }
     }
-    if let Some(dev) = &args.dev {
+    let mut found = read(k, args, faults)?;
+    // A rule may be for an interface that is gone.
+    let is_of_rule = |dev: &String| {
+        let mut of_rules = found.rules.iter().flat_map(|rule| [&rule.iif, &rule.oif]);
+        of_rules.any(|name| name.as_ref() == Some(dev))
+    };
+    if let Some(dev) = args.dev.as_ref().filter(|dev| !is_of_rule(dev)) {
         linux::net::check_device(k, dev, faults)?;
     }
-    let mut found = read(k, args, faults)?;
     if let Some(table) = args.table {
         let numbers: BTreeSet<u32> = found.routes.iter().map(|route| route.table).collect();
-        if args.shows(What::Route) && !numbers.contains(&table) {
+        // A table without routes is one that rules lead to, or that has multicast routes.
+        let is_known = numbers.contains(&table)
+            || found.rules.iter().any(|rule| rule.table == table)
+            || found
+                .multicast_routes
+                .iter()
+                .any(|route| route.table == table);
+        if args.shows(What::Route) && !is_known {
             let tables = numbers.into_iter().map(names::table);
             return Err(unknown("route of table", names::table(table), tables));
         }
@@ -293,7 +313,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         namespaces: vec![0],
         ..Routing::default()
     };
-    if args.shows(What::Route) {
+    if args.reads_routes() {
         if families.contains(&Family::Inet) {
             found.routes.extend(fib_hash::routes(k, faults));
         }
@@ -326,7 +346,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     all(kernel_has = "fn_zone.fz_hash", kernel_has = "fib_rule.r_next")
 )))]
 fn read(_: &Memory, args: &Args, _: &mut Faults) -> anyhow::Result<Routing> {
-    let _ = (args.shows(What::Route), args.netns);
+    let _ = (args.reads_routes(), args.netns);
     anyhow::bail!("routing tables of kernels between 2.6.12 and 5.3 are not read yet")
 }
 
@@ -352,7 +372,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     let families = args.families();
     // Who asks for neighbours need not hear of damaged tables.
     let wants_tables =
-        args.shows(What::Route) || args.shows(What::Cache) || args.what.contains(&What::Trie);
+        args.reads_routes() || args.shows(What::Cache) || args.what.contains(&What::Trie);
     let mut found = Routing::default();
     // The IPv4 tables of each namespace.
     let mut known = HashMap::new();
@@ -372,7 +392,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
                 if args.what.contains(&What::Trie) && is_wanted {
                     found.tries.extend(trie::of_table(context, table, &cpus));
                 }
-                if args.shows(What::Route) {
+                if args.reads_routes() {
                     found.routes.extend(fib::routes(context, table));
                 }
                 if args.shows(What::Cache) {
@@ -384,7 +404,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         }
         if wants_tables && families.contains(&Family::Inet6) {
             for table in fib6::tables(context) {
-                if args.shows(What::Route) {
+                if args.reads_routes() {
                     found.routes.extend(fib6::routes(context, table));
                 }
                 if args.shows(What::Cache) {
