@@ -110,25 +110,15 @@ pub fn groups<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<Vec<task_struct<'m>
     groups
 }
 
-/// Whether as many threads were found as there are (`nr_threads`). It is changed together with the lists, under `tasklist_lock`.
+/// Whether as many threads were found as there are (`nr_threads`). It is changed together with the lists, under `tasklist_lock`: one thread less or
+/// more may be under way while somebody has that.
 #[cfg(kernel_has = "sym:nr_threads")]
 fn hold_against_count(k: &Memory, found: usize, faults: &mut Faults) {
     let Some(counted) = faults.check("nr_threads", k.get(sym::nr_threads)) else {
         return;
     };
-    #[cfg(all(
-        kernel_has = "sym:tasklist_lock",
-        kernel_has = "rwlock_t.raw_lock.wlocked"
-    ))]
-    let is_changing = k
-        .get(sym::tasklist_lock)
-        .is_ok_and(|lock| lock.raw_lock().wlocked() != 0);
-    #[cfg(not(all(
-        kernel_has = "sym:tasklist_lock",
-        kernel_has = "rwlock_t.raw_lock.wlocked"
-    )))]
-    let is_changing = false;
-    if usize::try_from(counted) != Ok(found) && !is_changing {
+    let difference = i64::from(counted).abs_diff(i64::try_from(found).unwrap_or(i64::MAX));
+    if difference > u64::from(is_changing(k)) {
         let fault = Fault {
             address: k.address_of(sym::nr_threads),
             kind: FaultKind::Inconsistent,
@@ -140,6 +130,30 @@ fn hold_against_count(k: &Memory, found: usize, faults: &mut Faults) {
             fault,
         );
     }
+}
+
+/// Whether somebody was changing the lists of tasks (`_QW_LOCKED`, include/asm-generic/qrwlock.h).
+#[cfg(all(
+    kernel_has = "sym:nr_threads",
+    kernel_has = "sym:tasklist_lock",
+    kernel_has = "rwlock_t.raw_lock.wlocked"
+))]
+fn is_changing(k: &Memory) -> bool {
+    const LOCKED: u8 = 0xff;
+    k.get(sym::tasklist_lock)
+        .is_ok_and(|lock| lock.raw_lock().wlocked() == LOCKED)
+}
+
+/// Of other kinds of locks it isn't known.
+#[cfg(all(
+    kernel_has = "sym:nr_threads",
+    not(all(
+        kernel_has = "sym:tasklist_lock",
+        kernel_has = "rwlock_t.raw_lock.wlocked"
+    ))
+))]
+fn is_changing(_: &Memory) -> bool {
+    false
 }
 
 #[cfg(not(kernel_has = "sym:nr_threads"))]
