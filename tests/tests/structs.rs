@@ -184,7 +184,17 @@ fn what_is_not_there_is_an_error_that_helps() {
             &["init_tsk"],
             "no variable init_tsk; it has init_task",
         ),
-        ("struct", &["task_strct"], "; it has task_struct"),
+        (
+            "struct",
+            &["task_strct"],
+            "no type and no variable task_strct; it has task_struct",
+        ),
+        ("struct", &["TASK_STRUCT"], "; it has task_struct"),
+        (
+            "struct",
+            &["task_struct", "-c", "0", "init_task"],
+            "0 is not in 1..",
+        ),
         (
             "struct",
             &["task_struct.pidd", "init_task"],

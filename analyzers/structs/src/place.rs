@@ -146,9 +146,7 @@ pub fn find(context: &Context<'_>, text: &str, cpu: Option<u32>) -> anyhow::Resu
     let name = root.strip_prefix("sym:").unwrap_or(&root).trim();
     let Some(variable) = variable_named(context, name)? else {
         let address = hexadecimal(name).with_context(|| {
-            let types = context.types.items().map(|item| item.name);
-            let variables = context.types.variables().map(|variable| variable.name);
-            let names = variables.chain(types);
+            let names = context.types.variables().map(|variable| variable.name);
             format!("this kernel has no variable {name}{}", or_near(name, names))
         })?;
         if !steps.is_empty() {
@@ -520,6 +518,16 @@ pub fn no_type(context: &Context<'_>, name: &str) -> String {
     format!(
         "this kernel has no struct or union {plain}{}",
         or_near(plain, names)
+    )
+}
+
+/// What is said of a name that is neither a type's nor a variable's.
+pub fn nothing_named(context: &Context<'_>, name: &str) -> String {
+    let types = context.types.items().map(|item| item.name);
+    let names = types.chain(context.types.variables().map(|variable| variable.name));
+    format!(
+        "this kernel has no type and no variable {name}{}",
+        or_near(name, names)
     )
 }
 

@@ -11,10 +11,16 @@ const SHORTEST: usize = 3;
 
 /// The names that are most like one, the nearest first: misspelt ones, and longer ones that have it in them.
 pub fn near<'n>(wanted: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
-    let names: BTreeSet<&str> = known.into_iter().collect();
+    // What is anonymous has an empty name.
+    let names = known.into_iter().filter(|known| !known.is_empty());
+    let names: BTreeSet<&str> = names.collect();
+    let lower = wanted.to_ascii_lowercase();
     let mut near: Vec<(f64, &str)> = names
         .into_iter()
-        .map(|known| (strsim::jaro_winkler(wanted, known), known))
+        .map(|known| {
+            let likeness = strsim::jaro_winkler(&lower, &known.to_ascii_lowercase());
+            (likeness, known)
+        })
         .filter(|(likeness, known)| {
             *likeness > LIKE || wanted.len() >= SHORTEST && known.contains(wanted)
         })
@@ -52,5 +58,7 @@ mod tests {
         assert_eq!(or_near("pidd", known), "; it has pid");
         assert_eq!(or_near("em", known), "");
         assert_eq!(or_near("", known), "");
+        assert_eq!(or_near("", [""]), "");
+        assert_eq!(near("TASK_STRUCT", known)[0], "task_struct");
     }
 }

@@ -61,7 +61,7 @@ struct Args {
     #[arg(short = 'l', long = "embedded", value_name = "MEMBER|OFFSET")]
     embedded: Option<String>,
     /// So many structs, one behind the other
-    #[arg(short, long, value_name = "COUNT", default_value_t = 1)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MOST_STRUCTS))]
     count: u64,
     /// Each member's address; without an address only the members' offsets
     #[arg(short, long)]
@@ -178,6 +178,14 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Shown
             bail!("{}", place::no_type(&context, name));
         }
         if context.types.typedefs_named(name).is_empty() || name != args.what {
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if name == args.what
+                && name.bytes().all(is_name)
+                && context.types.variables_named(name).is_empty()
+                && structs::context::hexadecimal(name).is_none()
+            {
+                bail!("{}", place::nothing_named(&context, name));
+            }
             show.variable()?;
             return Ok(show.finish("variables"));
         }
@@ -386,9 +394,6 @@ impl<'m> Show<'_, 'm> {
         text: &str,
         members: &[(String, Vec<Step>)],
     ) -> anyhow::Result<()> {
-        if self.args.count > MOST_STRUCTS {
-            bail!("--count may be up to {MOST_STRUCTS}");
-        }
         for (cpu, address) in place::address_of(self.context, text, self.args.cpu)? {
             let address = match address {
                 Ok(address) => address,
