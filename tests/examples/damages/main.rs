@@ -279,6 +279,14 @@ impl<'a> Dump<'a> {
                     _ => self.change(bucket.node().pprev().addr(), |_| 0),
                 }
             }
+            // What binds another socket's port with its address.
+            other if other.starts_with("bound2-of-") => {
+                let other = u64::from_str_radix(other.trim_start_matches("bound2-of-0x"), 16);
+                let other = inet_connection_sock::at(&k, other.expect("an address"));
+                let bucket = other.expect("it is a socket").icsk_bind2_hash().addr();
+                let own = at(offset_of!(inet_connection_sock, icsk_bind2_hash));
+                self.change(own, |_| bucket);
+            }
             "bound-chain" => {
                 let bucket = connection.icsk_bind_hash().deref();
                 let node = bucket.expect("it is bound").node();

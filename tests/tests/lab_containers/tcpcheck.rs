@@ -328,6 +328,11 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     assert_eq!(found[0]["values"]["sockets"], 300, "{release}");
     println!("{release}: crowded: {}", found[0]["why"]);
 
+    // Bound with its address by what binds another port.
+    let core = subject.damage(&format!("bound2-of-{listener}"), &waiting);
+    let new: Vec<_> = check(tcpcheck, core).difference(sound).cloned().collect();
+    assert_eq!(new, [("bind".to_owned(), waiting.clone())], "{release}");
+
     // A chain that leads into another: what is on both is one socket, and that it is on both is said.
     let core = subject.damage(&format!("onto-{full}"), &well);
     let new: Vec<_> = check(tcpcheck, core).difference(sound).cloned().collect();

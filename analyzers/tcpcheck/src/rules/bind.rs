@@ -134,13 +134,20 @@ fn with_address(connection: inet_connection_sock<'_>, own: u16) -> Result<Option
         return Ok(None);
     }
     #[cfg(kernel_has = "sock.sk_bind2_node")]
-    let owners = bucket
-        .owners()
-        .entries(sock::sk_bind2_node)
-        .map(|owner| Ok(owner?.__sk_common()));
+    let owners = || {
+        let owners = bucket.owners().entries(sock::sk_bind2_node);
+        owners.map(|owner| Ok(owner?.__sk_common()))
+    };
     #[cfg(not(kernel_has = "sock.sk_bind2_node"))]
-    let owners = bucket.owners().entries(sock_common::skc_bind_node);
-    if !speaks(connection, owners) {
+    let owners = || bucket.owners().entries(sock_common::skc_bind_node);
+    // One that the bucket's other sockets are like has the right bucket; else its pointer leads to a wrong one, and nobody else says so.
+    let is_like = |owner: sock_common<'_>| {
+        owner.skc_num() == own && owner.skc_net().net().addr() == common.skc_net().net().addr()
+    };
+    let is_common = owners()
+        .next()
+        .is_some_and(|owner| owner.is_ok_and(is_like));
+    if is_common && !speaks(connection, owners()) {
         return Ok(None);
     }
     let what = "the bucket that binds it with its address (icsk_bind2_hash)";

@@ -15,7 +15,7 @@ pub fn lock(look: Look<'_, '_>, socket: &sockets::tcp::Tcp) -> Option<crate::sai
     }
     let (owned, lock) = read(look, socket.base.address)?;
     match lock {
-        _ if owned > 1 => Some(say!(
+        _ if !matches!(owned, 0 | 1) => Some(say!(
             "whether a process has locked it (sk_lock.owned) is {owned}, which is neither 0 nor 1",
             owned = owned,
         )),
@@ -35,14 +35,11 @@ pub fn is_held(look: Look<'_, '_>, socket: u64) -> bool {
 
 /// `owned`, and what the spin lock says.
 #[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]
-fn read(look: Look<'_, '_>, socket: u64) -> Option<(u32, State)> {
+fn read(look: Look<'_, '_>, socket: u64) -> Option<(i32, State)> {
     use kstruct::View as _;
 
     let lock = kernel::sock::at(look.reader.k, socket).ok()?.sk_lock();
-    Some((
-        lock.owned().cast_unsigned(),
-        sockets::lock::state(lock.slock()),
-    ))
+    Some((lock.owned(), sockets::lock::state(lock.slock())))
 }
 
 /// In 2.6.9 it says who has it.
