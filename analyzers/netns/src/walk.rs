@@ -52,8 +52,8 @@ pub fn namespaces(k: &Memory, faults: &mut Faults) -> Vec<Namespace> {
 /// Processes by the address of their namespace. One that is ending is in none.
 fn tasks(k: &Memory, faults: &mut Faults) -> BTreeMap<u64, Vec<Task>> {
     let mut found: BTreeMap<u64, Vec<Task>> = BTreeMap::new();
-    for task in task::leaders(k) {
-        let Some(task) = faults.check("task list", task) else {
+    for group in task::groups(k, faults) {
+        let Some(task) = group.first() else {
             continue;
         };
         let what = format_args!("namespaces of task {}", task.pid());

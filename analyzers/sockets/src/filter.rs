@@ -139,18 +139,20 @@ impl Filter {
         if self.pid.is_empty() && self.process.is_empty() {
             return Ok(());
         }
-        // What can't be read of the list is a fault where holders are looked for.
+        // What can't be read of the list is a fault where holders are looked for, and where that isn't done since there seems to be no such process.
         let processes: Vec<(i32, String)> = linux::task::leaders(k)
             .map_while(Result::ok)
             .map(|task| (task.pid(), task.comm().to_string()))
             .collect();
         let mut pids = self.pid.iter();
         if let Some(wanted) = pids.find(|wanted| processes.iter().all(|(pid, _)| pid != *wanted)) {
+            linux::task::groups(k, faults);
             anyhow::bail!("there is no process {wanted}");
         }
         let mut names = self.process.iter();
         if let Some(wanted) = names.find(|wanted| processes.iter().all(|(_, name)| name != *wanted))
         {
+            linux::task::groups(k, faults);
             let mut names: Vec<&String> = processes.iter().map(|(_, name)| name).collect();
             names.sort();
             // The nearest first: there may be hundreds.

@@ -22,7 +22,10 @@ pub fn is_held(lock: spinlock<'_>) -> bool {
 pub fn state(lock: spinlock<'_>) -> State {
     #[cfg(kernel_has = "spinlock.rlock.raw_lock.val")]
     {
-        queued(lock.rlock().raw_lock().val().value().cast_unsigned())
+        use kstruct::View as _;
+
+        let value = lock.rlock().raw_lock().val().value().cast_unsigned();
+        queued(value, || linux::cpu::possible(lock.memory()).ok())
     }
     // s390
     #[cfg(kernel_has = "spinlock.rlock.raw_lock.lock")]
@@ -51,19 +54,29 @@ fn held_if(is_held: bool) -> State {
 }
 
 /// A `struct qspinlock` (include/asm-generic/qspinlock_types.h): who has it in the low byte, of which 3 is a guest's
-/// (`_Q_SLOW_VAL`); who waits next in the one above it; the last who waits in the high half. RISC-V may have tickets in it
+/// (`_Q_SLOW_VAL`); who waits next in the one above it; the last who waits in the high half: its CPU's number plus one, and below that, in two
+/// bits, how often this CPU was interrupted while it waited (`encode_tail`, kernel/locking/qspinlock.c). RISC-V may have tickets in it
 /// (include/asm-generic/ticket_spinlock.h): whose turn it is in the low half, and what the next one gets in the high half.
 #[cfg(kernel_has = "spinlock.rlock.raw_lock.val")]
-fn queued(value: u32) -> State {
+fn queued(value: u32, possible_cpus: impl FnOnce() -> Option<Vec<u32>>) -> State {
     /// More CPUs than that wait for no lock.
     const TICKETS: u32 = 64;
     let [low, pending, ..] = value.to_le_bytes();
     let (turn, next) = (value & 0xffff, value >> 16);
     let waiting = next.wrapping_sub(turn) & 0xffff;
-    let may_have_tickets = kernel::KERNEL.machine == kstruct::EM_RISCV;
-    if value == 0 || may_have_tickets && waiting == 0 {
+    if kernel::KERNEL.machine == kstruct::EM_RISCV && waiting <= TICKETS {
+        return if waiting == 0 {
+            State::Free
+        } else {
+            State::Held
+        };
+    }
+    // Where it isn't known which CPUs there are, it is one of them.
+    let waits = |cpu: u32| possible_cpus().is_none_or(|cpus| cpus.contains(&cpu));
+    let may_wait = next == 0 || (next >> 2).checked_sub(1).is_some_and(waits);
+    if value == 0 {
         State::Free
-    } else if matches!(low, 0 | 1 | 3) && pending <= 1 || may_have_tickets && waiting <= TICKETS {
+    } else if matches!(low, 0 | 1 | 3) && pending <= 1 && may_wait {
         State::Held
     } else {
         State::Impossible(value)

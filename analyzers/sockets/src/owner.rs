@@ -217,14 +217,14 @@ mod files {
     ) -> Vec<Table<'m>> {
         let mut tables: Vec<(u64, Table<'m>)> = Vec::new();
         let mut places = std::collections::HashMap::new();
-        for leader in task::leaders(k) {
-            let Some(leader) = faults.check("task list", leader) else {
+        for group in task::groups(k, faults) {
+            let Some(leader) = group.first() else {
                 continue;
             };
             let pid = leader.pid();
             let process = processes.len() as u32;
             processes.push((pid, Name::from(leader.comm())));
-            for address in tables_of(leader, faults) {
+            for address in tables_of(&group) {
                 let place = *places.entry(address).or_insert(tables.len());
                 if let Some((_, table)) = tables.get_mut(place) {
                     table.processes.push(process);
@@ -247,13 +247,9 @@ mod files {
     }
 
     /// The addresses of a process's tables: one, but for threads that unshared theirs.
-    fn tables_of(leader: task_struct<'_>, faults: &mut Faults) -> Vec<u64> {
+    fn tables_of(threads: &[task_struct<'_>]) -> Vec<u64> {
         let mut found = Vec::with_capacity(1);
-        for thread in task::threads(leader) {
-            let what = format_args!("threads of {}", leader.pid());
-            let Some(thread) = faults.check(what, thread) else {
-                continue;
-            };
+        for thread in threads {
             let files = thread.files().addr();
             // None of a zombie.
             if files != 0 && !found.contains(&files) {

@@ -299,6 +299,10 @@ impl<'a> Dump<'a> {
             "port" => self.change(at(offset_of!(sock_common, skc_num)), |old| old ^ 1),
             // Somebody has the socket locked to do what is half done.
             "lock-word" => self.change(sk.sk_lock().slock().addr(), |old| with(old, old | 0x40)),
+            // There is no CPU 16,000 that could wait for it.
+            "lock-tail" => self.change(sk.sk_lock().slock().addr(), |old| {
+                with(old, old | 16_000 << 18)
+            }),
             "lock-owner" => self.change(sk.sk_lock().slock().addr(), |old| {
                 old & 0xffff_ffff | 0x4141 << 32
             }),

@@ -174,6 +174,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("bound2-chain", "bind", &waiting),
         ("buffer", "buffer", &well),
         ("lock-word", "lock", &well),
+        ("lock-tail", "lock", &listener),
         ("lock-owner", "lock", &listener),
         ("acknowledged", "send-data", &well),
         ("written", "send-data", &closed_window),
@@ -256,7 +257,12 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("locks-mask", &well, &["tcpcheck"], "ehash_locks_mask"),
         ("circle-of-tasks", &well, &["tcp"], "task list"),
         ("few-tasks", &well, &["tcp", "ps", "crashinfo"], "task list"),
-        ("hidden-task", &well, &["ps", "crashinfo"], "nr_threads"),
+        (
+            "hidden-task",
+            &well,
+            &["ps", "crashinfo", "tcp", "sockets", "tcpcheck", "netns"],
+            "nr_threads",
+        ),
         ("one-cpu", &well, &["netstat"], "mask of CPUs"),
         ("max-fds", &well, &["tcp"], "max_fds of process 1"),
         (

@@ -16,19 +16,15 @@ const MOST: usize = 1 << 20;
 pub(crate) fn held(k: &Memory, processes: &mut Vec<(i32, Name)>, faults: &mut Faults) -> Vec<Held> {
     let mut held = Vec::new();
     let mut tables: HashMap<u64, Vec<(u32, u64)>> = HashMap::new();
-    for leader in task::leaders(k) {
-        let Some(leader) = faults.check("task list", leader) else {
+    for group in task::groups(k, faults) {
+        let Some(leader) = group.first() else {
             continue;
         };
         let pid = leader.pid();
         let process = processes.len() as u32;
         processes.push((pid, Name::from(leader.comm())));
         let mut own = Vec::with_capacity(1);
-        for thread in task::threads(leader) {
-            let what = format_args!("threads of {pid}");
-            let Some(thread) = faults.check(what, thread) else {
-                continue;
-            };
+        for thread in &group {
             let files = thread.files().addr();
             // None of a zombie.
             if files != 0 && !own.contains(&files) {
