@@ -775,6 +775,26 @@ fn what_is_chosen_is_all_that_fits() {
         let rules = array(&gone["rules"]);
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0]["iif_detached"], true);
+
+        // A multicast router's interface: what comes in there, and what goes out.
+        let all = run(&["mroute"]);
+        let over = |route: &&Value| {
+            let goes = array(&route["oifs"]).iter().map(|out| &out["oif"]);
+            goes.chain([&route["iif"]]).any(|dev| dev == "rn1")
+        };
+        let wanted: Vec<&Value> = array(&all["multicast_routes"])
+            .iter()
+            .filter(over)
+            .collect();
+        let comes = wanted.iter().filter(|route| route["iif"] == "rn1").count();
+        assert!(0 < comes && comes < wanted.len());
+        let chosen = run(&["mroute", "--dev", "rn1"]);
+        assert_eq!(
+            array(&chosen["multicast_routes"])
+                .iter()
+                .collect::<Vec<_>>(),
+            wanted
+        );
     }
 }
 

@@ -49,7 +49,7 @@ struct Args {
     /// Only this table, by number or name (main, local, default), the rules that lead to it, and the next hop objects that its routes use
     #[arg(long, value_parser = table)]
     table: Option<u32>,
-    /// Only routes over this interface, next hop objects and rules for it, and neighbours there
+    /// Only routes over this interface (multicast routes that come in there, too), next hop objects and rules for it, and neighbours there
     #[arg(long, value_name = "NAME")]
     dev: Option<String>,
     /// Only the routes of each table that fit this address best: those of the longest prefix; and the rules that may be for it
@@ -191,16 +191,19 @@ impl Args {
         found.is_choice = self.is_choosy();
         found.routes.retain(|route| self.wants(route));
         found.exceptions.retain(|route| self.wants(route));
-        let wants = |dev: Option<&String>, number: u32| {
-            self.table.is_none_or(|table| table == number)
-                && (self.dev.is_none() || dev == self.dev.as_ref())
-        };
+        let is_of_table = |number: u32| self.table.is_none_or(|table| table == number);
         found.multicast_routes.retain(|route| {
-            wants(route.iif.as_ref(), route.table) && self.to.is_none_or(|to| to == route.dst)
+            let comes = || route.iif.iter();
+            let goes = || route.oifs.iter().map(|out| &out.oif);
+            is_of_table(route.table)
+                && (self.dev.as_ref()).is_none_or(|dev| comes().chain(goes()).any(|it| it == dev))
+                && self.to.is_none_or(|to| to == route.dst)
         });
-        found
-            .multicast_interfaces
-            .retain(|vif| wants(Some(&vif.name), vif.table) && self.to.is_none());
+        found.multicast_interfaces.retain(|vif| {
+            is_of_table(vif.table)
+                && self.dev.as_ref().is_none_or(|dev| *dev == vif.name)
+                && self.to.is_none()
+        });
         self.keep_best(&mut found.routes);
         found.rules.retain(|rule| self.wants_rule(rule));
         self.choose_nexthops(&found.routes, &mut found.nexthops);
