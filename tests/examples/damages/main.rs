@@ -422,7 +422,10 @@ impl<'a> Dump<'a> {
                 let entry = connection.icsk_retransmit_timer().entry();
                 self.change(entry.addr() + 8, |_| 0xdead_0000_0000_0122);
             }
-            "queue-count" => {
+            "queue-count" | "queue-count-of-nobody" => {
+                if damage == "queue-count-of-nobody" {
+                    self.change(at(offset_of!(sock, sk_user_data)), |old| old | 1);
+                }
                 let count = receive_queue + offset_of!(sk_buff_head, qlen) as u64;
                 self.change(count, |old| with(old, old + 1));
             }

@@ -160,6 +160,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("poisoned-timer", "dead-timer", &waiting),
         ("stuck", "stuck", &closed_window),
         ("queue-count", "queue-count", &well),
+        ("queue-count-of-nobody", "queue-count", &well),
         ("queue-end", "queue-count", &full),
         ("syn-queue", "syn-queue", &listener),
         ("copied", "sequence", &well),

@@ -65,11 +65,15 @@ fn of_some(head: sk_buff_head<'_>, counts: impl Fn(sk_buff<'_>) -> bool) -> Resu
 fn are_its_own(look: Look<'_, '_>, socket: &Tcp) -> bool {
     /// `SK_USER_DATA_NOCOPY`, which a `struct sk_psock` has, and others (include/net/sock.h, include/linux/skmsg.h).
     const NOCOPY: u64 = 1;
+    /// `SK_USER_DATA_NOCOPY`, `_BPF` and `_PSOCK`: where they are all that there is, there is nothing that it could be of.
+    const FLAGS: u64 = 7;
     connection(socket).is_some()
         && socket.ulp.is_empty()
         && !is_locked(look, socket)
-        && sock::at(look.reader.k, socket.base.address)
-            .is_ok_and(|sk| sk.sk_user_data().addr() & NOCOPY == 0)
+        && sock::at(look.reader.k, socket.base.address).is_ok_and(|sk| {
+            let data = sk.sk_user_data().addr();
+            data & NOCOPY == 0 || data & !FLAGS == 0
+        })
 }
 
 pub fn queue_count(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
