@@ -488,7 +488,17 @@ impl<'m, T> Ptr<'m, T> {
     }
 
     /// For a `__percpu` pointer: the one that it stands for on a CPU.
+    ///
+    /// # Errors
+    ///
+    /// It is null, which is no offset into a CPU's area; or there is no such CPU.
     pub fn on_cpu(self, cpu: u32) -> Result<Self, Fault> {
+        if self.is_null() {
+            return Err(Fault {
+                address: 0,
+                kind: FaultKind::Null,
+            });
+        }
         let address = self.memory.per_cpu_address(self.address, cpu)?;
         Ok(Ptr::new(self.memory, address))
     }

@@ -16,14 +16,11 @@ macro_rules! sums {
     ($k:expr, $pointer:expr, $cpus:expr) => {{
         let pointer = $pointer;
         let mut sums: Vec<u64> = Vec::new();
-        // Allocated when it is needed first.
-        if !pointer.is_null() {
-            for cpu in $cpus {
-                let mib = pointer.on_cpu(*cpu)?.deref()?;
-                sums.resize(mib.mibs().len(), 0);
-                for (sum, value) in sums.iter_mut().zip(mib.mibs().iter()) {
-                    *sum = sum.wrapping_add(value);
-                }
+        for cpu in $cpus {
+            let mib = pointer.on_cpu(*cpu)?.deref()?;
+            sums.resize(mib.mibs().len(), 0);
+            for (sum, value) in sums.iter_mut().zip(mib.mibs().iter()) {
+                *sum = sum.wrapping_add(value);
             }
         }
         sums
@@ -153,7 +150,13 @@ impl<'m> Reader<'m, '_> {
             kernel_has = "sym:mptcp_snmp_list"
         ))]
         {
-            let mptcp = sums!(k, mib.mptcp_statistics(), cpus);
+            let mptcp = mib.mptcp_statistics();
+            // Allocated when it is needed first (`mptcp_token_new_connect`, `mptcp_conn_request`).
+            let mptcp = if mptcp.is_null() {
+                Vec::new()
+            } else {
+                sums!(k, mptcp, cpus)
+            };
             self.named("MPTcpExt", k.get(sym::mptcp_snmp_list)?, &mptcp, out)?;
         }
         Ok(())
@@ -224,7 +227,7 @@ impl<'m> Reader<'m, '_> {
     fn ipv6(&self, net: kernel::net<'m>, out: &mut Vec<Counter>) -> Result<(), Fault> {
         let (k, cpus, mib) = (self.k, self.cpus, net.mib());
         // IPv6 was turned off when the kernel was started.
-        if mib.ipv6_statistics().is_null() {
+        if mib.ipv6_statistics().is_null() && mib.icmpv6msg_statistics().is_null() {
             return Ok(());
         }
         let ip = sums!(k, mib.ipv6_statistics(), cpus);

@@ -1,6 +1,8 @@
 //! TCP sockets, with the numbers that the kernel gives to `ss`: net/ipv4/tcp.c (`tcp_get_info`), net/ipv4/inet_diag.c
 //! (`inet_sk_diag_fill`), net/ipv4/tcp_diag.c. What kernels differ in is in `read`, and in `old::tcp`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hashbrown::HashMap;
 use linux::Faults;
 use serde::Serialize;
@@ -344,6 +346,8 @@ pub struct Each<T> {
     pub taken: Vec<T>,
     /// Those of the tables that a process holds, and that don't know of the `struct socket` by which it does.
     pub disowned: Vec<Held>,
+    /// How many whole sockets are in the tables; `None` if not all of these could be read.
+    pub in_tables: Option<usize>,
 }
 
 /// What `take` makes of each of the [`sockets`], on the thread that has just read it: what isn't kept of 20,000 sockets never takes memory.
@@ -353,6 +357,8 @@ pub fn each<T: Send>(
     take: impl Fn(Tcp) -> Option<T> + Send + Sync,
 ) -> Each<T> {
     const WHAT: &str = "TCP socket";
+    let before = faults.count();
+    let whole = AtomicUsize::new(0);
     let tables = tcp_tables(reader.k, &reader.spaces, faults);
     // First, as they say which of the others wait to be accepted.
     let listeners = reader.read_all(&tables.listeners, WHAT, faults, |work, address| {
@@ -370,6 +376,9 @@ pub fn each<T: Send>(
         reader.read_places(addresses, &places, WHAT, faults, |work, address| {
             let mut socket = Tcp::read(work, address)?;
             socket.place = place;
+            if place == Place::Connections && socket.form == Form::Full {
+                whole.fetch_add(1, Ordering::Relaxed);
+            }
             if !waiting.is_empty() {
                 socket.waits_at = waiting.get(&address).copied();
             }
@@ -377,6 +386,8 @@ pub fn each<T: Send>(
         })
     };
     let others = read(&tables.established, Place::Connections, faults);
+    let in_tables = (tables.is_complete && faults.count() == before)
+        .then(|| whole.load(Ordering::Relaxed) + listeners.len());
     let held = held(reader, faults);
     let listed = tables.established.iter().chain(&tables.listeners).copied();
     let (closed, disowned) = crate::other::unlisted(held, listed);
@@ -396,7 +407,11 @@ pub fn each<T: Send>(
     taken.extend(listeners.into_iter().filter_map(&take));
     taken.extend(closed);
     taken.extend(requests.into_iter().filter_map(&take));
-    Each { taken, disowned }
+    Each {
+        taken,
+        disowned,
+        in_tables,
+    }
 }
 
 /// TCP sockets that processes hold by a `struct socket` to which none that was read leads.

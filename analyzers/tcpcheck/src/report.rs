@@ -183,6 +183,12 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         look,
         filter: &args.filter,
         disowned: &read.disowned,
+        #[cfg(all(
+            kernel_has = "prot_inuse.all",
+            kernel_has = "sym:tcp_prot",
+            kernel_has = "sym:tcpv6_prot"
+        ))]
+        in_tables: read.in_tables,
         nonsense,
         unchecked: std::cell::RefCell::default(),
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]

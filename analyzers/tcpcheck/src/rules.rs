@@ -94,6 +94,13 @@ pub struct Tables<'a, 'm> {
     pub filter: &'a Filter,
     /// Those whose owner is not whom they have for it.
     pub disowned: &'a [Held],
+    /// How many whole sockets are in TCP's tables; `None` if not all could be read.
+    #[cfg(all(
+        kernel_has = "prot_inuse.all",
+        kernel_has = "sym:tcp_prot",
+        kernel_has = "sym:tcpv6_prot"
+    ))]
+    pub in_tables: Option<usize>,
     /// The addresses of what is no socket, of which all is said: sorted.
     pub nonsense: Vec<u64>,
     /// Why the rule could not look.
@@ -374,6 +381,16 @@ pub const RULES: &[Rule] = &[
         name: "long-chain",
         sentence: "A chain of the table of connections has many more sockets (--chain) than the table's load explains.",
         check: Check::Whole(tables::long_chain),
+    },
+    #[cfg(all(
+        kernel_has = "prot_inuse.all",
+        kernel_has = "sym:tcp_prot",
+        kernel_has = "sym:tcpv6_prot"
+    ))]
+    Rule {
+        name: "socket-count",
+        sentence: "The kernel counts more or fewer TCP sockets (prot_inuse, the \"inuse\" of /proc/net/sockstat) than its tables have: some were lost, or are still there. One at a time may be under way while a CPU binds or connects it.",
+        check: Check::Whole(tables::socket_count),
     },
     #[cfg(kernel_has = "sym:tcp_memory_pressure")]
     Rule {

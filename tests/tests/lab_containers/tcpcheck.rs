@@ -122,6 +122,11 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     });
     let busy_listener =
         address(&|socket| socket["state"] == "LISTEN" && socket["rx_queue"].as_u64() > Some(0));
+    // One that no process has yet.
+    let accepted = address(&|socket| {
+        let is_whole = socket["state"] == "ESTAB" && socket["form"] == "full";
+        is_whole && !socket["waits_at"].is_null()
+    });
     let program = super::build("damages", release);
     let mut subject = Subject::of(&program, vmcore);
     for (damage, rule, socket) in [
@@ -139,6 +144,7 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("link-back", "broken-chain", &listener),
         ("lost", "lost", &well),
         ("lost", "lost", &listener),
+        ("lost", "socket-count", &accepted),
         ("no-owner", "owner", &well),
         ("foreign-owner", "foreign-owner", &well),
         ("no-state", "not-a-socket", &well),
@@ -202,6 +208,22 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
             at = "";
             // What was behind it on the chain.
             new.retain(|(rule, _)| rule != "lost");
+        }
+        // What is lost is counted.
+        let is_count = |(rule, at): &(String, String)| rule == "socket-count" && at.is_empty();
+        if rule == "socket-count" {
+            at = "";
+        } else {
+            let is_counted = new.iter().any(is_count);
+            assert!(
+                is_counted || damage != "lost",
+                "{release}: {damage}: {new:?}"
+            );
+            assert!(
+                !is_counted || ["lost", "foreign-end"].contains(&damage),
+                "{release}: {damage}: {new:?}"
+            );
+            new.retain(|found| !is_count(found));
         }
         // The timer to which the link led before is left alone, too.
         if damage.ends_with("-next") {

@@ -191,6 +191,13 @@ impl<'m> Walk<'_, 'm> {
                 found.extend(faults.check(what, class));
             }
         }
+        let counted = hash.hashelems();
+        if found.len() != counted as usize {
+            return Err(Fault {
+                address: hash.addr(),
+                kind: kstruct::FaultKind::Inconsistent,
+            });
+        }
         Ok(found)
     }
 

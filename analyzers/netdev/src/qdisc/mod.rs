@@ -244,8 +244,9 @@ mod imp {
     }
 
     pub fn root(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
-        let root = device.qdisc().deref_or_null()?;
-        Ok(root.filter(|root| root.flags() & INVISIBLE == 0))
+        // It is `noop_qdisc` where there is none (`dev_init_scheduler`).
+        let root = device.qdisc().deref()?;
+        Ok(Some(root).filter(|root| root.flags() & INVISIBLE == 0))
     }
 
     pub fn children(device: net_device<'_>) -> impl Iterator<Item = Result<Qdisc<'_>, Fault>> {

@@ -223,6 +223,73 @@ pub fn long_chain(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<
     }
 }
 
+/// `sock_prot_inuse_add` (include/net/sock.h): `__inet_hash`, `inet_ehash_nolisten` and `inet_unhash` do it for whole sockets, those that wait to
+/// be accepted among them.
+#[cfg(all(
+    kernel_has = "prot_inuse.all",
+    kernel_has = "sym:tcp_prot",
+    kernel_has = "sym:tcpv6_prot"
+))]
+pub fn socket_count(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
+    let k = seen.look.reader.k;
+    // One that runs has others by now.
+    if k.dump().is_live() {
+        return;
+    }
+    let Some(found) = seen.in_tables else {
+        seen.unchecked("not all of the tables could be read".into());
+        return;
+    };
+    if !seen.nonsense.is_empty() {
+        seen.unchecked("the tables have what is no socket".into());
+        return;
+    }
+    match in_use(k) {
+        Ok(counted) if counted != i64::try_from(found).unwrap_or(i64::MAX) => {
+            let said = say!(
+                "TCP counts {counted}, and its tables have {found}",
+                counted = crate::said::many(counted, "socket"),
+                found = found,
+            );
+            findings.push(of_all(rule, None, said));
+        }
+        Ok(_) => {}
+        Err(fault) => seen.unchecked(format!("the counts of sockets can't be read: {fault}")),
+    }
+}
+
+/// How many TCP sockets all namespaces count.
+#[cfg(all(
+    kernel_has = "prot_inuse.all",
+    kernel_has = "sym:tcp_prot",
+    kernel_has = "sym:tcpv6_prot"
+))]
+fn in_use(k: &kstruct::Memory) -> Result<i64, kstruct::Fault> {
+    let indices = [
+        k.get(kernel::sym::tcp_prot)?.inuse_idx(),
+        k.get(kernel::sym::tcpv6_prot)?.inuse_idx(),
+    ];
+    let cpus = linux::cpu::possible(k)?;
+    let mut faults = Faults::default();
+    let mut sum = 0_i64;
+    for namespace in linux::net::namespaces(k, &mut faults) {
+        for cpu in &cpus {
+            let counts = namespace.net().core().prot_inuse().on_cpu(*cpu)?.deref()?;
+            for index in indices {
+                let value = counts.val().get(index as usize).map_or(0, i64::from);
+                sum = sum.wrapping_add(value);
+            }
+        }
+    }
+    if faults.count() > 0 {
+        return Err(kstruct::Fault {
+            address: k.address_of(kernel::sym::net_namespace_list),
+            kind: kstruct::FaultKind::Inconsistent,
+        });
+    }
+    Ok(sum)
+}
+
 #[cfg(kernel_has = "sym:tcp_memory_pressure")]
 pub fn memory_pressure(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Vec<Finding>) {
     if let Ok(since) = seen.look.reader.k.get(kernel::sym::tcp_memory_pressure)
