@@ -41,6 +41,9 @@ struct Conntrack {
     expectations: Option<Vec<Expectation>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
+    /// What is to be said of the table besides, where it is shown as text.
+    #[serde(skip)]
+    remarks: Vec<String>,
     /// Whether only some connections were asked for.
     #[serde(skip)]
     is_filtered: bool,
@@ -112,7 +115,13 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
     }
     let conntrack = conntrack.map(|table| {
         let single = is_wanted(What::Conntrack);
+        // `counts` says both numbers of all.
+        let remarks = match single && !is_wanted(What::Counts) {
+            true => table.counts.remarks(),
+            false => Vec::new(),
+        };
         Conntrack {
+            remarks,
             connections: single.then_some(table.connections),
             expectations: single.then_some(table.expectations),
             counts: is_wanted(What::Counts).then_some(table.counts),
@@ -147,6 +156,9 @@ fn wanted(args: &Args, filters_connections: bool) -> anyhow::Result<Vec<What>> {
     let has = |group: &[What]| group.iter().any(|what| args.what.contains(what));
     if filters_tables && !has(&tables) {
         anyhow::bail!("--table, --chain and --expressions are about iptables and nft");
+    }
+    if args.expressions && !args.what.contains(&What::Nft) {
+        anyhow::bail!("--expressions is about nft");
     }
     if filters_connections && !has(&connections) {
         anyhow::bail!(
@@ -307,6 +319,9 @@ fn write_conntrack(conntrack: &Conntrack, out: &mut String) {
                 let _ = writeln!(out, "{}{}", connection.line(), connection.more());
             }
         }
+    }
+    for remark in &conntrack.remarks {
+        let _ = writeln!(out, "# {remark}");
     }
     for expectation in conntrack.expectations.iter().flatten() {
         let _ = writeln!(

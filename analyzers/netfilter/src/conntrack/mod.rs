@@ -159,6 +159,21 @@ pub struct Counts {
     pub namespaces: Vec<NamespaceCounts>,
 }
 
+impl Counts {
+    /// Of which namespaces fewer connections were found than they count.
+    pub fn remarks(&self) -> Vec<String> {
+        let rows = self.namespaces.iter();
+        rows.filter_map(|row| {
+            let count = row.count.filter(|count| row.found.cast_signed() < *count)?;
+            Some(format!(
+                "{} of {count} connections of network namespace {} are in the table",
+                row.found, row.netns
+            ))
+        })
+        .collect()
+    }
+}
+
 /// Of the connections that were asked for.
 #[derive(Debug, Default, Serialize)]
 pub struct NamespaceCounts {
@@ -167,6 +182,9 @@ pub struct NamespaceCounts {
     pub count: Option<i64>,
     /// Entries found in the table that were asked for.
     pub entries: u64,
+    /// Entries found in the table, whether asked for or not.
+    #[serde(skip)]
+    pub found: u64,
     pub by_proto: BTreeMap<String, u64>,
     /// States of all protocols that have some: `tcp ESTABLISHED`.
     pub by_state: BTreeMap<String, u64>,

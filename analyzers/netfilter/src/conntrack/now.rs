@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kernel::{nf_conn, nf_conntrack_tuple, nf_conntrack_tuple_hash, sym};
+use kernel::{KERNEL, nf_conn, nf_conntrack_tuple, nf_conntrack_tuple_hash, sym};
 use kstruct::{Array, Fault, FaultKind, Memory, Ptr, View, walk};
 use linux::Faults;
 use linux::bytes::Bytes;
@@ -39,10 +39,22 @@ pub fn table(
     let clock = faults.check("jiffies", linux::time::jiffies(k))?;
     let hz = faults.check("HZ", linux::time::hz(k))?.unwrap_or(1).max(1);
     let clock = Clock { jiffies: clock, hz };
-    let chains = k
-        .get(sym::nf_conntrack_hash)
-        .and_then(|table| table.array(size as usize));
+    // Tables are made of whole pages (`nf_ct_alloc_hashtable`).
+    let is_whole = size != 0 && size.is_multiple_of(PAGE / u32::from(KERNEL.pointer_size));
+    let start = k.get(sym::nf_conntrack_hash);
+    let size_fault = Fault {
+        address: start.map_or(0, |table| table.addr()),
+        kind: FaultKind::Inconsistent,
+    };
+    if !is_whole {
+        faults.add("nf_conntrack_htable_size", size_fault);
+    }
+    let chains = start.and_then(|table| table.array(size as usize));
     let chains = faults.check("nf_conntrack_hash", chains);
+    if is_whole && !k.dump().is_live() && !is_resized(k) && goes_on(k, size) {
+        let what = "nf_conntrack_hash, which has more chains than nf_conntrack_htable_size";
+        faults.add(what, size_fault);
+    }
     let by_address: BTreeMap<u64, u64> = namespaces
         .iter()
         .map(|namespace| (namespace.net.addr(), namespace.inode))
@@ -89,11 +101,33 @@ pub fn table(
             continue;
         };
         entries += 1;
+        let mut row = counts.get_mut(&connection.netns);
+        if let Some(row) = &mut row {
+            row.found += 1;
+        }
         if filter.takes(&connection) {
-            if let Some(row) = counts.get_mut(&connection.netns) {
+            if let Some(row) = row {
                 row.add(&connection);
             }
             connections.push(connection);
+        }
+    }
+    // A namespace counts a connection before it is made, and until it is freed: it may have more than the table, and never fewer.
+    for namespace in namespaces.iter().filter(|_| !k.dump().is_live()) {
+        let row = counts.get(&namespace.inode);
+        if row.is_some_and(|row| {
+            row.count
+                .is_some_and(|count| count < row.found.cast_signed())
+        }) {
+            let what = format_args!(
+                "connections of namespace {}, of which it counts fewer",
+                namespace.inode
+            );
+            let fault = Fault {
+                address: namespace.net.addr(),
+                kind: FaultKind::Inconsistent,
+            };
+            faults.add(what, fault);
         }
     }
     for namespace in namespaces {
@@ -127,6 +161,60 @@ pub fn table(
     })
 }
 
+/// Bytes of a page.
+const PAGE: u32 = 4096;
+
+/// Whether the kernel is just putting another table in the place of this one (`nf_conntrack_hash_resize`): then where the table is and how
+/// large it is need not fit.
+fn is_resized(k: &Memory) -> bool {
+    #[cfg(all(
+        kernel_has = "sym:nf_conntrack_generation",
+        kernel_has = "seqcount_spinlock.seqcount"
+    ))]
+    {
+        let generation = k.get(sym::nf_conntrack_generation);
+        generation.map_or(true, |generation| {
+            !generation.seqcount().sequence().is_multiple_of(2)
+        })
+    }
+    #[cfg(not(all(
+        kernel_has = "sym:nf_conntrack_generation",
+        kernel_has = "seqcount_spinlock.seqcount"
+    )))]
+    {
+        let _ = k;
+        true
+    }
+}
+
+/// Whether chains with connections follow the last one of the table: each ends with the number that it would have. What is left of a larger
+/// table that was given back has such ends, too, but no connections.
+fn goes_on(k: &Memory, size: u32) -> bool {
+    /// More than any table has.
+    const MOST: u64 = 1 << 26;
+    let Ok(table) = k.get(sym::nf_conntrack_hash) else {
+        return false;
+    };
+    for index in u64::from(size)..MOST {
+        let Ok(chain) = table.at(index) else {
+            return false;
+        };
+        let mut entries = chain.entries(nf_conntrack_tuple_hash::hnnode);
+        let (mut count, mut are_sound) = (0, true);
+        for entry in entries.by_ref() {
+            count += 1;
+            are_sound &= entry.is_ok();
+        }
+        if !are_sound || entries.end() != index << 1 | 1 {
+            return false;
+        }
+        if count > 0 {
+            return true;
+        }
+    }
+    false
+}
+
 /// The connection of an entry of the table: each has two, of which that of the original direction counts. `None` for the other,
 /// and those of other namespaces.
 fn entry_of(
@@ -134,21 +222,58 @@ fn entry_of(
     namespaces: &BTreeMap<u64, u64>,
     clock: Clock,
 ) -> Result<Option<Connection>, Fault> {
-    if entry.tuple().dst().dir() != 0 {
-        return Ok(None);
+    let bad = Fault {
+        address: entry.addr(),
+        kind: FaultKind::Inconsistent,
+    };
+    let direction = entry.tuple().dst().dir();
+    let connection_at = connection_of(entry, direction.min(1))?;
+    // One of a namespace that is being taken down is not on the list of them.
+    let inode = match namespaces.get(&connection_at.ct_net().net().addr()) {
+        Some(inode) => Some(inode),
+        None => {
+            is_namespace(connection_at)?;
+            None
+        }
+    };
+    let tuples = connection_at.tuplehash();
+    match direction {
+        0 => inode
+            .map(|inode| connection(connection_at, *inode, "hash", clock))
+            .transpose(),
+        1 => match tuples.get(0) {
+            Some(original) if original.tuple().dst().dir() == 0 => Ok(None),
+            _ => Err(bad),
+        },
+        _ => Err(bad),
     }
-    let connection_at = original_of(entry)?;
-    match namespaces.get(&connection_at.ct_net().net().addr()) {
-        Some(inode) => connection(connection_at, *inode, "hash", clock).map(Some),
-        None => Ok(None),
+}
+
+/// Whether the namespace of a connection is one: it leads to what is done with those (`setup_net`, `preinit_net`).
+fn is_namespace(ct: nf_conn<'_>) -> Result<(), Fault> {
+    let net = ct.ct_net().net().deref()?;
+    #[cfg(all(kernel_has = "sym:netns_operations", kernel_has = "ns_common.ops"))]
+    if net.ns().ops().addr() != net.memory().address_of(sym::netns_operations) {
+        return Err(Fault {
+            address: ct.addr(),
+            kind: FaultKind::Inconsistent,
+        });
     }
+    let _ = net;
+    Ok(())
+}
+
+/// The `nf_conn` of which this is the tuple of a direction.
+fn connection_of(entry: nf_conntrack_tuple_hash<'_>, direction: u8) -> Result<nf_conn<'_>, Fault> {
+    let k = entry.memory();
+    let first = nf_conn::phantom(k).tuplehash().addr();
+    let offset = first.wrapping_add(u64::from(direction) * nf_conntrack_tuple_hash::SIZE as u64);
+    nf_conn::at(k, k.wrap(entry.addr().wrapping_sub(offset)))
 }
 
 /// The `nf_conn` of its first tuple.
 fn original_of(entry: nf_conntrack_tuple_hash<'_>) -> Result<nf_conn<'_>, Fault> {
-    let k = entry.memory();
-    let offset = nf_conn::phantom(k).tuplehash().addr();
-    nf_conn::at(k, k.wrap(entry.addr().wrapping_sub(offset)))
+    connection_of(entry, 0)
 }
 
 fn connection(
@@ -164,6 +289,17 @@ fn connection(
             kind: FaultKind::OutOfRange,
         });
     };
+    // What a connection is of it is in both directions.
+    let (one, other) = (original.tuple(), reply.tuple());
+    let is_sound = one.src().l3num() == other.src().l3num()
+        && one.dst().protonum() == other.dst().protonum()
+        && (one.dst().dir(), other.dst().dir()) == (0, 1);
+    if !is_sound {
+        return Err(Fault {
+            address: ct.addr(),
+            kind: FaultKind::Inconsistent,
+        });
+    }
     let status = ct.status();
     let (left, expired) = time_left(ct, clock);
     let extensions = extensions(ct)?;
@@ -288,7 +424,20 @@ struct Extensions<'m> {
 }
 
 fn extensions(ct: nf_conn<'_>) -> Result<Extensions<'_>, Fault> {
-    let offsets = ct.ext().deref_or_null()?.map(kernel::nf_ct_ext::offset);
+    let ext = ct.ext().deref_or_null()?;
+    let offsets = ext.map(kernel::nf_ct_ext::offset);
+    // Each lies behind the head, and not beyond the end.
+    if let Some(ext) = ext {
+        let head = kstruct::offset_of!(kernel::nf_ct_ext, data) as u64;
+        let within = head..u64::from(ext.len());
+        let is_sound = |offset: u8| offset == 0 || within.contains(&offset.into());
+        if !ext.offset().iter().all(is_sound) {
+            return Err(Fault {
+                address: ext.addr(),
+                kind: FaultKind::Inconsistent,
+            });
+        }
+    }
     Ok(Extensions {
         k: ct.memory(),
         address: ct.ext().addr(),
@@ -338,7 +487,7 @@ impl<'m> Extensions<'m> {
         if let Some(found) =
             self.find::<kernel::nf_conn_labels<'_>>(kernel::nf_ct_ext_id::NF_CT_EXT_LABELS.0)
         {
-            let width = u32::from(kernel::KERNEL.pointer_size) * 8;
+            let width = u32::from(KERNEL.pointer_size) * 8;
             return Ok(walk::set_bits(found.deref()?.bits().iter(), width).collect());
         }
         Ok(Vec::new())

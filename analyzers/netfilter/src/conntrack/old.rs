@@ -65,6 +65,7 @@ pub fn table(
             continue;
         };
         entries += 1;
+        row.found += 1;
         if filter.takes(&connection) {
             row.add(&connection);
             connections.push(connection);

@@ -95,12 +95,20 @@ impl Place<'_> {
             None => Ok(Vec::new()),
         });
         let mut out = Vec::new();
+        let mut contradicts = None;
         for (entry, ops) in faults.check(&what, entries).unwrap_or_default() {
             // What was removed leaves a function that accepts, until the list is made anew.
             let Some(ops) = faults.check(&what, ops.deref()) else {
                 continue;
             };
             let (name, module) = function(functions, entry.hook().addr());
+            // What is called is what was registered.
+            if entry.hook().is_null()
+                || entry.hook().addr() != ops.hook().addr() && name != "accept_all"
+            {
+                contradicts = contradicts.or(Some(entry.addr()));
+                continue;
+            }
             let is_chain = is_nf_tables(ops, &name);
             let chain = if is_chain {
                 faults.check(&what, chain(entry.priv_().cast()))
@@ -125,6 +133,11 @@ impl Place<'_> {
                 argument: entry.priv_().addr(),
             });
         }
+        // If their number is wrong, none may fit: that is said once.
+        if let Some(address) = contradicts {
+            let kind = FaultKind::Inconsistent;
+            faults.add(&what, Fault { address, kind });
+        }
         out
     }
 }
@@ -139,6 +152,13 @@ fn entries(entries: nf_hook_entries<'_>) -> Result<Entries<'_>, Fault> {
         return Err(Fault {
             address: entries.addr(),
             kind: FaultKind::TooLarge,
+        });
+    }
+    // A list of which nothing is left is given back.
+    if count == 0 {
+        return Err(Fault {
+            address: entries.addr(),
+            kind: FaultKind::Inconsistent,
         });
     }
     let first = entries.hooks().addr();

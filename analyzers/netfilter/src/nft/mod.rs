@@ -145,11 +145,31 @@ pub fn tables<'m>(
                 functions,
                 faults: &mut *faults,
                 what: format!("nf_tables of namespace {}", namespace.inode),
+                is_changing: is_changing(own),
             };
             out.extend(reader.table(table));
         }
     }
     Some(out)
+}
+
+/// Whether somebody has the lock under which tables are changed: they may be half changed.
+fn is_changing(own: kernel::nftables_pernet<'_>) -> bool {
+    #[cfg(all(
+        kernel_has = "nftables_pernet.commit_mutex",
+        kernel_has = "mutex.owner"
+    ))]
+    {
+        own.commit_mutex().owner().value() != 0
+    }
+    #[cfg(not(all(
+        kernel_has = "nftables_pernet.commit_mutex",
+        kernel_has = "mutex.owner"
+    )))]
+    {
+        let _ = own;
+        true
+    }
 }
 
 /// Names of a namespace's interfaces by number.
@@ -172,6 +192,8 @@ struct Reader<'a, 'm> {
     functions: &'a Names<'m>,
     faults: &'a mut Faults,
     what: String,
+    /// Whether the tables may be half changed.
+    is_changing: bool,
 }
 
 /// What userspace keeps with an object: type, length, value (`nftnl_udata`). `kind` is the one with a comment.

@@ -200,8 +200,23 @@ pub(super) fn set<'m>(set: nft_set<'m>, reader: &mut Reader<'_, 'm>) -> Result<S
         lengths,
         data_types,
     };
+    // Registers hold no longer key, and memory behind one would be shown as part of it.
+    if set.klen() == 0
+        || usize::from(set.klen()) > LONGEST
+        || !is_key_length(set, &out.backend).unwrap_or(true)
+    {
+        let what = format_args!("key of set {} of {}", out.name, reader.what);
+        reader.faults.add(what, inconsistent(set.addr()));
+        return Ok(out);
+    }
     let mut elements = Vec::new();
-    for ext in extensions(set, &out.backend, reader) {
+    let faults = reader.faults.count();
+    let all = extensions(set, &out.backend, reader);
+    if reader.faults.count() == faults && !is_counted(set, &out, all.len(), reader)? {
+        let what = format_args!("elements of set {} of {}", out.name, reader.what);
+        reader.faults.add(what, inconsistent(set.addr()));
+    }
+    for ext in all {
         let element = element(ext, set, &out, reader);
         elements.extend(reader.faults.check(&reader.what, element).flatten());
     }
@@ -218,6 +233,59 @@ pub(super) fn set<'m>(set: nft_set<'m>, reader: &mut Reader<'_, 'm>) -> Result<S
         }
     }
     Ok(out)
+}
+
+/// `NFT_DATA_VALUE_MAXLEN`
+const LONGEST: usize = 64;
+
+fn inconsistent(address: u64) -> Fault {
+    Fault {
+        address,
+        kind: FaultKind::Inconsistent,
+    }
+}
+
+/// Whether what a set is made of was made for keys of its length, where that says so.
+fn is_key_length(set: nft_set<'_>, backend: &str) -> Result<bool, Fault> {
+    let (k, place) = (set.memory(), set.data().addr());
+    let length = set.klen();
+    Ok(match backend {
+        "nft_rhash" => kernel::nft_rhash::at(k, place)?.ht().p().key_len() == u16::from(length),
+        // Two bits for each value (`nft_bitmap_size`).
+        "nft_bitmap" => matches!(
+            (length, kernel::nft_bitmap::at(k, place)?.bitmap_size()),
+            (1, 64) | (2, 16384)
+        ),
+        _ => true,
+    })
+}
+
+/// Whether a set counts as many elements as were found in it, as far as both must agree.
+fn is_counted(
+    set: nft_set<'_>,
+    own: &Set,
+    found: usize,
+    reader: &Reader<'_, '_>,
+) -> Result<bool, Fault> {
+    let k = set.memory();
+    if k.dump().is_live() {
+        return Ok(true);
+    }
+    if own.backend == "nft_rhash" {
+        let table = kernel::nft_rhash::at(k, set.data().addr())?.ht();
+        // Packets add elements, which are counted right after: each CPU may be about to do so, and who collects the old ones.
+        let slack = linux::cpu::possible(k)?.len() as u64 + 1;
+        let counted = i64::from(table.nelems().value());
+        let is_near = (found as u64).cast_signed().abs_diff(counted) <= slack;
+        // While it grows, elements are moved.
+        return Ok(is_near || !table.tbl().deref()?.future_tbl().is_null());
+    }
+    // Who removes elements whose time is over needs no lock that would tell of it. Early kernels count where there is a limit only.
+    let counted = i64::from(set.nelems().value());
+    let is_exempt = reader.is_changing
+        || own.flag_bits & (TIMEOUT | EVAL) != 0
+        || (set.size() == 0 && counted <= 0);
+    Ok(is_exempt || counted == (found as u64).cast_signed())
 }
 
 /// The element that is met if no other is.
@@ -266,10 +334,12 @@ fn extensions<'m>(
             Err(fault) => vec![Err(fault)],
         },
         "nft_rhash" => match kernel::nft_rhash::at(k, place) {
-            Ok(own) => own
-                .ht()
-                .entries(kernel::nft_rhash_elem::node)
-                .map(|entry| Ok(entry?.ext()))
+            Ok(own) => sizes(own.ht())
+                .chain(
+                    own.ht()
+                        .entries(kernel::nft_rhash_elem::node)
+                        .map(|entry| Ok(entry?.ext())),
+                )
                 .collect(),
             Err(fault) => vec![Err(fault)],
         },
@@ -292,6 +362,14 @@ fn extensions<'m>(
         .into_iter()
         .filter_map(|ext| reader.faults.check(&reader.what, ext))
         .collect()
+}
+
+/// A fault for each of the tables whose size is no power of two: the one, and if there are more elements than it is for, the next.
+fn sizes<T>(table: kernel::rhashtable<'_>) -> impl Iterator<Item = Result<T, Fault>> {
+    kstruct::walk::chain(Ok(table.tbl()), kernel::bucket_table::future_tbl)
+        .flatten()
+        .filter(|table| !table.size().is_power_of_two())
+        .map(|table| Err(inconsistent(table.addr())))
 }
 
 fn hash<'m>(k: &'m kstruct::Memory, place: u64) -> Vec<Result<nft_set_ext<'m>, Fault>> {

@@ -74,6 +74,8 @@ struct Head<'a> {
     address: u64,
     priority: Option<i32>,
     size: u32,
+    /// How many entries it has.
+    number: u32,
     /// Where the chains of hooks begin, where the last entries of these are, and what they are called.
     hooks: Vec<(u32, u32, &'a str)>,
 }
@@ -100,12 +102,32 @@ fn table(
     context: &Context<'_>,
     faults: &mut Faults,
     what: &str,
-) -> Table {
+) -> Result<Table, Fault> {
+    let bad = Fault {
+        address: head.address,
+        kind: FaultKind::Inconsistent,
+    };
     let by_offset: BTreeMap<u32, usize> = entries
         .iter()
         .zip(0..)
         .map(|(entry, index)| (entry.offset, index))
         .collect();
+    // What was lost of the entries was counted.
+    let end = entries
+        .last()
+        .map_or(0, |last| last.offset as usize + last.bytes.len());
+    let is_whole = end == head.size as usize;
+    if is_whole && entries.len() != head.number as usize {
+        faults.add(format_args!("entries of {what}"), bad);
+    }
+    // Without it rules would be those of another chain.
+    let is_entry = |offset: &u32| by_offset.contains_key(offset);
+    if is_whole && !head.hooks.iter().all(|(start, _, _)| is_entry(start)) {
+        return Err(bad);
+    }
+    if is_whole && !head.hooks.iter().all(|(_, end, _)| is_entry(end)) {
+        faults.add(format_args!("policies of {what}"), bad);
+    }
     // Where rules jump to: the first rule of each chain.
     let mut starts = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -146,7 +168,7 @@ fn table(
             chain.rules.extend(faults.check(what, rule));
         }
     }
-    Table {
+    Ok(Table {
         netns: head.netns,
         family: names::family(context.family),
         name: head.name,
@@ -154,7 +176,7 @@ fn table(
         priority: head.priority,
         size: head.size,
         chains,
-    }
+    })
 }
 
 impl Chain {
@@ -201,6 +223,14 @@ fn entries<'m>(
             faults.add(what, bad);
             break;
         }
+        let size = rest.u16(target).map_or(0, usize::from);
+        if size < HEAD || size > next - target {
+            let place = Fault {
+                address: address.wrapping_add(target as u64),
+                kind: FaultKind::Inconsistent,
+            };
+            faults.add(what, place);
+        }
         let first = rest.u64(layout.counters).unwrap_or(0);
         let second = rest.u64(layout.counters + 8).unwrap_or(0);
         let (packets, bytes_counted) = faults
@@ -223,11 +253,15 @@ fn entries<'m>(
 /// name, and data from byte 32 on.
 const HEAD: usize = 32;
 
-/// The target's data.
+/// The target's data: if its size can't be, up to the end of the entry, where targets end.
 fn target_data<'m>(entry: &Entry<'m>) -> Option<&'m [u8]> {
-    let head = Bytes(entry.bytes.get(entry.target..)?);
+    let bytes = entry.bytes.get(entry.target..)?;
+    let head = Bytes(bytes);
     let size = usize::from(head.u16(0)?);
-    head.part(HEAD, size.checked_sub(HEAD)?)
+    let data = size
+        .checked_sub(HEAD)
+        .and_then(|size| head.part(HEAD, size));
+    data.or_else(|| bytes.get(HEAD..))
 }
 
 /// The pointer to the description of a match or target.

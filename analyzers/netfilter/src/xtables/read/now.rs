@@ -151,6 +151,7 @@ fn table(
         address: table.addr(),
         priority: Some(table.priority()),
         size: info.size(),
+        number: info.number(),
         hooks: hooks(
             context.family,
             table.valid_hooks(),
@@ -158,7 +159,7 @@ fn table(
             info.underflow(),
         ),
     };
-    Ok(super::table(head, &entries, layout, context, faults, what))
+    super::table(head, &entries, layout, context, faults, what)
 }
 
 /// An entry's counters. With several CPUs, where packets were counted stands a pointer to what each CPU counts

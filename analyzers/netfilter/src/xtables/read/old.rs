@@ -72,6 +72,7 @@ fn table(
         address: table.addr(),
         priority: None,
         size: info.size(),
+        number: info.number(),
         hooks: hooks(
             context.family,
             table.valid_hooks(),
@@ -79,7 +80,7 @@ fn table(
             info.underflow(),
         ),
     };
-    Ok(super::table(head, &entries, LAYOUT, context, faults, what))
+    super::table(head, &entries, LAYOUT, context, faults, what)
 }
 
 /// Where each CPU has its copy of the rules, in which it counts (`get_counters`): one behind the other, their size made up to whole cache
