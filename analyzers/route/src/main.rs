@@ -260,6 +260,12 @@ impl Args {
 
 fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing> {
     let families = args.families();
+    if args.what.contains(&What::Trie) && (args.dev.is_some() || args.to.is_some()) {
+        anyhow::bail!("trie shows tables as a whole, of which --dev and --to choose nothing");
+    }
+    if args.dev.as_deref() == Some("") {
+        anyhow::bail!("no interface has the name \"\"");
+    }
     if let Some(to) = args.to {
         let family = if to.is_ipv4() {
             Family::Inet
@@ -364,7 +370,8 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     use kstruct::View as _;
     use linux::time::Clock;
     use routes::walk::{
-        Context, congestion_controls, exceptions, fib, fib6, neighbours, nexthops, rules, trie,
+        Context, congestion_controls, exceptions, fib, fib6, is_changing, neighbours, nexthops,
+        rules, trie,
     };
 
     let clock =
@@ -372,6 +379,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
     let cpus = linux::cpu::possible(k)
         .map_err(|fault| anyhow::anyhow!("the mask of CPUs can't be read: {fault}"))?;
     let congestion = congestion_controls(k, faults);
+    let is_changing = is_changing(k);
     let families = args.families();
     // Who asks for neighbours need not hear of damaged tables.
     let wants_tables =
@@ -386,10 +394,18 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         }
         found.namespaces.push(inode);
         let context = &mut Context::new(k, namespace, clock, &congestion, faults);
+        let mut objects = Vec::new();
+        if wants_tables || args.shows(What::Nexthop) {
+            let before = context.faults.count();
+            objects = nexthops::objects(context);
+            if !is_changing && context.faults.count() == before {
+                context.expect_objects(&objects);
+            }
+        }
         if wants_tables && families.contains(&Family::Inet) {
+            let before = context.faults.count();
             let tables = fib::tables(context);
             let numbers = tables.iter().map(|table| table.tb_id()).collect();
-            known.insert(context.net.addr(), numbers);
             for table in tables {
                 let is_wanted = args.table.is_none_or(|number| number == table.tb_id());
                 if args.what.contains(&What::Trie) && is_wanted {
@@ -404,6 +420,17 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
                         .extend(exceptions::of_table(context, table));
                 }
             }
+            let is_whole = args.reads_routes() || args.shows(What::Cache) || args.table.is_none();
+            let is_sound = !is_changing && context.faults.count() == before;
+            let references = (is_whole && is_sound).then(|| fib::references(context));
+            let net = context.net.addr();
+            known.insert(
+                net,
+                fib::Known {
+                    numbers,
+                    references,
+                },
+            );
         }
         if wants_tables && families.contains(&Family::Inet6) {
             for table in fib6::tables(context) {
@@ -431,7 +458,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
             }
         }
         if args.shows(What::Nexthop) {
-            found.nexthops.extend(nexthops::nexthops(context));
+            found.nexthops.extend(nexthops::nexthops(context, &objects));
         }
     }
     if found.namespaces.is_empty() {

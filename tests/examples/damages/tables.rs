@@ -18,6 +18,9 @@ impl Dump<'_> {
         if let Some(line) = damage.strip_prefix("vmcoreinfo-") {
             return self.change_vmcoreinfo(line);
         }
+        if let Some(damage) = damage.strip_prefix("route-") {
+            return self.plant_in_routes(damage);
+        }
         let net = k.get(sym::init_net).expect("it is there");
         match damage {
             // On the list of another one.
@@ -193,7 +196,7 @@ impl Dump<'_> {
 }
 
 /// A namespace's tables of IPv4.
-fn tables(net: net<'_>) -> Vec<fib_table<'_>> {
+pub fn tables(net: net<'_>) -> Vec<fib_table<'_>> {
     let lists = net.ipv4().fib_table_hash().array(256).expect("it is there");
     let tables = lists
         .iter()

@@ -8,7 +8,7 @@ use tests::{array, lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 19] = [
+const DAMAGES: [(&str, &[&str], &str); 35] = [
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),
@@ -48,6 +48,58 @@ const DAMAGES: [(&str, &[&str], &str); 19] = [
         "neighbour-count",
         &["route", "neigh"],
         "entries of a neighbour table, of which it counts fewer: ",
+    ),
+    ("route-hops", &["route"], "next hops of a route: "),
+    ("route-gateway", &["route"], "next hop: "),
+    ("route-type", &["route"], "IPv4 route: "),
+    (
+        "route-trie",
+        &["route"],
+        "IPv4 routes that are in no table (",
+    ),
+    (
+        "route-trie",
+        &["route", "trie"],
+        "IPv4 routes that are in no table (",
+    ),
+    ("route-siblings", &["route"], "next hops of an IPv6 route: "),
+    (
+        "route-no-siblings",
+        &["route"],
+        "next hops of an IPv6 route: ",
+    ),
+    ("route-prefix6", &["route"], "IPv6 route: "),
+    ("route-type6", &["route"], "IPv6 route: "),
+    ("route-device6", &["route"], "next hops of an IPv6 route: "),
+    (
+        "route-object",
+        &["route", "route"],
+        "next hop object that its namespace doesn't have: ",
+    ),
+    (
+        "route-empty-group",
+        &["route", "nexthop"],
+        "next hop objects: ",
+    ),
+    (
+        "route-nested-group",
+        &["route", "nexthop"],
+        "next hop objects: ",
+    ),
+    (
+        "route-object-number",
+        &["route", "nexthop"],
+        "next hop objects: ",
+    ),
+    (
+        "route-neighbour-key",
+        &["route", "neigh"],
+        "neighbour table: ",
+    ),
+    (
+        "route-neighbour-device",
+        &["route", "neigh"],
+        "hardware address of a neighbour: ",
     ),
     ("fib6-null", &["route"], "IPv6 routing tables: "),
     ("fib6-lists", &["route"], "IPv6 routing tables: "),

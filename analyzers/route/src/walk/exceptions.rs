@@ -6,7 +6,7 @@ use kernel::{fib_nh_common, fib_nh_exception, fib6_info, fib6_table};
 use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, View as _};
 
-use super::{Context, fib, fib6, hop, ipv4, ipv6, prefix6};
+use super::{Context, fib, fib6, hop, inconsistent, ipv4, ipv6, prefix6};
 use crate::model::{Exception, Expiry, Family, Hop, Prefix, Route};
 use crate::names;
 
@@ -26,7 +26,7 @@ pub fn of_table<'m>(context: &mut Context<'m, '_>, table: kernel::fib_table<'m>)
     fib::each(context, table, |context, _, alias| {
         let mut found = Vec::new();
         let commons = alias.fa_info().deref().and_then(|info| {
-            Ok(match info.nh().deref_or_null()? {
+            Ok(match context.object(info.nh())? {
                 Some(object) => hop::of_object(object)?
                     .into_iter()
                     .map(|(common, _)| common)
@@ -106,7 +106,7 @@ fn exception4(
     let mut kind = "unicast".to_owned();
     let mut refcnt = 0;
     if let Some(route) = cached {
-        kind = names::route_type(u8::try_from(route.rt_type()).unwrap_or(0));
+        kind = super::route_type(route.rt_type(), route.addr())?;
         let dst = route.dst();
         metrics = dst_metrics(dst)?;
         refcnt = references(dst);
@@ -129,7 +129,8 @@ fn exception4(
         hop.gateway = match super::family(route.rt_gw_family().into()) {
             Some(Family::Inet) => Some(ipv4(route.rt_gw4())),
             Some(Family::Inet6) => Some(ipv6(route.rt_gw6()).into()),
-            None => None,
+            None if route.rt_gw_family() == 0 => None,
+            None => return Err(inconsistent(route.addr())),
         };
     }
     let gateway = exception.fnhe_gw();
@@ -184,13 +185,7 @@ fn expiry_of(context: &Context<'_, '_>, stamp: u64) -> Option<Expiry> {
 pub fn of_table6<'m>(context: &mut Context<'m, '_>, table: fib6_table<'m>) -> Vec<Route> {
     let mut found = Vec::new();
     for info in fib6::infos(context, table) {
-        let mut all = vec![info];
-        if info.nh().is_null() && info.fib6_nsiblings() > 0 {
-            for sibling in info.fib6_siblings().entries(fib6_info::fib6_siblings) {
-                all.extend(context.faults.check("next hops of an IPv6 route", sibling));
-            }
-        }
-        for info in all {
+        for info in fib6::with_siblings(context, info) {
             let routes = exceptions6(context, table.tb6_id(), info);
             found.extend(
                 context
@@ -203,29 +198,21 @@ pub fn of_table6<'m>(context: &mut Context<'m, '_>, table: fib6_table<'m>) -> Ve
     found
 }
 
-fn exceptions6(
-    context: &mut Context<'_, '_>,
+fn exceptions6<'m>(
+    context: &mut Context<'m, '_>,
     table: u32,
-    info: fib6_info<'_>,
+    info: fib6_info<'m>,
 ) -> Result<Vec<Route>, Fault> {
     const WHAT: &str = "exceptions of an IPv6 next hop";
     let mut found = Vec::new();
     // Those of a next hop object are with each route that uses it.
     let mut hops = Vec::new();
-    match info.nh().deref_or_null()? {
+    match context.object(info.nh())? {
         None => hops.push(info.fib6_nh().deref()?),
         Some(object) if !object.is_group() => hops.push(object.nh_info().deref()?.fib6_nh()),
         Some(object) => {
-            let group = object.nh_grp().deref()?;
-            for entry in group
-                .nh_entries()
-                .array(usize::from(group.num_nh()))?
-                .iter()
-            {
-                let member = entry.nh().deref()?;
-                if !member.is_group() {
-                    hops.push(member.nh_info().deref()?.fib6_nh());
-                }
+            for (member, _) in hop::members(object)? {
+                hops.push(member.nh_info().deref()?.fib6_nh());
             }
         }
     }
@@ -270,8 +257,8 @@ fn exception6(
         family: Family::Inet6,
         table,
         table_name: names::table(table),
-        kind: names::route_type(info.fib6_type()),
-        dst: prefix6(route.rt6i_dst()),
+        kind: super::route_type(info.fib6_type().into(), info.addr())?,
+        dst: prefix6(route.rt6i_dst())?,
         src: None,
         tos: 0,
         protocol: names::protocol(info.fib6_protocol()),

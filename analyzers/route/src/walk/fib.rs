@@ -1,6 +1,6 @@
 //! IPv4 routing tables (net/ipv4/fib_trie.c): a compressed trie of addresses for each table, whose leaves have lists of routes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[cfg(kernel_has = "sym:fib_info_hash")]
 use kernel::sym;
@@ -72,14 +72,35 @@ impl super::Table for fib_table<'_> {
     }
 }
 
+/// What is known of a namespace's tables.
+pub struct Known {
+    /// Their numbers.
+    pub numbers: HashSet<u32>,
+    /// How many routes refer to each `fib_info`, by its address, if all of them were read.
+    pub references: Option<HashMap<u64, i32>>,
+}
+
+/// How many of the routes that were met refer to each `fib_info`. Tables that share a trie had the same ones.
+pub fn references(context: &mut Context<'_, '_>) -> HashMap<u64, i32> {
+    context.aliases.sort_unstable();
+    context.aliases.dedup();
+    let mut found: HashMap<u64, i32> = HashMap::new();
+    for (_, info) in &context.aliases {
+        let count = found.entry(*info).or_default();
+        *count = count.saturating_add(1);
+    }
+    found
+}
+
 /// Each route's `fib_info` names its namespace and its table (`fib_create_info`, net/ipv4/fib_semantics.c), and a table stays as long as its
-/// namespace: one that was not found is on no list any more. Of those that were, the namespace's address and their numbers are given.
+/// namespace: one that was not found is on no list any more. A `fib_info` counts its routes (`fib_treeref`): of those that were not found the
+/// trie has lost a part that it doesn't count. Of the tables that were found, what is known is given with the namespace's address.
 #[cfg(all(
     kernel_has = "sym:fib_info_hash",
     kernel_has = "sym:fib_info_hash_size",
     kernel_has = "fib_info.fib_tb_id"
 ))]
-pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Faults) {
+pub fn find_lost(k: &Memory, known: &HashMap<u64, Known>, faults: &mut Faults) {
     const WHAT: &str = "fib_info_hash";
     /// `RT_TABLE_MAIN`, which 0 (`RT_TABLE_UNSPEC`) means, too (`fib_new_table`).
     const MAIN: u32 = 254;
@@ -96,6 +117,8 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
         return;
     };
     let mut lost = HashSet::new();
+    // How many routes of each namespace, and a `fib_info` of one.
+    let mut missing = BTreeMap::new();
     for info in lists
         .iter()
         .flat_map(|list| list.entries(fib_info::fib_hash))
@@ -108,10 +131,21 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
             0 => MAIN,
             number => number,
         };
-        let is_lost = known
-            .get(&net)
-            .is_some_and(|numbers| !numbers.contains(&number));
-        if is_lost && lost.insert((net, number)) {
+        let Some(known) = known.get(&net) else {
+            continue;
+        };
+        if known.numbers.contains(&number) {
+            #[cfg(kernel_has = "fib_info.fib_treeref.refs")]
+            let counted = info.fib_treeref().value();
+            #[cfg(not(kernel_has = "fib_info.fib_treeref.refs"))]
+            let counted = info.fib_treeref();
+            let found = (known.references.as_ref())
+                .map(|found| found.get(&info.addr()).copied().unwrap_or(0));
+            if let Some(found) = found.filter(|found| *found < counted) {
+                let (count, _) = missing.entry(net).or_insert((0, info.addr()));
+                *count += i64::from(counted) - i64::from(found);
+            }
+        } else if lost.insert((net, number)) {
             faults.add(
                 format_args!(
                     "IPv4 routing table {number} that is on no list, of which there are routes"
@@ -119,6 +153,12 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
                 inconsistent(info.addr()),
             );
         }
+    }
+    for (count, info) in missing.into_values() {
+        faults.add(
+            format_args!("IPv4 routes that are in no table ({count})"),
+            inconsistent(info),
+        );
     }
 }
 
@@ -128,7 +168,7 @@ pub fn find_lost(k: &Memory, known: &HashMap<u64, HashSet<u32>>, faults: &mut Fa
     kernel_has = "sym:fib_info_hash_size",
     kernel_has = "fib_info.fib_tb_id"
 )))]
-pub fn find_lost(_: &Memory, _: &HashMap<u64, HashSet<u32>>, _: &mut Faults) {}
+pub fn find_lost(_: &Memory, _: &HashMap<u64, Known>, _: &mut Faults) {}
 
 /// The root of a table's trie. While a namespace has no rules of its own, table `local` has that of table `main`.
 pub fn root(table: fib_table<'_>) -> Result<key_vector<'_>, Fault> {
@@ -217,16 +257,27 @@ fn leaves<'m>(node: key_vector<'m>, faults: &mut Faults, out: &mut Vec<key_vecto
 }
 
 /// The routes of a leaf.
-pub fn aliases<'m>(leaf: key_vector<'m>, faults: &mut Faults) -> Vec<fib_alias<'m>> {
+pub fn aliases<'m>(context: &mut Context<'m, '_>, leaf: key_vector<'m>) -> Vec<fib_alias<'m>> {
     const WHAT: &str = "routes of a leaf";
     let list = leaf.leaf();
     // The last route takes its leaf along (`fib_remove_alias`).
     if list.first().is_null() {
-        faults.add(WHAT, inconsistent(leaf.addr()));
+        context.faults.add(WHAT, inconsistent(leaf.addr()));
     }
-    list.entries(fib_alias::fa_list)
-        .filter_map(|alias| faults.check(WHAT, alias))
-        .collect()
+    let mut found = Vec::new();
+    for alias in list.entries(fib_alias::fa_list) {
+        let Some(alias) = context.faults.check(WHAT, alias) else {
+            continue;
+        };
+        context.aliases.push((alias.addr(), alias.fa_info().addr()));
+        let kind = super::route_type(alias.fa_type().into(), alias.addr());
+        if alias.fa_slen() > BITS || kind.is_err() {
+            context.faults.add("IPv4 route", inconsistent(alias.addr()));
+        } else {
+            found.push(alias);
+        }
+    }
+    found
 }
 
 /// A table's routes in the order of `ip route` (`fn_trie_dump_leaf`).
@@ -253,10 +304,10 @@ pub(super) fn each<'m, T>(
     }
     let mut found = Vec::new();
     for leaf in all {
-        for alias in aliases(leaf, context.faults) {
+        for alias in aliases(context, leaf) {
             // Tables that share a trie, `local` and `main` (RT_TABLE_LOCAL, RT_TABLE_MAIN), tell their routes apart by this.
             let is_own = alias.tb_id() == table.tb_id();
-            if alias.fa_slen() > BITS || !is_own && !matches!(alias.tb_id(), 254 | 255) {
+            if !is_own && !matches!(alias.tb_id(), 254 | 255) {
                 let fault = inconsistent(alias.addr());
                 context.faults.add("IPv4 route", fault);
             } else if is_own {
@@ -268,16 +319,17 @@ pub(super) fn each<'m, T>(
 }
 
 /// What `fib_dump_info` says of a route.
-fn route(
-    context: &mut Context<'_, '_>,
-    leaf: key_vector<'_>,
-    alias: fib_alias<'_>,
+fn route<'m>(
+    context: &mut Context<'m, '_>,
+    leaf: key_vector<'m>,
+    alias: fib_alias<'m>,
 ) -> Result<Route, Fault> {
     let info = alias.fa_info().deref()?;
-    let object = info.nh().deref_or_null()?;
+    let object = context.object(info.nh())?;
     let mut kind = names::route_type(alias.fa_type());
+    // What can't be read of it is told of with its next hops.
     if let Some(object) = object
-        && hop::is_blackhole(object)?
+        && hop::is_blackhole(object).is_ok_and(|it| it)
     {
         "blackhole".clone_into(&mut kind);
     }
@@ -356,10 +408,10 @@ fn hops(
 pub(super) fn own_hops(
     info: fib_info<'_>,
 ) -> Result<Vec<(kernel::fib_nh_common<'_>, i32, u32)>, Fault> {
-    // No route has more: each takes 8 bytes and more of an attribute, whose length has 16 bits.
+    // No route has more: each takes 8 bytes and more of an attribute, whose length has 16 bits. None has none (`fib_create_info`).
     const MOST: i32 = 1 << 13;
     let count = info.fib_nhs();
-    if !(0..MOST).contains(&count) {
+    if !(1..MOST).contains(&count) {
         return Err(inconsistent(info.addr()));
     }
     let first: Ptr<'_, kernel::fib_nh<'_>> = info.fib_nh();

@@ -1,10 +1,12 @@
 //! IPv6 routing tables (net/ipv6/ip6_fib.c): a binary tree of prefixes for each, with a list of routes at each node.
 
+use std::collections::HashSet;
+
 use kernel::{fib6_info, fib6_node, fib6_table};
 use kstruct::walk::chain;
 use kstruct::{Fault, FaultKind, View as _};
 
-use super::{Context, hop, inconsistent, prefix6};
+use super::{Context, hop, inconsistent, ipv6, prefix6};
 use crate::model::{Family, Hop, HopRoute, Route};
 use crate::names;
 
@@ -88,21 +90,45 @@ pub(super) fn infos<'m>(
         if node.fn_flags() & HAS_ROUTES == 0 {
             continue;
         }
-        // Siblings follow each other.
-        let mut siblings = 0;
+        // Siblings of those that were found.
+        let mut siblings = HashSet::new();
         for info in chain(Ok(node.leaf()), fib6_info::fib6_next) {
             let Some(info) = context.faults.check(WHAT, info) else {
                 continue;
             };
-            if siblings > 0 {
-                siblings -= 1;
-            } else if info.addr() != null {
-                siblings = info.fib6_nsiblings();
-                found.push(info);
+            if info.addr() == null || siblings.contains(&info.addr()) {
+                continue;
             }
+            if info.nh().is_null() {
+                let all = info.fib6_siblings().entries(fib6_info::fib6_siblings);
+                siblings.extend(all.map_while(Result::ok).map(fib6_info::addr));
+            }
+            found.push(info);
         }
     }
     found
+}
+
+/// A route, and behind it those that are one with it. Each counts the others (`fib6_add_rt2node`).
+pub(super) fn with_siblings<'m>(
+    context: &mut Context<'m, '_>,
+    info: fib6_info<'m>,
+) -> Vec<fib6_info<'m>> {
+    const WHAT: &str = "next hops of an IPv6 route";
+    let before = context.faults.count();
+    let mut all = vec![info];
+    // Where there is a next hop object, its list of routes is in the place of that of siblings.
+    if info.nh().is_null() {
+        for sibling in info.fib6_siblings().entries(fib6_info::fib6_siblings) {
+            all.extend(context.faults.check(WHAT, sibling));
+        }
+    }
+    let others = all.len() - 1;
+    let wrong = (all.iter()).find(|info| info.fib6_nsiblings() as usize != others);
+    if let Some(wrong) = wrong.filter(|_| context.faults.count() == before) {
+        context.faults.add(WHAT, inconsistent(wrong.addr()));
+    }
+    all
 }
 
 /// The nodes below one, children first. A node counts if it names as its parent the one that led to it, and isn't the root: so each has one
@@ -154,26 +180,30 @@ fn route<'m>(
     table: fib6_table<'m>,
     info: fib6_info<'m>,
 ) -> Result<Route, Fault> {
-    let object = info.nh().deref_or_null()?;
-    let mut kind = names::route_type(info.fib6_type());
+    let object = context.object(info.nh())?;
+    let mut kind = super::route_type(info.fib6_type().into(), info.addr())?;
+    let (dst, src) = (prefix6(info.fib6_dst())?, prefix6(info.fib6_src())?);
+    // What can't be read of it is told of with its next hops.
     if let Some(object) = object
-        && hop::is_blackhole(object)?
+        && hop::is_blackhole(object).is_ok_and(|it| it)
     {
         "blackhole".clone_into(&mut kind);
     }
     let commons: Vec<_> = match object {
-        Some(object) => hop::of_object(object)?
+        Some(object) => (context.faults)
+            .check("next hops of a route", hop::of_object(object))
+            .unwrap_or_default()
             .into_iter()
             .map(|(common, weight)| (common, weight, info))
             .collect(),
-        None => siblings(context, info)
+        None => own_hops(context, info)
             .into_iter()
             .map(|(common, info)| (common, common.nhc_weight(), info))
             .collect(),
     };
     let multipath = match object {
         Some(object) => object.is_group(),
-        None => info.fib6_nsiblings() > 0,
+        None => commons.len() > 1,
     };
     let mut nexthops: Vec<Hop> = Vec::new();
     let mut flags = 0;
@@ -189,7 +219,7 @@ fn route<'m>(
             nexthops.push(Hop { route, ..hop });
         }
     }
-    let (src, source) = (info.fib6_src(), info.fib6_prefsrc());
+    let source = info.fib6_prefsrc();
     let expires = info.fib6_flags() & EXPIRES != 0;
     Ok(Route {
         netns: context.netns,
@@ -197,12 +227,12 @@ fn route<'m>(
         table: table.tb6_id(),
         table_name: names::table(table.tb6_id()),
         kind,
-        dst: prefix6(info.fib6_dst()),
-        src: (src.plen() != 0).then(|| prefix6(src)),
+        dst,
+        src: (src.length != 0).then_some(src),
         tos: 0,
         protocol: names::protocol(info.fib6_protocol()),
         scope: names::scope(0),
-        prefsrc: (source.plen() != 0).then(|| prefix6(source).address),
+        prefsrc: (source.plen() != 0).then(|| ipv6(source.addr_()).into()),
         metric: info.fib6_metric(),
         flags: names::hop_flags(if multipath { 0 } else { flags }),
         nhid: object.map(|object| object.id()),
@@ -228,22 +258,24 @@ pub(super) fn preference(flags: u32) -> String {
     }
 }
 
-/// The next hops of a route: its own, and those of its siblings.
-fn siblings<'m>(
+/// The next hops of a route: its own, and those of its siblings. Each has an interface: of routes that refuse packets it is the loopback one
+/// (`fib6_nh_init`).
+fn own_hops<'m>(
     context: &mut Context<'m, '_>,
     info: fib6_info<'m>,
 ) -> Vec<(kernel::fib_nh_common<'m>, fib6_info<'m>)> {
     const WHAT: &str = "next hops of an IPv6 route";
-    let mut all = vec![info];
-    if info.fib6_nsiblings() > 0 {
-        for sibling in info.fib6_siblings().entries(fib6_info::fib6_siblings) {
-            all.extend(context.faults.check(WHAT, sibling));
-        }
-    }
-    all.into_iter()
+    with_siblings(context, info)
+        .into_iter()
         .filter_map(|info| {
-            let hop = info.fib6_nh().deref();
-            Some((context.faults.check(WHAT, hop)?.nh_common(), info))
+            let hop = info.fib6_nh().deref().and_then(|hop| {
+                let common = hop.nh_common();
+                if common.nhc_dev().is_null() {
+                    return Err(inconsistent(info.addr()));
+                }
+                Ok(common)
+            });
+            Some((context.faults.check(WHAT, hop)?, info))
         })
         .collect()
 }

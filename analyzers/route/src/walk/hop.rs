@@ -1,10 +1,10 @@
 //! Next hops, as `fib_nexthop_info` (net/ipv4/fib_semantics.c) tells of them.
 
-use kernel::{fib_nh_common, net_device, nexthop};
+use kernel::{fib_nh_common, net_device, nexthop, nh_grp_entry};
 use kstruct::{Fault, Memory, Ptr, View as _};
 use linux::net::order::be64;
 
-use super::{family, ipv4, ipv6};
+use super::{family, inconsistent, ipv4, ipv6};
 use crate::model::{Encap, Family, Hop};
 use crate::names;
 
@@ -29,7 +29,8 @@ pub(super) fn hop(common: fib_nh_common<'_>, weight: i32) -> Result<(Hop, u32), 
     let gateway = match family(common.nhc_gw_family().into()) {
         Some(Family::Inet) => Some(ipv4(common.nhc_gw().ipv4())),
         Some(Family::Inet6) => Some(ipv6(common.nhc_gw().ipv6()).into()),
-        None => None,
+        None if common.nhc_gw_family() == 0 => None,
+        None => return Err(inconsistent(common.addr())),
     };
     let hop = Hop {
         dev: device.map(|device| device.name().to_string()),
@@ -67,26 +68,38 @@ fn ignores_down_links(device: net_device<'_>, family: Option<Family>) -> Result<
 }
 
 /// The next hops that an object stands for, each with its weight, and whether they are several.
-pub(super) fn of_object(object: nexthop<'_>) -> Result<Vec<(fib_nh_common<'_>, i32)>, Fault> {
+pub(super) fn of_object<'m>(object: nexthop<'m>) -> Result<Vec<(fib_nh_common<'m>, i32)>, Fault> {
     if !object.is_group() {
         return Ok(vec![(object.nh_info().deref()?.fib_nhc(), 1)]);
     }
+    let of_member = |(member, entry): (nexthop<'m>, nh_grp_entry<'m>)| {
+        Ok((
+            member.nh_info().deref()?.fib_nhc(),
+            i32::from(entry.weight()),
+        ))
+    };
+    members(object)?.into_iter().map(of_member).collect()
+}
+
+/// The members of a group, of which it has some (`nexthop_create_group`); with the last one it is removed. None is a group itself
+/// (`valid_group_nh`).
+pub(super) fn members<'m>(
+    object: nexthop<'m>,
+) -> Result<Vec<(nexthop<'m>, nh_grp_entry<'m>)>, Fault> {
     let group = object.nh_grp().deref()?;
-    let mut found = Vec::new();
-    for entry in group
-        .nh_entries()
-        .array(usize::from(group.num_nh()))?
-        .iter()
-    {
-        let member = entry.nh().deref()?;
-        if !member.is_group() {
-            found.push((
-                member.nh_info().deref()?.fib_nhc(),
-                i32::from(entry.weight()),
-            ));
-        }
+    let count = usize::from(group.num_nh());
+    if count == 0 {
+        return Err(inconsistent(group.addr()));
     }
-    Ok(found)
+    let of_entry = |entry: nh_grp_entry<'m>| {
+        let member = entry.nh().deref()?;
+        if member.is_group() {
+            return Err(inconsistent(member.addr()));
+        }
+        Ok((member, entry))
+    };
+    let entries = group.nh_entries().array(count)?;
+    entries.iter().map(of_entry).collect()
 }
 
 /// Whether an object drops packets (`nexthop_is_blackhole`): one by itself, or a group of one.
@@ -94,12 +107,10 @@ pub(super) fn is_blackhole(object: nexthop<'_>) -> Result<bool, Fault> {
     if !object.is_group() {
         return Ok(object.nh_info().deref()?.reject_nh());
     }
-    let group = object.nh_grp().deref()?;
-    if group.num_nh() != 1 {
-        return Ok(false);
+    match members(object)?.as_slice() {
+        [(member, _)] => Ok(member.nh_info().deref()?.reject_nh()),
+        _ => Ok(false),
     }
-    let member = group.nh_entries().at(0)?.nh().deref()?;
-    Ok(!member.is_group() && member.nh_info().deref()?.reject_nh())
 }
 
 /// `LWTUNNEL_ENCAP_*` (include/uapi/linux/lwtunnel.h), and what each kind is given.

@@ -11,9 +11,10 @@ pub mod nexthops;
 pub mod rules;
 pub mod trie;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kernel::net;
+use kernel::{net, nexthop};
 use kstruct::{Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
 use linux::net::Namespace;
@@ -82,6 +83,12 @@ pub struct Context<'m, 'f> {
     pub congestion: &'f [(u32, String)],
     /// What could not be read.
     pub faults: &'f mut Faults,
+    /// Each IPv4 route that was met, with what it refers to: addresses of a `fib_alias` and a `fib_info`.
+    pub(crate) aliases: Vec<(u64, u64)>,
+    /// Addresses of its next hop objects, if all could be read.
+    objects: Option<HashSet<u64>>,
+    /// Those of which was said that they aren't among them.
+    lost: HashSet<u64>,
 }
 
 impl<'m, 'f> Context<'m, 'f> {
@@ -100,7 +107,32 @@ impl<'m, 'f> Context<'m, 'f> {
             clock,
             congestion,
             faults,
+            aliases: Vec::new(),
+            objects: None,
+            lost: HashSet::new(),
         }
+    }
+
+    /// Lets routes and groups be held against the next hop objects that there are.
+    pub fn expect_objects(&mut self, objects: &[nexthop<'m>]) {
+        self.objects = Some(objects.iter().map(|object| object.addr()).collect());
+    }
+
+    /// The next hop object that a route or a group refers to. One that is removed is taken out of all of them while the lock is held under which
+    /// it was taken out of its namespace (`remove_nexthop`, net/ipv4/nexthop.c).
+    pub(crate) fn object(
+        &mut self,
+        pointer: Ptr<'m, nexthop<'m>>,
+    ) -> Result<Option<nexthop<'m>>, Fault> {
+        let object = pointer.deref_or_null()?;
+        let address = pointer.addr();
+        let is_lost = object.is_some()
+            && (self.objects.as_ref()).is_some_and(|known| !known.contains(&address));
+        if is_lost && self.lost.insert(address) {
+            let what = "next hop object that its namespace doesn't have";
+            self.faults.add(what, inconsistent(address));
+        }
+        Ok(object)
     }
 
     /// When a stamp of `jiffies` will be.
@@ -194,12 +226,13 @@ pub(crate) fn ipv6(value: kernel::in6_addr<'_>) -> Ipv6Addr {
     address::ipv6(value)
 }
 
-/// `struct rt6key`. A length that no address has is left as it is.
-pub(crate) fn prefix6(key: kernel::rt6key<'_>) -> Prefix {
-    Prefix {
+/// `struct rt6key`. A length that no address has is a fault.
+pub(crate) fn prefix6(key: kernel::rt6key<'_>) -> Result<Prefix, Fault> {
+    let length = u8::try_from(key.plen()).ok().filter(|it| *it <= 128);
+    Ok(Prefix {
         address: IpAddr::V6(ipv6(key.addr_())),
-        length: u8::try_from(key.plen()).unwrap_or(u8::MAX),
-    }
+        length: length.ok_or_else(|| inconsistent(key.addr()))?,
+    })
 }
 
 /// An IPv4 network whose address is a number in the machine's order.
@@ -207,6 +240,31 @@ pub(crate) fn prefix4(key: u32, length: u8) -> Prefix {
     Prefix {
         address: IpAddr::V4(Ipv4Addr::from(key)),
         length,
+    }
+}
+
+/// The name of a route's type, of which the kernel takes none above `RTN_MAX` (`fib_create_info`, `ip6_route_info_create`). Also given
+/// is the address of what has it.
+pub(crate) fn route_type(number: u16, address: u64) -> Result<String, Fault> {
+    const MOST: u8 = 11;
+    let number = u8::try_from(number).ok().filter(|it| *it <= MOST);
+    Ok(names::route_type(
+        number.ok_or_else(|| inconsistent(address))?,
+    ))
+}
+
+/// Whether somebody has the lock under which routes and next hop objects are changed: they may be half changed.
+pub fn is_changing(k: &Memory) -> bool {
+    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.owner"))]
+    {
+        !k.get(kernel::sym::rtnl_mutex)
+            .is_ok_and(|lock| lock.owner().value() == 0)
+    }
+    // Nobody knows where the lock is, or who has it.
+    #[cfg(not(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.owner")))]
+    {
+        let _ = k;
+        true
     }
 }
 

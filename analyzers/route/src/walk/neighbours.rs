@@ -10,8 +10,8 @@ use linux::Faults;
 use linux::net as linux_net;
 use linux::time::Clock;
 
-use super::{family, inconsistent};
-use crate::model::{Neighbour, NeighbourTable, Proxy};
+use super::inconsistent;
+use crate::model::{Family, Neighbour, NeighbourTable, Proxy};
 use crate::names;
 
 /// `NUD_VALID`, include/net/neighbour.h: states in which the hardware address is one.
@@ -24,13 +24,31 @@ const PROXY_BUCKETS: usize = 16;
 /// `NTF_PROXY`
 const PROXY: u32 = 8;
 
-/// The tables of ARP and of ND.
-fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<neigh_table<'m>> {
+/// The tables of ARP and of ND, with what each is for: what it says of that itself was compiled in.
+fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<(Family, neigh_table<'m>)> {
     let mut found = Vec::new();
-    found.extend(faults.check("ARP table", k.get(sym::arp_tbl)));
+    let table = faults.check("ARP table", k.get(sym::arp_tbl));
+    found.extend(table.map(|table| (Family::Inet, table)));
     #[cfg(kernel_has = "sym:nd_tbl")]
-    found.extend(faults.check("ND table", k.get(sym::nd_tbl)));
+    {
+        let table = faults.check("ND table", k.get(sym::nd_tbl));
+        found.extend(table.map(|table| (Family::Inet6, table)));
+    }
+    for (family, table) in &found {
+        let is_it = super::family(table.family()) == Some(*family);
+        if !is_it || table.key_len() as usize != bytes(*family) {
+            faults.add("neighbour table", inconsistent(table.addr()));
+        }
+    }
     found
+}
+
+/// How many an address has.
+fn bytes(family: Family) -> usize {
+    match family {
+        Family::Inet => 4,
+        Family::Inet6 => 16,
+    }
 }
 
 /// All entries in the order of `ip neigh`, those of all namespaces together, and how many each table has.
@@ -39,29 +57,25 @@ pub fn neighbours(
     clock: Clock,
     faults: &mut Faults,
 ) -> (Vec<Neighbour>, Vec<NeighbourTable>) {
-    const WHAT: &str = "neighbour table";
     let mut found = Vec::new();
     let mut counts = Vec::new();
-    for table in tables(k, faults) {
+    for (family, table) in tables(k, faults) {
         let before = faults.count();
         let entries = entries(table, faults);
-        let family = family(table.family()).ok_or_else(|| inconsistent(table.addr()));
-        if let Some(family) = faults.check(WHAT, family) {
-            let count = NeighbourTable {
-                family,
-                allocated: table.entries().value(),
-                hashed: entries.len(),
-                is_read: faults.count() == before,
-            };
-            // `neigh_alloc` counts an entry before it is in a bucket, and `neigh_destroy` doesn't any more when it was taken out long ago.
-            if count.missing() < 0 {
-                let what = "entries of a neighbour table, of which it counts fewer";
-                faults.add(what, inconsistent(table.addr()));
-            }
-            counts.push(count);
+        let count = NeighbourTable {
+            family,
+            allocated: table.entries().value(),
+            hashed: entries.len(),
+            is_read: faults.count() == before,
+        };
+        // `neigh_alloc` counts an entry before it is in a bucket, and `neigh_destroy` doesn't any more when it was taken out long ago.
+        if count.missing() < 0 {
+            let what = "entries of a neighbour table, of which it counts fewer";
+            faults.add(what, inconsistent(table.addr()));
         }
+        counts.push(count);
         for entry in entries {
-            let entry = describe(k, table, entry, clock);
+            let entry = describe(k, family, entry, clock, faults);
             found.extend(faults.check("neighbour", entry));
         }
     }
@@ -135,27 +149,27 @@ fn lost(table: neigh_table<'_>, found: &HashSet<u64>) -> Option<u64> {
 /// What `neigh_fill_info` says of an entry.
 fn describe(
     k: &Memory,
-    table: neigh_table<'_>,
+    family: Family,
     entry: neighbour<'_>,
     clock: Clock,
+    faults: &mut Faults,
 ) -> Result<Neighbour, Fault> {
     let device = entry.dev().deref()?;
     let state = entry.nud_state();
     let lladdr = if state & VALID != 0 {
         let length = usize::from(device.addr_len());
-        let hardware = entry.ha().bytes();
-        let bytes = hardware.get(..length).unwrap_or(hardware);
-        Some(linux_net::format_hardware_address(
-            device.type_().into(),
-            bytes,
-        ))
+        // There is room for MAX_ADDR_LEN.
+        let bytes = entry.ha().bytes().get(..length);
+        let bytes = bytes.ok_or_else(|| inconsistent(device.addr()));
+        let bytes = faults.check("hardware address of a neighbour", bytes);
+        bytes.map(|bytes| linux_net::format_hardware_address(device.type_().into(), bytes))
     } else {
         None
     };
     Ok(Neighbour {
         netns: netns_of(device)?,
-        family: family(table.family()).ok_or_else(|| inconsistent(table.addr()))?,
-        address: key(entry.primary_key().cast(), table)?,
+        family,
+        address: key(entry.primary_key().cast(), family)?,
         dev: device.name().to_string(),
         ifindex: device.ifindex(),
         lladdr: lladdr.filter(|address| !address.is_empty()),
@@ -177,7 +191,7 @@ fn describe(
 pub fn proxies(k: &Memory, faults: &mut Faults) -> Vec<Proxy> {
     const WHAT: &str = "proxy entries";
     let mut found = Vec::new();
-    for table in tables(k, faults) {
+    for (family, table) in tables(k, faults) {
         // Allocated with the table, one for all namespaces.
         let Some(buckets) = faults.check(WHAT, table.phash_buckets().array(PROXY_BUCKETS)) else {
             continue;
@@ -187,7 +201,7 @@ pub fn proxies(k: &Memory, faults: &mut Faults) -> Vec<Proxy> {
             .flat_map(|first| chain(Ok(first), pneigh_entry::next))
         {
             if let Some(entry) = faults.check(WHAT, entry) {
-                found.extend(faults.check(WHAT, proxy(table, entry)));
+                found.extend(faults.check(WHAT, proxy(family, entry)));
             }
         }
     }
@@ -195,13 +209,13 @@ pub fn proxies(k: &Memory, faults: &mut Faults) -> Vec<Proxy> {
 }
 
 /// What `pneigh_fill_info` says of an entry.
-fn proxy(table: neigh_table<'_>, entry: pneigh_entry<'_>) -> Result<Proxy, Fault> {
+fn proxy(family: Family, entry: pneigh_entry<'_>) -> Result<Proxy, Fault> {
     let device = entry.dev().deref_or_null()?;
     let net = entry.net().net().deref()?;
     Ok(Proxy {
         netns: net.ns().inum().into(),
-        family: family(table.family()).ok_or_else(|| inconsistent(table.addr()))?,
-        address: key(entry.key().cast(), table)?,
+        family,
+        address: key(entry.key().cast(), family)?,
         dev: device.map(|device| device.name().to_string()),
         // Which they all are.
         flags: names::neighbour_flags(u32::from(entry.flags()) & !PROXY),
@@ -211,19 +225,15 @@ fn proxy(table: neigh_table<'_>, entry: pneigh_entry<'_>) -> Result<Proxy, Fault
 }
 
 /// The address that an entry is for, which lies behind it.
-fn key(bytes: Ptr<'_, u8>, table: neigh_table<'_>) -> Result<IpAddr, Fault> {
-    let found = bytes.array(
-        usize::try_from(table.key_len())
-            .unwrap_or(usize::MAX)
-            .min(16),
-    )?;
+fn key(place: Ptr<'_, u8>, family: Family) -> Result<IpAddr, Fault> {
+    let found = place.array(bytes(family))?;
     if let Ok(bytes) = <[u8; 4]>::try_from(found.bytes()) {
         return Ok(bytes.into());
     }
     if let Ok(bytes) = <[u8; 16]>::try_from(found.bytes()) {
         return Ok(bytes.into());
     }
-    Err(inconsistent(table.addr()))
+    Err(inconsistent(place.addr()))
 }
 
 fn netns_of(device: net_device<'_>) -> Result<u64, Fault> {

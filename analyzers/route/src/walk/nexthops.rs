@@ -3,25 +3,40 @@
 use kernel::nexthop;
 use kstruct::{Fault, View as _};
 
-use super::{Context, hop};
+use super::{Context, hop, inconsistent};
 use crate::model::{Member, Nexthop, Resilient};
 use crate::names;
 
+const WHAT: &str = "next hop objects";
+
 /// A namespace's next hop objects in the order of their numbers.
-pub fn nexthops(context: &mut Context<'_, '_>) -> Vec<Nexthop> {
-    const WHAT: &str = "next hop objects";
-    let mut found = Vec::new();
+pub fn objects<'m>(context: &mut Context<'m, '_>) -> Vec<nexthop<'m>> {
+    let mut found: Vec<nexthop<'m>> = Vec::new();
     for object in context.net.nexthop().rb_root().entries(nexthop::rb_node) {
-        if let Some(object) = context.faults.check(WHAT, object) {
-            let object = describe(context, object);
-            found.extend(context.faults.check(WHAT, object));
+        let Some(object) = context.faults.check(WHAT, object) else {
+            continue;
+        };
+        // The tree is sorted by numbers, which are each one's own.
+        if found.last().is_some_and(|last| last.id() >= object.id()) {
+            context.faults.add(WHAT, inconsistent(object.addr()));
         }
+        found.push(object);
+    }
+    found
+}
+
+/// What there is to say of them.
+pub fn nexthops<'m>(context: &mut Context<'m, '_>, objects: &[nexthop<'m>]) -> Vec<Nexthop> {
+    let mut found = Vec::new();
+    for object in objects {
+        let object = describe(context, *object);
+        found.extend(context.faults.check(WHAT, object));
     }
     found
 }
 
 /// What `nh_fill_node` says of one.
-fn describe(context: &Context<'_, '_>, object: nexthop<'_>) -> Result<Nexthop, Fault> {
+fn describe<'m>(context: &mut Context<'m, '_>, object: nexthop<'m>) -> Result<Nexthop, Fault> {
     let mut out = Nexthop {
         netns: context.netns,
         id: object.id(),
@@ -39,13 +54,10 @@ fn describe(context: &Context<'_, '_>, object: nexthop<'_>) -> Result<Nexthop, F
     if object.is_group() {
         let group = object.nh_grp().deref()?;
         out.fdb = group.fdb_nh();
-        for entry in group
-            .nh_entries()
-            .array(usize::from(group.num_nh()))?
-            .iter()
-        {
+        for (member, entry) in hop::members(object)? {
+            context.object(member.as_ptr())?;
             out.group.push(Member {
-                id: entry.nh().deref()?.id(),
+                id: member.id(),
                 weight: entry.weight().into(),
             });
         }

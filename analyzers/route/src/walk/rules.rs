@@ -4,7 +4,7 @@ use kernel::{fib_rule, fib_rules_ops, fib4_rule, fib6_rule};
 use kstruct::{Fault, View as _};
 use linux::net::order::be64;
 
-use super::{Context, family, ipv4, prefix6};
+use super::{Context, family, inconsistent, ipv4, prefix6};
 use crate::model::{Family, Prefix, Rule};
 use crate::names;
 
@@ -44,6 +44,10 @@ fn rule(context: &Context<'_, '_>, family: Family, common: fib_rule<'_>) -> Resu
                     length,
                 })
             };
+            // `fib_nl_newrule` takes no longer ones.
+            if rule.src_len() > 32 || rule.dst_len() > 32 {
+                return Err(inconsistent(common.addr()));
+            }
             #[cfg(kernel_has = "fib4_rule.dscp")]
             let tos = rule.dscp();
             #[cfg(not(kernel_has = "fib4_rule.dscp"))]
@@ -66,7 +70,12 @@ fn rule(context: &Context<'_, '_>, family: Family, common: fib_rule<'_>) -> Resu
             let tos = rule.dscp();
             #[cfg(not(kernel_has = "fib6_rule.dscp"))]
             let tos = rule.tclass();
-            (some(prefix6(rule.src())), some(prefix6(rule.dst())), tos, 0)
+            (
+                some(prefix6(rule.src())?),
+                some(prefix6(rule.dst())?),
+                tos,
+                0,
+            )
         }
     };
     let name = |name: kstruct::CharArray<'_>| (!name.is_empty()).then(|| name.to_string());

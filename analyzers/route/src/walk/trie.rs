@@ -77,7 +77,7 @@ fn below<'m>(context: &mut Context<'m, '_>, node: key_vector<'m>, level: u32, fo
             continue;
         }
         let mut routes = Vec::new();
-        for alias in fib::aliases(child, context.faults) {
+        for alias in fib::aliases(context, child) {
             let what = context.faults.check("IPv4 route", alias.fa_info().deref());
             routes.push(TrieRoute {
                 length: 32_u8.saturating_sub(alias.fa_slen()),
