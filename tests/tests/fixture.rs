@@ -1422,7 +1422,11 @@ fn what_is_not_there_is_an_error_in_all_analyzers() {
         ),
         ("route", &["--table", "77"], "there is 100, main, local"),
         ("route", &["--to", "10.1.1.1", "-6"], "version of IP"),
-        ("tcp", &["--netns", "5"], "network namespace 5; there is 0"),
+        (
+            "tcp",
+            &["--netns", "net:[5]"],
+            "network namespace 5; there is 0",
+        ),
         ("tcp", &["--pid", "9"], "there is no process 9"),
         ("sockets", &["--pid", "9"], "there is no process 9"),
         ("sockets", &["--process", "x"], "no process of the name x"),

@@ -53,6 +53,21 @@ impl Source {
     }
 }
 
+/// A network namespace's inode number: alone, or as `lsns`, `ls -l /proc/PID/ns` and the analyzers show it, `net:[4026531840]`.
+///
+/// # Errors
+///
+/// It is no number.
+pub fn netns(text: &str) -> Result<u64, String> {
+    let inside = text
+        .strip_prefix("net:[")
+        .and_then(|rest| rest.strip_suffix(']'));
+    let number = inside.unwrap_or(text);
+    number
+        .parse()
+        .map_err(|error| format!("not an inode number: {error}"))
+}
+
 /// The lines of a file, as the kernel has them. It is no larger than the page that the kernel keeps them in.
 fn read_vmcoreinfo(path: &Path) -> anyhow::Result<VmcoreInfo> {
     const MOST: u64 = 1 << 16;

@@ -42,7 +42,7 @@ struct Args {
     #[arg(long)]
     devices: bool,
     /// Only this network namespace, by its inode number
-    #[arg(long, value_name = "INODE")]
+    #[arg(long, value_name = "INODE", value_parser = linux::options::netns)]
     netns: Option<u64>,
 }
 

@@ -58,7 +58,7 @@ pub struct Filter {
     #[arg(long)]
     pub orphans: bool,
     /// Only those in this network namespace: its inode number, as in `net:[4026531840]`
-    #[arg(long, value_name = "INODE", value_delimiter = ',')]
+    #[arg(long, value_name = "INODE", value_delimiter = ',', value_parser = linux::options::netns)]
     pub netns: Vec<u64>,
     /// Only this one: the address of its struct sock, in hexadecimal
     #[arg(long, value_name = "ADDRESS", value_parser = hexadecimal)]
