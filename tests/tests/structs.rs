@@ -214,6 +214,11 @@ fn what_is_not_there_is_an_error_that_helps() {
             &["task_struct", "--rbtree", "tasks", "init_task"],
             "no rb_node",
         ),
+        (
+            "struct",
+            &["pid", "--idr", "init_task"],
+            "init_task is a struct task_struct, and no idr",
+        ),
         ("sym", &["no_such_symbol"], "no symbol no_such_symbol"),
         (
             "sym",

@@ -582,6 +582,18 @@ impl<'m> Show<'_, 'm> {
                 },
                 None => (place.address, place.ty),
             };
+            let containers = match (self.args.xarray, self.args.idr, self.args.maple) {
+                (true, _, _) => &["xarray", "radix_tree_root"][..],
+                (_, true, _) => &["idr"],
+                (_, _, true) => &["maple_tree"],
+                _ => &[],
+            };
+            if let Some(other) = ty.and_then(Type::aggregate)
+                && let Some(wanted) = containers.first()
+                && !containers.contains(&other.name)
+            {
+                bail!("{text} is a {}, and no {wanted}", other.c_name());
+            }
             let found = if let Some(member) = &self.args.list {
                 let link = walk::link(item, member)?;
                 let is_head = self.args.head || ty.is_some_and(walk::is_head);
