@@ -8,6 +8,7 @@
 //! The file is written to: `lab_containers` makes the copy.
 #![forbid(unsafe_code)]
 
+mod filters;
 mod routes;
 mod tables;
 

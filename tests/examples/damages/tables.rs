@@ -18,11 +18,23 @@ impl Dump<'_> {
         if let Some(line) = damage.strip_prefix("vmcoreinfo-") {
             return self.change_vmcoreinfo(line);
         }
+        if let Some(damage) = damage.strip_prefix("filter-") {
+            return self.plant_in_filters(damage);
+        }
         if let Some(damage) = damage.strip_prefix("route-") {
             return self.plant_in_routes(damage);
         }
         let net = k.get(sym::init_net).expect("it is there");
         match damage {
+            // Counters have no place; an interface has no queue.
+            "mib" => {
+                let offset = offset_of!(kernel::netns_mib, ip_statistics) as u64;
+                self.change(net.mib().addr() + offset, |_| 0);
+            }
+            "qdisc-root" => {
+                let offset = offset_of!(kernel::net_device, qdisc) as u64;
+                self.change(net.loopback_dev().addr() + offset, |_| 0);
+            }
             // On the list of another one.
             "fib-list" => self.change(
                 tables(net)[0].addr() + offset_of!(fib_table, tb_id) as u64,

@@ -8,7 +8,9 @@ use tests::{array, lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 35] = [
+const DAMAGES: [(&str, &[&str], &str); 60] = [
+    ("mib", &["netstat"], "IPv4 counters: "),
+    ("qdisc-root", &["netdev", "--qdiscs"], "qdisc of lo: "),
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),
@@ -113,6 +115,89 @@ const DAMAGES: [(&str, &[&str], &str); 35] = [
         &["netfilter", "conntrack"],
         "nf_conntrack_hash: ",
     ),
+    (
+        "filter-no-buckets",
+        &["netfilter", "counts"],
+        "nf_conntrack_htable_size: ",
+    ),
+    (
+        "filter-odd-buckets",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_htable_size: ",
+    ),
+    (
+        "filter-fewer-buckets",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_hash, which has more chains than nf_conntrack_htable_size: ",
+    ),
+    (
+        "filter-count",
+        &["netfilter", "conntrack"],
+        "connections of namespace ",
+    ),
+    (
+        "filter-namespace",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_hash: ",
+    ),
+    (
+        "filter-extension",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_hash: ",
+    ),
+    (
+        "filter-protocol",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_hash: ",
+    ),
+    (
+        "filter-family",
+        &["netfilter", "conntrack"],
+        "nf_conntrack_hash: ",
+    ),
+    (
+        "filter-direction",
+        &["netfilter", "counts"],
+        "nf_conntrack_hash: ",
+    ),
+    (
+        "filter-hook-entry",
+        &["netfilter", "iptables"],
+        "table filter of namespace ",
+    ),
+    (
+        "filter-underflow",
+        &["netfilter", "iptables"],
+        "policies of table filter of namespace ",
+    ),
+    (
+        "filter-entries",
+        &["netfilter", "iptables"],
+        "entries of table filter of namespace ",
+    ),
+    (
+        "filter-no-rules",
+        &["netfilter", "iptables"],
+        "entries of table filter of namespace ",
+    ),
+    (
+        "filter-target",
+        &["netfilter", "iptables"],
+        "table filter of namespace ",
+    ),
+    ("filter-no-key", &["netfilter", "nft"], "key of set "),
+    ("filter-long-key", &["netfilter", "nft"], "key of set "),
+    ("filter-short-key", &["netfilter", "nft"], "key of set "),
+    ("filter-elements", &["netfilter", "nft"], "elements of set "),
+    (
+        "filter-set-count",
+        &["netfilter", "nft"],
+        "elements of set ",
+    ),
+    ("filter-set-buckets", &["netfilter", "nft"], " table "),
+    ("filter-hooks", &["netfilter", "hooks"], "ip hook "),
+    ("filter-no-hooks", &["netfilter", "hooks"], "ip hook "),
+    ("filter-no-function", &["netfilter", "hooks"], "ip hook "),
     (
         "vmcoreinfo-kallsyms_names",
         &["sym", "tcp_v4_rcv"],
