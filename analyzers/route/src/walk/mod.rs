@@ -260,8 +260,17 @@ pub fn is_changing(k: &Memory) -> bool {
         !k.get(kernel::sym::rtnl_mutex)
             .is_ok_and(|lock| lock.owner().value() == 0)
     }
+    // Real-time kernels.
+    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.rtmutex"))]
+    {
+        !k.get(kernel::sym::rtnl_mutex)
+            .is_ok_and(|lock| lock.rtmutex().owner().is_null())
+    }
     // Nobody knows where the lock is, or who has it.
-    #[cfg(not(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.owner")))]
+    #[cfg(not(all(
+        kernel_has = "sym:rtnl_mutex",
+        any(kernel_has = "mutex.owner", kernel_has = "mutex.rtmutex")
+    )))]
     {
         let _ = k;
         true
