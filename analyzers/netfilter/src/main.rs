@@ -36,7 +36,7 @@ struct Args {
     #[arg(value_enum, value_name = "WHAT")]
     what: Vec<What>,
     /// Only this network namespace, by its inode number
-    #[arg(long, value_name = "INODE")]
+    #[arg(long, value_name = "INODE", value_parser = linux::options::netns)]
     netns: Option<u64>,
     /// Only tables of this name
     #[arg(long, value_name = "NAME")]

@@ -44,7 +44,7 @@ struct Args {
     #[arg(short = '6')]
     inet6: bool,
     /// Only this network namespace, by its inode number
-    #[arg(long, value_name = "INODE")]
+    #[arg(long, value_name = "INODE", value_parser = linux::options::netns)]
     netns: Option<u64>,
     /// Only this table, by number or name (main, local, default), the rules that lead to it, and the next hop objects that its routes use
     #[arg(long, value_parser = table)]
