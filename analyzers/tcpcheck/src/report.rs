@@ -191,6 +191,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         in_tables: read.in_tables,
         nonsense,
         unchecked: std::cell::RefCell::default(),
+        unread: std::cell::RefCell::default(),
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]
         wants_hashes: rules.iter().any(|rule| rule.name == "wrong-hash"),
         #[cfg(kernel_has = "inet_hashinfo.lhash2")]
@@ -214,6 +215,9 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
             unchecked: tables.unchecked.take(),
         });
         checked.findings.extend(findings);
+    }
+    for (what, fault) in tables.unread.take() {
+        faults.add(what, fault);
     }
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     for (what, fault) in tables

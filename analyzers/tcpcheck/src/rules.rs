@@ -105,6 +105,8 @@ pub struct Tables<'a, 'm> {
     pub nonsense: Vec<u64>,
     /// Why the rule could not look.
     pub unchecked: std::cell::RefCell<Vec<String>>,
+    /// What rules could not read of the tables.
+    pub unread: std::cell::RefCell<Vec<(&'static str, kstruct::Fault)>>,
     /// Whether a rule asks for the sockets' hashes.
     #[cfg(kernel_has = "inet_hashinfo.lhash2")]
     pub wants_hashes: bool,
