@@ -29,8 +29,9 @@ impl Tables<'_, '_> {
     #[cfg(any(
         kernel_has = "inet_hashinfo.lhash2",
         all(
-            kernel_has = "sym:tcp_memory_allocated",
-            kernel_has = "sym:sysctl_tcp_mem"
+            kernel_has = "prot_inuse.all",
+            kernel_has = "sym:tcp_prot",
+            kernel_has = "sym:tcpv6_prot"
         )
     ))]
     fn unchecked(&self, why: String) {
