@@ -35,6 +35,23 @@ impl Dump<'_> {
                 let offset = offset_of!(kernel::net_device, qdisc) as u64;
                 self.change(net.loopback_dev().addr() + offset, |_| 0);
             }
+            // One class more is counted than there is.
+            "classes" => {
+                let devices = net.dev_base_head().entries(kernel::net_device::dev_list);
+                let mut roots = devices.map(|device| {
+                    let root = device.and_then(|device| device.qdisc().deref());
+                    root.expect("the dump is sound")
+                });
+                let is_htb = |root: &kernel::Qdisc<'_>| {
+                    let ops = root.ops().deref().expect("it is there");
+                    ops.id().to_string() == "htb"
+                };
+                let htb = roots.find(is_htb).expect("an interface has one");
+                let own = htb.privdata().cast::<kernel::htb_sched<'_>>().deref();
+                let hash = own.expect("it is there").clhash().addr();
+                let place = hash + offset_of!(kernel::Qdisc_class_hash, hashelems) as u64;
+                self.change(place, |old| old + 1);
+            }
             // On the list of another one.
             "fib-list" => self.change(
                 tables(net)[0].addr() + offset_of!(fib_table, tb_id) as u64,

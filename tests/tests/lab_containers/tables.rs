@@ -8,9 +8,10 @@ use tests::{array, lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 60] = [
+const DAMAGES: [(&str, &[&str], &str); 61] = [
     ("mib", &["netstat"], "IPv4 counters: "),
     ("qdisc-root", &["netdev", "--qdiscs"], "qdisc of lo: "),
+    ("classes", &["netdev", "--qdiscs"], "classes of htb "),
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),
