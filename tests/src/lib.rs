@@ -12,6 +12,7 @@ mod random;
 mod synthetic;
 pub mod types;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -229,6 +230,43 @@ pub fn lab_machines(how: &[&str]) -> Vec<PathBuf> {
     let mut machines: Vec<PathBuf> = list.split(':').map(PathBuf::from).collect();
     machines.retain(became);
     machines
+}
+
+/// The kernel's workers that were idle when a machine recorded itself, and that the dump of its panic has on a run queue
+/// (`task_struct.on_rq`, which is another word than the state): a timer woke them while /proc/sysrq-trigger printed to the
+/// serial line. That is rare, since the recorder panics between two of the clock's ticks, and no more than two are believed.
+/// None where a machine didn't panic.
+pub fn woken_workers(folder: &Path) -> BTreeSet<u64> {
+    const WORKER: u64 = 0x20; // PF_WQ_WORKER
+    const QUEUED: u64 = 1; // TASK_ON_RQ_QUEUED
+    const MOST: usize = 2;
+    if read_json(&folder.join("lab.json"))["how"] != "panic" {
+        return BTreeSet::new();
+    }
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    let list = "--list tasks sym:init_task -m pid,on_rq";
+    let mut options = vec!["task_struct"];
+    options.extend(list.split(' '));
+    let report = analyze("struct", &folder.join("vmcore"), &options);
+    let queued: BTreeSet<u64> = array(&report["structs"])
+        .iter()
+        .filter(|task| number(&task["value"]["on_rq"]) == QUEUED)
+        .map(|task| number(&task["value"]["pid"]))
+        .collect();
+    let woken: BTreeSet<u64> = array(&read_json(&folder.join("truth/tasks.json")))
+        .iter()
+        .filter(|task| number(&task["flags"]) & WORKER != 0 && task["state"] == "I")
+        .map(|task| number(&task["tid"]))
+        .filter(|tid| queued.contains(tid))
+        .collect();
+    println!(
+        "{}: {} of {} tasks on run queues are workers that were woken after the recording: {woken:?}",
+        folder.display(),
+        woken.len(),
+        queued.len()
+    );
+    assert!(woken.len() <= MOST);
+    woken
 }
 
 /// The elements of a JSON array; fails if it is none.

@@ -11,7 +11,7 @@ use kstruct_codegen::image::Image;
 use kstruct_oracle::btf;
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
-use tests::{analyze, array, lab_machines, read_json, text};
+use tests::{analyze, array, lab_machines, read_json, text, woken_workers};
 
 /// One machine of the lab.
 struct Machine {
@@ -306,6 +306,7 @@ fn ps_equals_the_guests_process_list() {
                 name.to_owned()
             }
         };
+        let woken = woken_workers(&machine.folder);
         let size = |value: &Value| {
             if value.is_null() {
                 "0".to_owned()
@@ -340,15 +341,17 @@ fn ps_equals_the_guests_process_list() {
             .map(|task| {
                 let tid = task["tid"].as_i64().expect("tid");
                 let state = if tid == 1 {
-                    &recorder["dump"]
+                    text(&recorder["dump"])
+                } else if woken.contains(&tid.unsigned_abs()) {
+                    "R".to_owned()
                 } else {
-                    &task["state"]
+                    text(&task["state"])
                 };
                 let columns = row([
                     ("tgid", text(&task["tgid"])),
                     ("ppid", text(&task["ppid"])),
                     ("name", name(tid, &text(&task["comm"]))),
-                    ("state", text(state)),
+                    ("state", state),
                     ("threads", text(&task["threads"])),
                     ("cpu", text(&task["cpu"])),
                     ("rss", size(&task["vm_rss_kb"])),

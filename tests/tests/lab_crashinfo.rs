@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tests::compare::{Comparison, Row};
-use tests::{analyze, array, lab_machines, read_json, text};
+use tests::{analyze, array, lab_machines, read_json, text, woken_workers};
 
 /// A machine that was dumped, and what `crashinfo` says of it.
 struct Machine {
@@ -264,6 +264,7 @@ fn tasks_are_counted_and_those_that_wait_are_named() {
     for machine in machines() {
         let truth = read_json(&machine.folder.join("truth/tasks.json"));
         let tasks = &machine.report["tasks"];
+        let woken = woken_workers(&machine.folder);
         let mut states = BTreeMap::<String, u64>::new();
         let mut waiting = BTreeMap::new();
         let mut processes = 0;
@@ -273,6 +274,7 @@ fn tasks_are_counted_and_those_that_wait_are_named() {
             let state = match (tid, &*machine.how) {
                 // The recorder runs while it reads its own state, and sleeps when the machine is stopped.
                 (1, "stop") => "S".to_owned(),
+                _ if woken.contains(&tid) => "R".to_owned(),
                 _ => text(&task["state"]),
             };
             if state == "D" {
