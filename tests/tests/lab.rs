@@ -497,13 +497,9 @@ fn list(values: impl Iterator<Item = String>) -> String {
     values.collect::<Vec<_>>().join(", ")
 }
 
-/// The flags that `ip` shows for those that the kernel gives: it shows the lack of RUNNING.
+/// The flags that `ip` shows for those that the kernel gives: it shows the lack of RUNNING, which the analyzer shows as well.
 fn ip_flags(flags: &Value) -> Vec<String> {
     let mut flags: Vec<String> = array(flags).iter().map(text).collect();
-    let has = |name: &str| flags.iter().any(|flag| flag == name);
-    if has("UP") && !has("RUNNING") {
-        flags.push("NO-CARRIER".into());
-    }
     flags.retain(|flag| flag != "RUNNING");
     flags.sort();
     flags
@@ -593,8 +589,6 @@ fn netdev_equals_ip_addr() {
                     )
                 });
                 let mut flags: Vec<String> = array(&device["flags"]).iter().map(text).collect();
-                // No flag of the interface: the one below it is not UP, which is compared there.
-                flags.retain(|flag| flag != "M-DOWN");
                 flags.sort();
                 let (rx, tx) = (&device["stats64"]["rx"], &device["stats64"]["tx"]);
                 let columns = row([

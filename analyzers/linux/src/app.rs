@@ -90,6 +90,14 @@ impl Faults {
         value.map_err(|fault| self.add(what, fault)).ok()
     }
 
+    /// Notes that something contradicts what else is known of `what`, unless it holds.
+    pub fn require(&mut self, holds: bool, what: impl std::fmt::Display, address: u64) {
+        if !holds {
+            let kind = FaultKind::Inconsistent;
+            self.add(what, Fault { address, kind });
+        }
+    }
+
     /// The error of a command that found nothing of what it shows: if something could not be read, that may be why.
     pub fn nothing(&self, what: &str) -> anyhow::Error {
         match self.count {

@@ -118,17 +118,18 @@ impl Display for Value {
             Value::Signed(value) => value.fmt(f),
             Value::Float(value) => value.fmt(f),
             Value::Rate(value) => {
-                let bits = u128::from(*value) * 8;
-                match bits {
-                    bits if bits >= 10_000_000_000 && bits % 1_000_000_000 == 0 => {
-                        write!(f, "{}Gbit", bits / 1_000_000_000)
-                    }
-                    bits if bits >= 1_000_000 && bits % 1_000_000 == 0 => {
-                        write!(f, "{}Mbit", bits / 1_000_000)
-                    }
-                    bits if bits >= 1000 => write!(f, "{}Kbit", bits / 1000),
-                    bits => write!(f, "{bits}bit"),
+                // As tc does (`tc_print_rate`, lib/utils_math.c of iproute2): a larger unit where nothing is lost, or there are digits enough.
+                let mut rate = u128::from(*value) * 8;
+                let mut units = ["", "K", "M", "G", "T"].into_iter();
+                let mut unit = units.next().unwrap_or_default();
+                while rate >= 1000
+                    && (rate.is_multiple_of(1000) || rate >= 1_000_000)
+                    && let Some(larger) = units.next()
+                {
+                    rate /= 1000;
+                    unit = larger;
                 }
+                write!(f, "{rate}{unit}bit")
             }
             Value::Time(value) => match value {
                 value if *value >= 1_000_000 => write!(f, "{}s", *value as f64 / 1e6),
@@ -226,6 +227,22 @@ mod tests {
             "limit 100 ecn headdrop quantum 300 ids 1,2 inner (count 2) rate 10Mbit target 4.999ms"
         );
         assert!(!details.is_empty());
+    }
+
+    #[test]
+    fn rates_have_tcs_units() {
+        let rates = [
+            (12, "96bit"),
+            (187, "1496bit"),
+            (68_750, "550Kbit"),
+            (781_250, "6250Kbit"),
+            (7_500_000, "60Mbit"),
+            (625_000_000, "5Gbit"),
+            (1_234_567_890, "9876Mbit"),
+        ];
+        for (bytes, text) in rates {
+            assert_eq!(Value::Rate(bytes).to_string(), text);
+        }
     }
 
     #[test]

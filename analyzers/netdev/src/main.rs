@@ -30,6 +30,8 @@ mod qdisc;
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod queues;
 mod show;
+#[cfg(kernel_has = "net_device.qdisc_hash")]
+mod sound;
 
 /// Shows the network interfaces in a dump, in all network namespaces, and each CPU's packet queues.
 ///
@@ -61,7 +63,10 @@ struct Args {
     /// The packets that wait in queueing disciplines, one by one
     #[arg(long)]
     packets: bool,
-    /// Only interfaces of these names
+    /// Only those of the network namespace with this inode number
+    #[arg(long, value_name = "INODE", value_parser = linux::options::netns)]
+    netns: Option<u64>,
+    /// Only interfaces of these names; other names that they were given (`altname`) are known, too
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -120,6 +125,8 @@ struct Interface {
     #[serde(serialize_with = "linux::app::hex")]
     address: u64,
     kind: String,
+    /// `ip link` shows the first two and not `RUNNING`: `NO-CARRIER` of those that are up and don't run, `M-DOWN` where the interface below
+    /// isn't up.
     flags: Vec<&'static str>,
     #[serde(serialize_with = "linux::app::hex_u32")]
     flags_value: u32,
@@ -141,6 +148,12 @@ struct Interface {
     /// Since something was last sent.
     trans_start: Option<Age>,
     qdiscs: Vec<Discipline>,
+    /// For people, who see it with its name: the interface below.
+    #[serde(skip)]
+    below: Option<String>,
+    /// The same of what it is a part of.
+    #[serde(skip)]
+    master: Option<String>,
     #[cfg(kernel_has = "net_device.qdisc_hash")]
     #[serde(flatten)]
     extras: extras::Extras,
@@ -180,17 +193,42 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
     let parts = args.parts();
     #[cfg(kernel_has = "net_device.qdisc_hash")]
     let context = extras::Context::new(k, &parts, faults);
+    if let Some(wanted) = args.netns {
+        let inodes = net::inodes(k, faults);
+        if !inodes.contains(&wanted) {
+            return Err(linux::app::unknown("network namespace", wanted, inodes));
+        }
+    }
     let mut interfaces = Vec::new();
+    let mut shown = Vec::new();
     for namespace in net::namespaces(k, faults) {
+        if args
+            .netns
+            .is_some_and(|wanted| namespace.inode().unwrap_or(0) != wanted)
+        {
+            continue;
+        }
+        namespace.check_devices(k, faults);
         for device in namespace.devices() {
             let Some(device) = faults.check("list of interfaces", device) else {
                 continue;
             };
-            if args.names.is_empty() || args.names.iter().any(|name| device.name() == name.as_str())
-            {
+            let own = device.name();
+            let others = net::alternative_names(device).unwrap_or_default();
+            let mut names = args.names.iter();
+            let named = names.find(|name| own == name.as_str() || others.contains(name));
+            if args.names.is_empty() || named.is_some() {
+                shown.extend(named);
+                #[cfg(kernel_has = "net_device.qdisc_hash")]
+                sound::interface(namespace, device, faults);
                 let found = interface(k, namespace, device, &cpus, clock, &parts, faults);
                 #[cfg(kernel_has = "net_device.qdisc_hash")]
+                let place = context.place(device, faults);
+                #[cfg(kernel_has = "net_device.qdisc_hash")]
                 let found = Interface {
+                    below: place.below,
+                    master: place.master,
+                    flags: place.marks.into_iter().chain(found.flags).collect(),
                     extras: context.of(k, device, &cpus, clock, faults),
                     ..found
                 };
@@ -201,7 +239,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Netwo
     #[cfg(kernel_has = "net_device.qdisc_hash")]
     context.functions.tell(faults);
     for name in &args.names {
-        if !interfaces.iter().any(|interface| interface.name == *name) {
+        if !shown.contains(&name) {
             net::check_device(k, name, faults)?;
         }
     }
@@ -278,6 +316,8 @@ fn interface(
         last_rx: net::last_receive(device).map(|then| clock.age(k, then)),
         trans_start: trans_start.map(|then| clock.age(k, then)),
         qdiscs: qdisc::disciplines(device, cpus, clock, parts, faults),
+        below: None,
+        master: None,
         #[cfg(kernel_has = "net_device.qdisc_hash")]
         extras: extras::Extras::default(),
     }

@@ -1,7 +1,7 @@
 //! Addresses that an interface listens to, as `ip maddr` shows them.
 
 use kernel::net_device;
-use kstruct::{Fault, walk};
+use kstruct::{Fault, View as _, walk};
 use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 
@@ -11,7 +11,7 @@ use linux::details::{Details, colons};
 pub fn addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Details> {
     let mut found = Vec::new();
     let name = device.name();
-    let read = link(device, &mut found);
+    let read = link(device, &mut found, faults);
     faults.check(format_args!("multicast addresses of {name}"), read);
     let read = inet(device, &mut found);
     faults.check(format_args!("IPv4 groups of {name}"), read);
@@ -21,7 +21,7 @@ pub fn addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Details> {
 }
 
 /// /proc/net/dev_mcast.
-fn link(device: net_device<'_>, out: &mut Vec<Details>) -> Result<(), Fault> {
+fn link(device: net_device<'_>, out: &mut Vec<Details>, faults: &mut Faults) -> Result<(), Fault> {
     let length = usize::from(device.addr_len());
     for address in device.mc().list().entries(kernel::netdev_hw_addr::list) {
         let address = address?;
@@ -34,6 +34,15 @@ fn link(device: net_device<'_>, out: &mut Vec<Details>) -> Result<(), Fault> {
             row.set("features", "static");
         }
         out.push(row);
+    }
+    for (what, list) in [("multicast", device.mc()), ("unicast", device.uc())] {
+        let mut found = 0;
+        for address in list.list().entries(kernel::netdev_hw_addr::list) {
+            address?;
+            found += 1;
+        }
+        let what = format_args!("{what} addresses of {}", device.name());
+        faults.require(list.count() == found, what, list.addr());
     }
     Ok(())
 }

@@ -105,9 +105,9 @@ pub fn read(
     faults: &mut Faults,
 ) -> Queues {
     let name = device.name();
-    let tx = transmit(k, device, cpus, clock);
-    let rx = receive(device);
-    let napi = napi(device, names);
+    let tx = transmit(k, device, cpus, clock, faults);
+    let rx = receive(device, faults);
+    let napi = napi(device, names, faults);
     Queues {
         tx: faults
             .check(format_args!("transmit queues of {name}"), tx)
@@ -139,6 +139,7 @@ fn transmit(
     device: net_device<'_>,
     cpus: &[u32],
     clock: Clock,
+    faults: &mut Faults,
 ) -> Result<Vec<TransmitQueue>, Fault> {
     let mut preferred: HashMap<u16, Vec<u32>> = HashMap::new();
     for (cpu, queue) in self::preferred(device, cpus)? {
@@ -147,6 +148,12 @@ fn transmit(
     let mut found = Vec::new();
     let queues = linux::net::transmit_queues(device)?;
     for (index, queue) in queues.iter().take(MOST).enumerate() {
+        if queue.dev().addr() != device.addr() {
+            // Nor are those behind it.
+            let what = format_args!("transmit queue {index} of {}", device.name());
+            faults.require(false, what, queue.addr());
+            break;
+        }
         let qdisc = match queue.qdisc_sleeping().deref_or_null()? {
             Some(qdisc) => Some(qdisc.ops().deref()?.id().to_string()),
             None => None,
@@ -250,10 +257,16 @@ fn preferred(_: net_device<'_>, _: &[u32]) -> Result<Vec<(u32, u16)>, Fault> {
 }
 
 #[cfg(kernel_has = "netdev_rx_queue.rps_map")]
-fn receive(device: net_device<'_>) -> Result<Vec<ReceiveQueue>, Fault> {
+fn receive(device: net_device<'_>, faults: &mut Faults) -> Result<Vec<ReceiveQueue>, Fault> {
     let mut found = Vec::new();
     let count = (device.num_rx_queues() as usize).min(MOST);
     for (index, queue) in device._rx().array(count)?.iter().enumerate() {
+        #[cfg(kernel_has = "netdev_rx_queue.dev")]
+        if queue.dev().addr() != device.addr() {
+            let what = format_args!("receive queue {index} of {}", device.name());
+            faults.require(false, what, queue.addr());
+            break;
+        }
         let rps_cpus = match queue.rps_map().deref_or_null()? {
             Some(map) => {
                 let length = (map.len() as usize).min(MOST);
@@ -275,11 +288,12 @@ fn receive(device: net_device<'_>) -> Result<Vec<ReceiveQueue>, Fault> {
             rps_flow_cnt,
         });
     }
+    let _ = faults;
     Ok(found)
 }
 
 #[cfg(not(kernel_has = "netdev_rx_queue.rps_map"))]
-fn receive(_: net_device<'_>) -> Result<Vec<ReceiveQueue>, Fault> {
+fn receive(_: net_device<'_>, _: &mut Faults) -> Result<Vec<ReceiveQueue>, Fault> {
     Ok(Vec::new())
 }
 
@@ -300,10 +314,31 @@ fn watchdog(k: &Memory, device: net_device<'_>, clock: Clock) -> Watchdog {
 }
 
 #[cfg(kernel_has = "napi_struct.dev_list")]
-fn napi(device: net_device<'_>, names: &Names<'_>) -> Result<Vec<Napi>, Fault> {
+fn napi(
+    device: net_device<'_>,
+    names: &Names<'_>,
+    faults: &mut Faults,
+) -> Result<Vec<Napi>, Fault> {
+    let what = &format!("NAPI of {}", device.name());
     let mut found = Vec::new();
     for napi in device.napi_list().entries(kernel::napi_struct::dev_list) {
-        let napi = napi?;
+        let Some(napi) = faults.check(what, napi) else {
+            continue;
+        };
+        let is_its = napi.dev().addr() == device.addr() && napi.weight() > 0;
+        faults.require(is_its && is_listed(napi), what, napi.addr());
+        #[cfg(kernel_has = "napi_struct.rx_count")]
+        if !device.memory().dump().is_live() {
+            let is_empty = napi.rx_list().next().addr() == napi.rx_list().addr();
+            let holds = is_empty == (napi.rx_count() == 0);
+            faults.require(holds, format_args!("packets of {what}"), napi.addr());
+        }
+        let poll = name_of(names, napi.poll());
+        faults.require(
+            poll.is_some(),
+            format_args!("function of {what}"),
+            napi.addr(),
+        );
         #[cfg(kernel_has = "napi_struct.gro_hash")]
         let gro_count = napi
             .gro_hash()
@@ -332,7 +367,7 @@ fn napi(device: net_device<'_>, names: &Names<'_>) -> Result<Vec<Napi>, Fault> {
             address: napi.addr(),
             napi_id: napi.napi_id(),
             weight: napi.weight(),
-            poll: name_of(names, napi.poll()),
+            poll: poll.unwrap_or_else(|| format!("{:#x}", napi.poll().addr())),
             state: napi_state(napi.state()),
             gro_count,
             rx_count,
@@ -345,7 +380,7 @@ fn napi(device: net_device<'_>, names: &Names<'_>) -> Result<Vec<Napi>, Fault> {
 }
 
 #[cfg(not(kernel_has = "napi_struct.dev_list"))]
-fn napi(_: net_device<'_>, _: &Functions<'_>) -> Result<Vec<Napi>, Fault> {
+fn napi(_: net_device<'_>, _: &Names<'_>, _: &mut Faults) -> Result<Vec<Napi>, Fault> {
     Ok(Vec::new())
 }
 
@@ -369,13 +404,21 @@ fn napi_state(state: u64) -> Vec<&'static str> {
     names
 }
 
-/// The function's name, or its address in hexadecimal.
+/// Those on an interface's list have a bit that says so (`netif_napi_add`).
 #[cfg(kernel_has = "napi_struct.dev_list")]
-fn name_of(names: &Names<'_>, function: FnPtr<'_>) -> String {
+fn is_listed(napi: kernel::napi_struct<'_>) -> bool {
+    let _ = napi;
+    #[cfg(kernel_has = "const:NAPI_STATE_LISTED")]
+    return napi.state() >> (i64::from(kernel::constants::NAPI_STATE_LISTED) & 63) & 1 != 0;
+    #[cfg(not(kernel_has = "const:NAPI_STATE_LISTED"))]
+    true
+}
+
+/// The name of a function that begins there.
+#[cfg(kernel_has = "napi_struct.dev_list")]
+fn name_of(names: &Names<'_>, function: FnPtr<'_>) -> Option<String> {
     match function.name() {
-        Some(name) => name.to_owned(),
-        None => names
-            .beginning(function.addr())
-            .map_or_else(|| format!("{:#x}", function.addr()), |named| named.name),
+        Some(name) => Some(name.to_owned()),
+        None => names.beginning(function.addr()).map(|named| named.name),
     }
 }

@@ -9,11 +9,17 @@ impl Interface {
     pub fn describe(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "{}: {}  <{}>  mtu {}  {}state {}  net_device {:x}",
+            "{}: {}{}  <{}>  mtu {}  {}{}state {}  net_device {:x}",
             self.ifindex,
             self.name,
+            self.below
+                .as_ref()
+                .map_or_else(String::new, |below| format!("@{below}")),
             self.flags.join(","),
             self.mtu,
+            self.master
+                .as_ref()
+                .map_or_else(String::new, |master| format!("master {master}  ")),
             self.operstate
                 .map_or_else(String::new, |state| format!("operstate {state}  ")),
             self.state.join("|"),
@@ -85,10 +91,21 @@ impl Interface {
         for qdisc in &self.qdiscs {
             let _ = write!(
                 out,
-                "    qdisc {} {} {}  qlen {}  backlog {}  sent {} packets, {} bytes  dropped {}  overlimits {}  requeues {}",
-                qdisc.kind,
-                qdisc.handle,
-                qdisc.parent,
+                "    qdisc {} {} {}",
+                qdisc.kind, qdisc.handle, qdisc.parent
+            );
+            #[cfg(kernel_has = "net_device.qdisc_hash")]
+            for (name, block) in [
+                ("ingress_block", qdisc.ingress_block),
+                ("egress_block", qdisc.egress_block),
+            ] {
+                if let Some(block) = block {
+                    let _ = write!(out, " {name} {block}");
+                }
+            }
+            let _ = write!(
+                out,
+                "  qlen {}  backlog {}  sent {} packets, {} bytes  dropped {}  overlimits {}  requeues {}",
                 qdisc.qlen,
                 qdisc.backlog,
                 qdisc.packets,

@@ -22,7 +22,7 @@ fn filters_are_those_of_tc_filter() {
                     .expect("it was listed");
                 // Without a direction, tc shows those of the root.
                 for direction in ["", "ingress", "egress"] {
-                    for found in filters(&machine, namespace, interface, direction) {
+                    for found in filters(interface, direction) {
                         let Some(was) = truth.next() else {
                             differences.push(format!("{name}: invented {found:?}"));
                             continue;
@@ -82,12 +82,7 @@ fn without_tcs_own(line: &str) -> String {
 }
 
 /// The filters that tc shows for a direction, as it prints them.
-fn filters(
-    machine: &crate::Machine,
-    namespace: &str,
-    interface: &Value,
-    direction: &str,
-) -> Vec<Lines> {
+fn filters(interface: &Value, direction: &str) -> Vec<Lines> {
     let mut found = Vec::new();
     for qdisc in array(&interface["qdiscs"]) {
         let is_root = qdisc["parent"] == "root";
@@ -112,12 +107,8 @@ fn filters(
             let mut lines = vec![head];
             if let Some(options) = filter.get("options") {
                 own_lines(&text(&filter["kind"]), options, &mut lines);
-                if let Some(index) = options.get("indev_ifindex") {
-                    let name = machine
-                        .interfaces()
-                        .find(|one| one.0 == namespace && one.2["ifindex"] == *index)
-                        .map(|one| one.1);
-                    lines.push(format!("indev {}", name.expect("it is there")));
+                if let Some(name) = options.get("indev") {
+                    lines.push(format!("indev {}", text(name)));
                 }
                 for action in options["actions"].as_array().into_iter().flatten() {
                     action_lines(action, &mut lines);
@@ -303,10 +294,9 @@ fn action_lines(action: &Value, lines: &mut Lines) {
             }
             own.push_str(&format!(" action {then}"));
             // What conforms passes, unless something else is said.
-            if action["conform"] == -1 {
-                own.push_str("/continue");
-            } else {
-                assert_eq!(action["conform"], 0);
+            match word("conform").as_str() {
+                "pass" => {}
+                conform => own.push_str(&format!("/{conform}")),
             }
             own.push_str(&format!(
                 " overhead {} linklayer {}",

@@ -63,7 +63,7 @@ fn options_and_counters_are_those_of_tc_qdisc() {
                     let was = truth.next().expect("tc shows as many disciplines");
                     let what = format!("{namespace} {name} {}", text(&qdisc["handle"]));
                     let kind = text(&qdisc["kind"]);
-                    for same in ["kind", "handle"] {
+                    for same in ["kind", "handle", "ingress_block", "egress_block"] {
                         compare(
                             &what,
                             &qdisc[same],

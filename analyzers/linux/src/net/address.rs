@@ -62,10 +62,28 @@ pub fn ipv4_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv4> 
     ) else {
         return found;
     };
+    let is_own = inet.dev().addr() == device.addr();
+    faults.require(
+        is_own,
+        format_args!("IPv4 configuration of {name}"),
+        inet.addr(),
+    );
     for address in kstruct::walk::chain(Ok(inet.ifa_list()), kernel::in_ifaddr::ifa_next) {
         let Some(address) = faults.check(format_args!("IPv4 addresses of {name}"), address) else {
             continue;
         };
+        let length = u32::from(address.ifa_prefixlen());
+        // `inet_make_mask`
+        let mask = u32::MAX
+            .checked_shl(32_u32.saturating_sub(length))
+            .unwrap_or(0);
+        faults.require(
+            length <= 32
+                && be32(address.ifa_mask()) == mask
+                && address.ifa_dev().addr() == inet.addr(),
+            format_args!("IPv4 address of {name}"),
+            address.addr(),
+        );
         let (local, peer) = (address.ifa_local(), address.ifa_address());
         let broadcast = address.ifa_broadcast();
         found.push(Ipv4 {
@@ -94,6 +112,12 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
     ) else {
         return found;
     };
+    let is_own = inet.dev().addr() == device.addr();
+    faults.require(
+        is_own,
+        format_args!("IPv6 configuration of {name}"),
+        inet.addr(),
+    );
     #[cfg(kernel_has = "inet6_ifaddr.if_list")]
     let list = inet.addr_list().entries(kernel::inet6_ifaddr::if_list);
     #[cfg(not(kernel_has = "inet6_ifaddr.if_list"))]
@@ -103,6 +127,12 @@ pub fn ipv6_addresses(device: net_device<'_>, faults: &mut Faults) -> Vec<Ipv6> 
         let Some(address) = faults.check(what, address) else {
             continue;
         };
+        let is_own = address.idev().addr() == inet.addr();
+        faults.require(
+            is_own && u32::from(address.prefix_len()) <= 128,
+            what,
+            address.addr(),
+        );
         found.push(Ipv6 {
             address: ipv6(address.addr_()),
             prefix: u32::from(address.prefix_len()),

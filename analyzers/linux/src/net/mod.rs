@@ -6,6 +6,7 @@ pub mod order;
 pub mod softnet;
 pub mod stats;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kernel::net_device;
@@ -52,6 +53,34 @@ pub fn inodes(k: &Memory, faults: &mut Faults) -> Vec<u64> {
         .collect()
 }
 
+/// How many sockets of these protocols all namespaces count (`sock_prot_inuse_add`, include/net/sock.h).
+///
+/// # Errors
+///
+/// A CPU's counts can't be read, or a namespace.
+#[cfg(kernel_has = "prot_inuse.all")]
+pub fn sockets_in_use(k: &Memory, protocols: &[kernel::proto<'_>]) -> Result<i64, Fault> {
+    let cpus = crate::cpu::possible(k)?;
+    let mut faults = Faults::default();
+    let mut sum = 0_i64;
+    for namespace in namespaces(k, &mut faults) {
+        for cpu in &cpus {
+            let counts = namespace.net.core().prot_inuse().on_cpu(*cpu)?.deref()?;
+            for protocol in protocols {
+                let value = counts.val().get(protocol.inuse_idx() as usize);
+                sum = sum.wrapping_add(value.map_or(0, i64::from));
+            }
+        }
+    }
+    if faults.count() > 0 {
+        return Err(Fault {
+            address: k.address_of(kernel::sym::net_namespace_list),
+            kind: kstruct::FaultKind::Inconsistent,
+        });
+    }
+    Ok(sum)
+}
+
 /// That an interface of this name is in some namespace.
 ///
 /// # Errors
@@ -95,6 +124,59 @@ impl<'m> Namespace<'m> {
         self.net.dev_base_head().entries(net_device::dev_list)
     }
 
+    /// The hash of interfaces by their indices, in which the kernel looks for them (`dev_get_by_index`).
+    #[cfg(kernel_has = "net.dev_index_head")]
+    fn by_index(self) -> Result<Array<'m, kernel::hlist_head<'m>>, Fault> {
+        /// `NETDEV_HASHENTRIES`, include/linux/netdevice.h.
+        const BUCKETS: usize = 256;
+        self.net.dev_index_head().array(BUCKETS)
+    }
+
+    /// The hash of interfaces by their indices, in which the kernel looks for them (`dev_get_by_index`).
+    #[cfg(all(
+        not(kernel_has = "net.dev_index_head"),
+        kernel_has = "sym:dev_index_head"
+    ))]
+    fn by_index(self) -> Result<Array<'m, kernel::hlist_head<'m>>, Fault> {
+        self.memory.get(kernel::sym::dev_index_head)
+    }
+
+    /// That the interfaces on the list are those in the hash of their indices.
+    #[cfg(any(kernel_has = "net.dev_index_head", kernel_has = "sym:dev_index_head"))]
+    pub fn check_devices(self, k: &Memory, faults: &mut Faults) {
+        let what = "interfaces by their indices";
+        if k.dump().is_live() {
+            return;
+        }
+        // What is wrong with the list is counted where its interfaces are shown.
+        let listed: Result<BTreeSet<u64>, Fault> =
+            self.devices().map(|device| Ok(device?.addr())).collect();
+        let Ok(mut listed) = listed else {
+            return;
+        };
+        let Some(buckets) = faults.check(what, self.by_index()) else {
+            return;
+        };
+        for (index, bucket) in buckets.iter().enumerate() {
+            for device in bucket.entries(net_device::index_hlist) {
+                let Some(device) = faults.check(what, device) else {
+                    return;
+                };
+                let own = device.ifindex().cast_unsigned() as usize;
+                let is_its = own % buckets.len() == index;
+                let is_listed = listed.remove(&device.addr());
+                faults.require(is_its && is_listed, what, device.addr());
+            }
+        }
+        for device in listed {
+            faults.require(false, what, device);
+        }
+    }
+
+    /// Old kernels at which there is no hash to look at.
+    #[cfg(not(any(kernel_has = "net.dev_index_head", kernel_has = "sym:dev_index_head")))]
+    pub fn check_devices(self, _: &Memory, _: &mut Faults) {}
+
     /// Its interfaces in the order of the kernel's list.
     #[cfg(not(kernel_has = "net.dev_base_head"))]
     pub fn devices(self) -> impl Iterator<Item = Result<net_device<'m>, Fault>> {
@@ -102,6 +184,23 @@ impl<'m> Namespace<'m> {
         let first = self.memory.get(kernel::sym::dev_base);
         kstruct::walk::chain(first, |device: net_device<'m>| device.next())
     }
+}
+
+/// The other names that an interface was given (`ip link property add altname`).
+///
+/// # Errors
+///
+/// Their list can't be read.
+pub fn alternative_names(device: net_device<'_>) -> Result<Vec<String>, Fault> {
+    let mut found = Vec::new();
+    #[cfg(kernel_has = "netdev_name_node.list")]
+    if let Some(node) = device.name_node().deref_or_null()? {
+        for other in node.list().entries(kernel::netdev_name_node::list) {
+            found.push(other?.name().read()?.to_string());
+        }
+    }
+    let _ = (device, &mut found);
+    Ok(found)
 }
 
 /// What drivers keep behind the `net_device`, or point to: `netdev_priv`.

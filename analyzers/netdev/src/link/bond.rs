@@ -2,7 +2,8 @@
 #![cfg(kernel_has = "bonding.params")]
 
 use kernel::net_device;
-use kstruct::Fault;
+use kstruct::{Fault, Ptr, View as _};
+use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 use linux::net::private;
 
@@ -17,6 +18,8 @@ const MODES: [&str; 7] = [
     "balance-tlb",
     "balance-alb",
 ];
+/// `BOND_MODE_ACTIVEBACKUP`
+const ACTIVE_BACKUP: i32 = 1;
 /// `BOND_MODE_8023AD`
 const LACP: i32 = 4;
 
@@ -28,18 +31,73 @@ fn name(names: &[&str], value: i32) -> String {
         .map_or_else(|| value.to_string(), |name| (*name).to_owned())
 }
 
+/// The slaves of a bond by the interfaces that it lies on, with the names of these. They know their bond, and it counts them.
+fn slaves<'m>(
+    device: net_device<'m>,
+    bond: kernel::bonding<'m>,
+    faults: &mut Faults,
+) -> Vec<(kernel::slave<'m>, String)> {
+    let what = &format!("slaves of {}", device.name());
+    let before = faults.count();
+    let is_lacp = bond.params().mode() == LACP;
+    let mut found = Vec::new();
+    let lower = device.adj_list().lower();
+    for adjacent in lower.entries(kernel::netdev_adjacent::list) {
+        let read = adjacent.and_then(|adjacent| {
+            let slave = adjacent.private().cast::<kernel::slave<'_>>().deref()?;
+            Ok((slave, adjacent.dev().deref()?))
+        });
+        let Some((slave, own)) = faults.check(what, read) else {
+            continue;
+        };
+        let is_one = slave.dev().addr() == own.addr() && slave.bond().addr() == bond.addr();
+        faults.require(is_one, what, slave.addr());
+        // `bond_alloc_slave`: in this mode alone.
+        let has_lacp = !slave.ad_info().is_null();
+        faults.require(
+            has_lacp == is_lacp,
+            format_args!("mode of {what}"),
+            slave.addr(),
+        );
+        found.push((slave, own.name().to_string()));
+    }
+    if faults.count() == before {
+        let is_all = i32::try_from(found.len()) == Ok(bond.slave_cnt());
+        faults.require(is_all, what, bond.addr());
+    }
+    found
+}
+
 /// `bond_fill_info`.
-pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
+pub fn bond(device: net_device<'_>, faults: &mut Faults) -> Result<Details, Fault> {
     let bond = private::<kernel::bonding<'_>>(device).deref()?;
     let parameters = bond.params();
     let mode = parameters.mode();
+    let own = device.name();
+    let slaves = slaves(device, bond, faults);
+    // One of the slaves by its name.
+    let mut one_of = |slave: Ptr<'_, kernel::slave<'_>>, what: &str| {
+        let named = slaves.iter().find(|(one, _)| one.addr() == slave.addr());
+        let holds = named.is_some() || slave.is_null();
+        faults.require(holds, format_args!("{what} slave of {own}"), slave.addr());
+        named.map(|(_, name)| name.clone())
+    };
+    let active = one_of(bond.curr_active_slave(), "active");
+    let primary = one_of(bond.primary_slave(), "primary");
+    let is_mode = usize::try_from(mode).is_ok_and(|mode| mode < MODES.len());
+    faults.require(is_mode, format_args!("mode of {own}"), bond.addr());
+    // `bond_change_active_slave`: no slave sends but the active one.
+    let idle = mode == ACTIVE_BACKUP && bond.curr_active_slave().is_null();
+    let mut senders = slaves.iter().filter(|(slave, _)| slave.backup() == 0);
+    if let Some((sender, name)) = senders.next().filter(|_| idle) {
+        let what = format_args!("active slave of {own}, which {name} seems to be");
+        faults.require(false, what, sender.addr());
+    }
     let mut out = Details::new();
     out.set("mode", name(&MODES, mode));
     // bond_uses_primary: active-backup, balance-tlb, balance-alb.
-    if [1, 5, 6].contains(&mode)
-        && let Some(active) = bond.curr_active_slave().deref_or_null()?
-    {
-        out.set("active_slave", active.dev().deref()?.name().to_string());
+    if [ACTIVE_BACKUP, 5, 6].contains(&mode) {
+        out.set_some("active_slave", active);
     }
     let miimon = parameters.miimon();
     out.set("miimon", miimon)
@@ -90,9 +148,7 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
             "arp_all_targets",
             name(&["any", "all"], parameters.arp_all_targets()),
         );
-    if let Some(primary) = bond.primary_slave().deref_or_null()? {
-        out.set("primary", primary.dev().deref()?.name().to_string());
-    }
+    out.set_some("primary", primary);
     const POLICIES: [&str; 6] = [
         "layer2",
         "layer3+4",
@@ -147,19 +203,11 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
             colons(system.sys_mac_addr().mac_addr_value().bytes()),
         );
     }
-    let mut slaves = Vec::new();
-    for adjacent in device
-        .adj_list()
-        .lower()
-        .entries(kernel::netdev_adjacent::list)
-    {
-        let slave = adjacent?.private().cast::<kernel::slave<'_>>().deref()?;
-        slaves.push(slave.dev().deref()?.name().to_string());
-        if mode == LACP {
-            active_aggregator(slave, &mut out)?;
-        }
-    }
     if mode == LACP {
+        for (slave, name) in &slaves {
+            let read = active_aggregator(*slave, &mut out);
+            faults.check(format_args!("aggregator of {name}"), read);
+        }
         out.set("ad_actor_sys_prio", parameters.ad_actor_sys_prio())
             .set("ad_user_port_key", parameters.ad_user_port_key())
             .set(
@@ -173,7 +221,8 @@ pub fn bond(device: net_device<'_>) -> Result<Details, Fault> {
                 ),
             );
     }
-    out.set("slaves", slaves);
+    let names: Vec<String> = slaves.into_iter().map(|(_, name)| name).collect();
+    out.set("slaves", names);
     Ok(out)
 }
 
@@ -202,11 +251,21 @@ fn active_aggregator(slave: kernel::slave<'_>, out: &mut Details) -> Result<(), 
 }
 
 /// `bond_fill_slave_info`, and what /proc/net/bonding has besides.
-pub fn slave(device: net_device<'_>, master: net_device<'_>) -> Result<Details, Fault> {
+pub fn slave(
+    device: net_device<'_>,
+    master: net_device<'_>,
+    faults: &mut Faults,
+) -> Result<Details, Fault> {
     let slave = device
         .rx_handler_data()
         .cast::<kernel::slave<'_>>()
         .deref()?;
+    let is_its = slave.dev().addr() == device.addr();
+    faults.require(
+        is_its,
+        format_args!("slave that {} is", device.name()),
+        slave.addr(),
+    );
     let mode = private::<kernel::bonding<'_>>(master)
         .deref()?
         .params()
@@ -246,7 +305,8 @@ pub fn slave(device: net_device<'_>, master: net_device<'_>) -> Result<Details, 
     if mode == LACP
         && let Some(info) = slave.ad_info().deref_or_null()?
     {
-        lacp(info, &mut out)?;
+        let read = lacp(info, &mut out);
+        faults.check(format_args!("LACP of {}", device.name()), read);
     }
     Ok(out)
 }

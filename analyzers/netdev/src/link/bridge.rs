@@ -4,8 +4,12 @@
     kernel_has = "net_bridge_mdb_entry"
 ))]
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
 use kernel::net_device;
-use kstruct::{Fault, View as _};
+use kstruct::{Fault, FaultKind, View as _};
+use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 use linux::net::order::{be16, be64};
 use linux::net::private;
@@ -25,10 +29,71 @@ pub fn of(device: net_device<'_>) -> Result<kernel::net_bridge<'_>, Fault> {
 
 /// The port that an interface is. It is what the interface's receive handler is told.
 fn port_of(device: net_device<'_>) -> Result<kernel::net_bridge_port<'_>, Fault> {
-    device
-        .rx_handler_data()
-        .cast::<kernel::net_bridge_port<'_>>()
-        .deref()
+    let port = device.rx_handler_data();
+    let port = port.cast::<kernel::net_bridge_port<'_>>().deref()?;
+    if port.dev().addr() != device.addr() {
+        return Err(contradiction(port.addr()));
+    }
+    Ok(port)
+}
+
+fn contradiction(address: u64) -> Fault {
+    let kind = FaultKind::Inconsistent;
+    Fault { address, kind }
+}
+
+/// The names of a bridge's ports. They know their bridge and their interface, this knows them, and the bridge lies on these and no others.
+fn ports(device: net_device<'_>, br: kernel::net_bridge<'_>, faults: &mut Faults) -> Vec<String> {
+    let what = &format!("ports of {}", device.name());
+    let before = faults.count();
+    let lower = device.adj_list().lower();
+    let lower = lower.entries(kernel::netdev_adjacent::list);
+    let mut below: BTreeSet<u64> = lower.flatten().map(|it| it.dev().addr()).collect();
+    let mut names = Vec::new();
+    for port in br.port_list().entries(kernel::net_bridge_port::list) {
+        let read = port.and_then(|port| Ok((port, port.dev().deref()?)));
+        let Some((port, own)) = faults.check(what, read) else {
+            continue;
+        };
+        let is_one = port.br().addr() == br.addr() && own.rx_handler_data().addr() == port.addr();
+        faults.require(is_one && below.remove(&own.addr()), what, port.addr());
+        names.push(own.name().to_string());
+    }
+    if faults.count() == before {
+        for other in below {
+            faults.require(false, what, other);
+        }
+    }
+    names
+}
+
+/// That a list has as many as the hash table that has the same.
+fn counted(
+    found: usize,
+    table: kernel::rhashtable<'_>,
+    what: &str,
+    before: u64,
+    faults: &mut Faults,
+) {
+    // Of what can't be read the number is not known.
+    if faults.count() == before && !table.memory().dump().is_live() {
+        let counted = i64::from(table.nelems().value());
+        faults.require(i64::try_from(found) == Ok(counted), what, table.addr());
+    }
+}
+
+/// `BR_STATE_*`, include/uapi/linux/if_bridge.h: the name, or the number of one that has none.
+fn state(number: u8, what: impl Display, address: u64, faults: &mut Faults) -> String {
+    const STATES: [&str; 5] = [
+        "disabled",
+        "listening",
+        "learning",
+        "forwarding",
+        "blocking",
+    ];
+    let name = STATES.get(usize::from(number));
+    faults.require(name.is_some(), format_args!("state of {what}"), address);
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 /// Jiffies in hundredths of a second, as user space is told (`jiffies_to_clock_t`).
@@ -63,7 +128,7 @@ fn identifier(id: kernel::bridge_id<'_>) -> String {
 }
 
 /// `br_fill_info`, net/bridge/br_netlink.c.
-pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
+pub fn bridge(device: net_device<'_>, faults: &mut Faults) -> Result<Details, Fault> {
     use kernel::net_bridge_opts as opts;
     let br = of(device)?;
     let ticks = |jiffies: u64| clock_ticks(device, jiffies);
@@ -189,11 +254,7 @@ pub fn bridge(device: net_device<'_>) -> Result<Details, Fault> {
     ] {
         out.set(name, timer_value(device, timer)?);
     }
-    let mut ports = Vec::new();
-    for port in br.port_list().entries(kernel::net_bridge_port::list) {
-        ports.push(port?.dev().deref()?.name().to_string());
-    }
-    out.set("ports", ports);
+    out.set("ports", ports(device, br, faults));
     Ok(out)
 }
 
@@ -206,23 +267,13 @@ fn hex(value: u64) -> String {
 }
 
 /// `br_port_fill_attrs`.
-pub fn port(device: net_device<'_>) -> Result<Details, Fault> {
-    /// `BR_STATE_*`, include/uapi/linux/if_bridge.h.
-    const STATES: [&str; 5] = [
-        "disabled",
-        "listening",
-        "learning",
-        "forwarding",
-        "blocking",
-    ];
+pub fn port(device: net_device<'_>, faults: &mut Faults) -> Result<Details, Fault> {
     let port = port_of(device)?;
     let flag = |bit: u32| port.flags() >> bit & 1 != 0;
     let mut out = Details::new();
     out.set(
         "state",
-        STATES
-            .get(usize::from(port.state()))
-            .map_or_else(|| port.state().to_string(), |name| (*name).to_owned()),
+        state(port.state(), device.name(), port.addr(), faults),
     )
     .set("priority", port.priority())
     .set("cost", port.path_cost());
@@ -290,7 +341,11 @@ pub fn port(device: net_device<'_>) -> Result<Details, Fault> {
 }
 
 /// What `bridge -s fdb` shows of a bridge: of its ports and of itself (`br_fdb_dump`, `fdb_fill_info`), in the order of its list.
-pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, Fault> {
+pub fn forwarding(
+    device: net_device<'_>,
+    clock: Clock,
+    faults: &mut Faults,
+) -> Result<Vec<Details>, Fault> {
     let k = device.memory();
     let br = of(device)?;
     let seconds = |then: u64| {
@@ -303,21 +358,30 @@ pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, 
     } else {
         br.ageing_time()
     };
+    let what = &format!("forwarding table of {}", device.name());
+    let before = faults.count();
     let mut found = Vec::new();
     for entry in br
         .fdb_list()
         .entries(kernel::net_bridge_fdb_entry::fdb_node)
     {
-        let entry = entry?;
+        let read = entry.and_then(|entry| {
+            let interface = match entry.dst().deref_or_null()? {
+                Some(port) if port.br().addr() != br.addr() => {
+                    return Err(contradiction(entry.addr()));
+                }
+                Some(port) => port.dev().deref()?,
+                None => device,
+            };
+            Ok((entry, interface))
+        });
+        let Some((entry, interface)) = faults.check(what, read) else {
+            continue;
+        };
         // BR_FDB_LOCAL and so on, net/bridge/br_private.h.
         let flag = |bit: u32| entry.flags() >> bit & 1 != 0;
         let mut row = Details::new();
         row.set("mac", colons(entry.key().addr_().bytes()));
-        let port = entry.dst().deref_or_null()?;
-        let interface = match port {
-            Some(port) => port.dev().deref()?,
-            None => device,
-        };
         row.set("ifname", interface.name().to_string());
         if entry.key().vlan_id() != 0 {
             row.set("vlan", entry.key().vlan_id());
@@ -344,6 +408,7 @@ pub fn forwarding(device: net_device<'_>, clock: Clock) -> Result<Vec<Details>, 
         row.set("state", state);
         found.push(row);
     }
+    counted(found.len(), br.fdb_hash_tbl(), what, before, faults);
     Ok(found)
 }
 
@@ -371,7 +436,14 @@ pub fn own_addresses(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
 }
 
 /// A bridge's own VLANs, or those of a port.
-pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Vec<Details>, Fault> {
+pub fn vlans(
+    device: net_device<'_>,
+    is_bridge: bool,
+    cpus: &[u32],
+    faults: &mut Faults,
+) -> Result<Vec<Details>, Fault> {
+    /// `VLAN_VID_MASK`: the highest number there is is one less.
+    const NONE: u16 = 0xfff;
     use linux::counter::Counter as _;
     let group = if is_bridge {
         of(device)?.vlgrp()
@@ -382,8 +454,15 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
     let Some(group) = group.deref_or_null()? else {
         return Ok(found);
     };
+    let what = &format!("VLANs of {}", device.name());
+    let (before, mut listed) = (faults.count(), 0);
     for vlan in group.vlan_list().entries(kernel::net_bridge_vlan::vlist) {
-        let vlan = vlan?;
+        let Some(vlan) = faults.check(what, vlan) else {
+            continue;
+        };
+        listed += 1;
+        let is_one = (1..NONE).contains(&vlan.vid());
+        faults.require(is_one, what, vlan.addr());
         // BRIDGE_VLAN_INFO_*, include/uapi/linux/if_bridge.h.
         let (brentry, untagged) = (vlan.flags() & 0x20 != 0, vlan.flags() & 4 != 0);
         // A bridge has an entry for each VLAN of its ports; it takes part only in those.
@@ -402,16 +481,7 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
         if !flags.is_empty() {
             row.set("flags", flags);
         }
-        row.set(
-            "state",
-            match vlan.state() {
-                0 => "disabled",
-                1 => "listening",
-                2 => "learning",
-                3 => "forwarding",
-                _ => "blocking",
-            },
-        );
+        row.set("state", state(vlan.state(), what, vlan.addr(), faults));
         if vlan.tinfo().tunnel_id() != 0 {
             // The number of the tunnel is its upper half, as a packet of vxlan has it.
             row.set("tunnel_id", be64(vlan.tinfo().tunnel_id()));
@@ -419,7 +489,10 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
         let mut sums = [0_u64; 4];
         if !vlan.stats().is_null() {
             for cpu in cpus {
-                let stats = vlan.stats().on_cpu(*cpu)?.deref()?;
+                let stats = vlan.stats().on_cpu(*cpu).and_then(|stats| stats.deref());
+                let Some(stats) = faults.check(what, stats) else {
+                    continue;
+                };
                 sums[0] = sums[0].wrapping_add(stats.rx_bytes().count());
                 sums[1] = sums[1].wrapping_add(stats.rx_packets().count());
                 sums[2] = sums[2].wrapping_add(stats.tx_bytes().count());
@@ -432,18 +505,24 @@ pub fn vlans(device: net_device<'_>, is_bridge: bool, cpus: &[u32]) -> Result<Ve
             .set("tx_packets", sums[3]);
         found.push(row);
     }
+    counted(listed, group.vlan_hash(), what, before, faults);
     Ok(found)
 }
 
 /// What `bridge -d mdb` shows (`br_mdb_fill_info`, net/bridge/br_mdb.c).
-pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
+pub fn groups(device: net_device<'_>, faults: &mut Faults) -> Result<Vec<Details>, Fault> {
     let br = of(device)?;
+    let what = &format!("groups of {}", device.name());
+    let (before, mut listed) = (faults.count(), 0);
     let mut found = Vec::new();
     for entry in br
         .mdb_list()
         .entries(kernel::net_bridge_mdb_entry::mdb_node)
     {
-        let entry = entry?;
+        let Some(entry) = faults.check(what, entry) else {
+            continue;
+        };
+        listed += 1;
         if entry.host_joined() {
             let mut row = group_row(device, entry.addr_());
             row.set("port", device.name().to_string())
@@ -456,9 +535,17 @@ pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
             |group: kernel::net_bridge_port_group<'_>| group.next(),
         );
         for port in ports {
-            let port = port?;
+            let read = port.and_then(|port| {
+                let own = port.key().port().deref()?;
+                if own.br().addr() != br.addr() {
+                    return Err(contradiction(port.addr()));
+                }
+                Ok((port, own.dev().deref()?))
+            });
+            let Some((port, interface)) = faults.check(what, read) else {
+                continue;
+            };
             let mut row = group_row(device, entry.addr_());
-            let interface = port.key().port().deref()?.dev().deref()?;
             // MDB_PG_FLAGS_*, net/bridge/br_private.h.
             const FLAGS: [(u8, &str); 5] = [
                 (2, "offload"),
@@ -493,7 +580,10 @@ pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
                 .set("rt_protocol", port.rt_protocol());
             let mut sources: Vec<Value> = Vec::new();
             for source in port.src_list().entries(kernel::net_bridge_group_src::node) {
-                let address = source?.addr_();
+                let Some(source) = faults.check(what, source) else {
+                    continue;
+                };
+                let address = source.addr_();
                 sources.push(if be16(address.proto()) == 0x86dd {
                     ipv6(address.src().ip6()).to_string().into()
                 } else {
@@ -506,6 +596,7 @@ pub fn groups(device: net_device<'_>) -> Result<Vec<Details>, Fault> {
             found.push(row);
         }
     }
+    counted(listed, br.mdb_hash_tbl(), what, before, faults);
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 
 use kernel::net_device;
 use kstruct::Fault;
+use linux::Faults;
 use linux::net::{self, order, private};
 
 use super::Names;
@@ -29,7 +30,10 @@ pub fn lower(device: net_device<'_>) -> Result<Option<(i32, u64)>, Fault> {
 }
 
 /// The interface below one of a kind that knows it by a pointer.
-fn lower_device<'m>(kind: &str, device: net_device<'m>) -> Result<Option<net_device<'m>>, Fault> {
+pub fn lower_device<'m>(
+    kind: &str,
+    device: net_device<'m>,
+) -> Result<Option<net_device<'m>>, Fault> {
     match kind {
         #[cfg(kernel_has = "vlan_dev_priv.real_dev")]
         "vlan" => {
@@ -56,8 +60,13 @@ fn lower_device<'m>(kind: &str, device: net_device<'m>) -> Result<Option<net_dev
 }
 
 /// What an interface has as one of its kind. Kinds that are not known have nothing.
-pub fn data(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details, Fault> {
-    let _ = names;
+pub fn data(
+    kind: &str,
+    device: net_device<'_>,
+    names: &Names,
+    faults: &mut Faults,
+) -> Result<Details, Fault> {
+    let _ = (names, &faults);
     match kind {
         #[cfg(kernel_has = "vlan_dev_priv.real_dev")]
         "vlan" => vlan(device),
@@ -84,12 +93,12 @@ pub fn data(kind: &str, device: net_device<'_>, names: &Names) -> Result<Details
         #[cfg(kernel_has = "ip6_tnl.parms.link")]
         "ip6tnl" | "ip6gre" | "ip6gretap" => super::tunnel::ip::ipv6(kind, device, names),
         #[cfg(kernel_has = "bonding.params")]
-        "bond" => super::bond::bond(device),
+        "bond" => super::bond::bond(device, faults),
         #[cfg(all(
             kernel_has = "net_bridge.multicast_ctx",
             kernel_has = "net_bridge_mdb_entry"
         ))]
-        "bridge" => super::bridge::bridge(device),
+        "bridge" => super::bridge::bridge(device, faults),
         _ => Ok(Details::new()),
     }
 }

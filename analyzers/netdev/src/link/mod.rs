@@ -65,11 +65,11 @@ pub fn read(k: &Memory, device: net_device<'_>, names: &Names, faults: &mut Faul
     let generic = generic(k, device, names, &mut link.link);
     faults.check(format_args!("attributes of {name}"), generic);
     let kind = linux::net::kind(device).unwrap_or_default();
-    let data = kinds::data(&kind, device, names);
+    let data = kinds::data(&kind, device, names, faults);
     if let Some(data) = faults.check(format_args!("what {name} has as {kind}"), data) {
         link.info_data = data;
     }
-    let slave = slave(device);
+    let slave = slave(device, faults);
     if let Some(Some((kind, data))) = faults.check(format_args!("what {name} is part of"), slave) {
         link.info_slave_kind = Some(kind);
         link.info_slave_data = data;
@@ -170,15 +170,9 @@ fn generic(
                 .to_string(),
         );
     }
-    #[cfg(kernel_has = "netdev_name_node.list")]
-    if let Some(node) = device.name_node().deref_or_null()? {
-        let mut altnames = Vec::new();
-        for other in node.list().entries(kernel::netdev_name_node::list) {
-            altnames.push(other?.name().read()?.to_string());
-        }
-        if !altnames.is_empty() {
-            out.set("altnames", altnames);
-        }
+    let others = linux::net::alternative_names(device)?;
+    if !others.is_empty() {
+        out.set("altnames", others);
     }
     #[cfg(kernel_has = "net_device.proto_down")]
     out.flag("proto_down", device.proto_down());
@@ -333,19 +327,20 @@ fn program_details(program: kernel::bpf_prog<'_>) -> Result<Details, Fault> {
 }
 
 /// What it is a part of, and what it is there (`rtnl_link_slave_info_fill`).
-fn slave(device: net_device<'_>) -> Result<Option<(String, Details)>, Fault> {
+fn slave(device: net_device<'_>, faults: &mut Faults) -> Result<Option<(String, Details)>, Fault> {
+    let _ = &faults;
     let Some(master) = master(device)? else {
         return Ok(None);
     };
     let kind = linux::net::kind(master)?;
     let data = match kind.as_str() {
         #[cfg(kernel_has = "bonding.params")]
-        "bond" => bond::slave(device, master)?,
+        "bond" => bond::slave(device, master, faults)?,
         #[cfg(all(
             kernel_has = "net_bridge_port.state",
             kernel_has = "net_bridge_mdb_entry"
         ))]
-        "bridge" => bridge::port(device)?,
+        "bridge" => bridge::port(device, faults)?,
         #[cfg(kernel_has = "net_vrf.tb_id")]
         "vrf" => kinds::vrf(master)?,
         #[cfg(kernel_has = "team_port.linkup")]

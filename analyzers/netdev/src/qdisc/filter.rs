@@ -12,7 +12,7 @@
 ))]
 mod kinds;
 
-use kernel::Qdisc;
+use kernel::{Qdisc, net_device};
 use kstruct::{Fault, Ptr, walk};
 use linux::Faults;
 use linux::details::Details;
@@ -47,12 +47,13 @@ pub struct Filter {
     pub options: Details,
 }
 
-/// What filters are read with: CPUs, and the time.
-type With<'a> = (&'a [u32], Clock);
+/// What filters are read with: an interface of their namespace, CPUs, and the time.
+type With<'a> = (net_device<'a>, &'a [u32], Clock);
 
 /// The filters of a discipline and of its classes.
 pub fn filters(
     discipline: &Discipline,
+    device: net_device<'_>,
     qdisc: Qdisc<'_>,
     cpus: &[u32],
     clock: Clock,
@@ -71,7 +72,7 @@ pub fn filters(
                 direction,
                 class,
                 block,
-                (cpus, clock),
+                (device, cpus, clock),
                 &what,
                 &mut out,
                 faults,
@@ -143,6 +144,7 @@ fn of_block(
         let Some(chain) = faults.check(what, chain) else {
             continue;
         };
+        let mut before = 0;
         let first = chain.filter_chain();
         for proto in walk::chain(Ok(first), |proto: kernel::tcf_proto<'_>| proto.next()) {
             let Some(proto) = faults.check(what, proto) else {
@@ -164,6 +166,15 @@ fn of_block(
                 options,
             };
             use kstruct::View as _;
+            // Priorities are 16 bits wide, never 0, and in order, each once (`tc_new_tfilter`, `tcf_chain_tp_find`).
+            let prio = proto.prio();
+            let holds = prio & 0xffff == 0 && prio > before;
+            faults.require(
+                holds,
+                format_args!("priority of {kind} {what}"),
+                proto.addr(),
+            );
+            before = before.max(prio);
             out.push(row(proto.addr(), Details::new()));
             let mut own = Vec::new();
             let read = of_kind(&kind, proto, with, &mut own);

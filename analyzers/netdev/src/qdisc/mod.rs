@@ -1,5 +1,7 @@
 //! Queueing disciplines: those that `tc qdisc` shows, with the numbers that it shows.
 
+use std::fmt::Display;
+
 use kernel::{Qdisc, net_device};
 use kstruct::{Fault, Ptr, View as _};
 use serde::Serialize;
@@ -41,6 +43,13 @@ pub struct Discipline {
     pub handle: String,
     /// `root`, or the class that it belongs to: `1:10`; `ffff:fff1` for ingress.
     pub parent: String,
+    /// The numbers of the blocks of filters that it shares with others.
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress_block: Option<u32>,
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_block: Option<u32>,
     /// The `Qdisc`.
     #[serde(serialize_with = "linux::app::hex")]
     pub address: u64,
@@ -137,6 +146,10 @@ pub fn disciplines(
 ) -> Vec<Discipline> {
     let mut out = Vec::new();
     let name = device.name();
+    #[cfg(kernel_has = "net_device.qdisc_hash")]
+    if parts.contains(&Part::Qdiscs) || parts.contains(&Part::Queues) {
+        imp::check_queues(device, faults);
+    }
     for qdisc in attached(device, faults) {
         let discipline = imp::read(device, qdisc, cpus);
         let what = format_args!("qdisc {:#x} of {name}", qdisc.addr());
@@ -159,25 +172,52 @@ fn detail(
     parts: &[Part],
     faults: &mut Faults,
 ) {
-    if parts.contains(&Part::Packets) {
-        let read = packets::packets(&discipline.kind, qdisc, &mut discipline.waiting);
-        let what = format_args!("packets of qdisc {:#x} of {}", qdisc.addr(), device.name());
-        faults.check(what, read);
+    let name = device.name();
+    let is_wanted = parts.contains(&Part::Packets);
+    if is_wanted || parts.contains(&Part::Qdiscs) && packets::is_plain(&discipline.kind) {
+        let what = format_args!("packets of qdisc {:#x} of {name}", qdisc.addr());
+        let mut waiting = Vec::new();
+        let read = packets::packets(&discipline.kind, qdisc, &mut waiting);
+        // A running kernel sends while it is looked at.
+        if let Some(true) = faults.check(what, read)
+            && !qdisc.memory().dump().is_live()
+        {
+            // Disciplines without a lock count apart from what they do: each CPU may be about to.
+            let unlocked = if imp::is_per_cpu(qdisc) {
+                cpus.len()
+            } else {
+                0
+            };
+            let holds = packets::are_counted(&waiting, discipline, unlocked as u64);
+            faults.require(holds, what, qdisc.addr());
+        }
+        if is_wanted {
+            discipline.waiting = waiting;
+        }
     }
     if !parts.contains(&Part::Qdiscs) {
         return;
     }
     // Without the rate some options are missing.
     let own = own::read(&discipline.kind, device, qdisc, clock.hz.unwrap_or(0));
-    let what = format_args!("options of qdisc {:#x} of {}", qdisc.addr(), device.name());
+    let what = format_args!("options of qdisc {:#x} of {name}", qdisc.addr());
     if let Some(own) = faults.check(what, own) {
+        for option in own.refused {
+            faults.require(
+                false,
+                format_args!("{option} of qdisc {:#x} of {name}", qdisc.addr()),
+                qdisc.addr(),
+            );
+        }
         discipline.options = own.options;
         discipline.statistics = own.statistics;
+        discipline.ingress_block = own.ingress_block;
+        discipline.egress_block = own.egress_block;
     }
     discipline.classes = class::classes(discipline, device, qdisc, cpus, faults);
     #[cfg(kernel_has = "tcf_block.chain_list")]
     {
-        discipline.filters = filter::filters(discipline, qdisc, cpus, clock, faults);
+        discipline.filters = filter::filters(discipline, device, qdisc, cpus, clock, faults);
     }
 }
 
@@ -201,7 +241,7 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
     // Without a root that can be read there are still the others.
     let root = root.flatten();
     if let Some(root) = root
-        && root.flags() & BUILTIN == 0
+        && is_shown(root, &name, faults)
     {
         out.push(root);
     }
@@ -210,7 +250,7 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
             continue;
         };
         let is_root = root.is_some_and(|root| root.addr() == qdisc.addr());
-        if !is_root && imp::is_visible(qdisc) {
+        if !is_root && is_shown(qdisc, &name, faults) {
             out.push(qdisc);
         }
     }
@@ -219,17 +259,35 @@ fn attached<'m>(device: net_device<'m>, faults: &mut Faults) -> Vec<Qdisc<'m>> {
         imp::ingress(device),
     );
     if let Some(Some(ingress)) = ingress
-        && imp::is_visible(ingress)
+        && is_shown(ingress, &name, faults)
     {
         out.push(ingress);
     }
     out
 }
 
+/// Whether tc shows a discipline. One whose flags can't be is shown: whether it is hidden isn't known.
+fn is_shown(qdisc: Qdisc<'_>, device: &impl Display, faults: &mut Faults) -> bool {
+    let holds = imp::has_sound_flags(qdisc);
+    let what = format_args!("flags of qdisc {:#x} of {device}", qdisc.addr());
+    faults.require(holds, what, qdisc.addr());
+    !holds || imp::is_visible(qdisc)
+}
+
+/// Whether a discipline is of a kind that isn't attached but stands where there is none. What can't be read is not.
+fn is_placeholder(qdisc: Qdisc<'_>) -> bool {
+    let ops = qdisc.ops().deref();
+    ops.is_ok_and(|ops| ops.id() == "noop" || ops.id() == "noqueue")
+}
+
 /// Kernels with transmit queues (2.6.27 and later).
 #[cfg(kernel_has = "net_device.qdisc_hash")]
 mod imp {
-    use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
+    use super::{
+        BUILTIN, Discipline, Fault, Qdisc, ROOT, handle, is_placeholder, net_device, parent,
+        private,
+    };
+    use linux::Faults;
     use linux::counter::Counter as _;
     use linux::net::transmit_queues;
 
@@ -239,14 +297,56 @@ mod imp {
     const CPU_STATS: u32 = 0x20;
     const INVISIBLE: u32 = 0x80;
 
+    /// All `TCQ_F_*`: up to `TCQ_F_DEQUEUE_DROPS`, and `TCQ_F_WARN_NONWC`. Kernels to come may have what is between.
+    const FLAGS: u32 = 0x1_ffff;
+
     pub fn is_visible(qdisc: Qdisc<'_>) -> bool {
         qdisc.flags() & (BUILTIN | INVISIBLE) == 0
     }
 
+    /// Whether the kernel may have given it these flags: a root is never hidden (`qdisc_hash_add`), and who counts per CPU has what to count
+    /// in (`qdisc_alloc`).
+    pub fn has_sound_flags(qdisc: Qdisc<'_>) -> bool {
+        let flags = qdisc.flags();
+        let counts = !qdisc.cpu_bstats().is_null() && !qdisc.cpu_qstats().is_null();
+        flags & !FLAGS == 0
+            && (flags & BUILTIN == 0 || is_placeholder(qdisc))
+            && (flags & INVISIBLE == 0 || qdisc.parent() != ROOT)
+            && (flags & CPU_STATS != 0) == counts
+    }
+
+    /// Whether it has counters per CPU. If its flags can't be, the pointers tell.
+    pub fn is_per_cpu(qdisc: Qdisc<'_>) -> bool {
+        if has_sound_flags(qdisc) {
+            qdisc.flags() & CPU_STATS != 0
+        } else {
+            !qdisc.cpu_qstats().is_null()
+        }
+    }
+
+    /// Of each transmit queue, that its discipline is the one that it was given, or `noop_qdisc` while the interface is down
+    /// (`dev_init_scheduler`, `dev_deactivate_queue`).
+    pub fn check_queues(device: net_device<'_>, faults: &mut Faults) {
+        let name = device.name();
+        // Who lists queues counts that they can't be read.
+        let queues = transmit_queues(device).into_iter().flat_map(|queues| {
+            (0..queues.len()).filter_map(move |index| Some((index, queues.get(index)?)))
+        });
+        // One that isn't the interface's is behind its last one, which is counted where queues are shown.
+        for (index, queue) in queues.take_while(|(_, queue)| queue.dev().addr() == device.addr()) {
+            let what = format_args!("qdisc of transmit queue {index} of {name}");
+            let given = faults.check(what, queue.qdisc_sleeping().deref());
+            let active = faults.check(what, queue.qdisc().deref());
+            if let (Some(given), Some(active)) = (given, active) {
+                let holds = active.addr() == given.addr() || active.flags() & BUILTIN != 0;
+                faults.require(holds, what, queue.addr());
+            }
+        }
+    }
+
     pub fn root(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {
         // It is `noop_qdisc` where there is none (`dev_init_scheduler`).
-        let root = device.qdisc().deref()?;
-        Ok(Some(root).filter(|root| root.flags() & INVISIBLE == 0))
+        device.qdisc().deref().map(Some)
     }
 
     pub fn children(device: net_device<'_>) -> impl Iterator<Item = Result<Qdisc<'_>, Fault>> {
@@ -277,7 +377,7 @@ mod imp {
     impl Counters {
         /// `gnet_stats_add_basic` and `gnet_stats_add_queue`, net/core/gen_stats.c: per-CPU counters where there are any.
         pub fn add(&mut self, qdisc: Qdisc<'_>, cpus: &[u32]) -> Result<(), Fault> {
-            let per_cpu = qdisc.flags() & CPU_STATS != 0;
+            let per_cpu = is_per_cpu(qdisc);
             if per_cpu && !qdisc.cpu_bstats().is_null() {
                 for cpu in cpus {
                     self.add_basic(qdisc.cpu_bstats().on_cpu(*cpu)?.deref()?);
@@ -327,7 +427,7 @@ mod imp {
         } else {
             counters.add(qdisc, cpus)?;
             // `qdisc_qlen_sum`: what waits is counted per CPU only by disciplines without a lock.
-            if qdisc.flags() & CPU_STATS == 0 {
+            if !is_per_cpu(qdisc) {
                 counters.qlen = qdisc.qstats().qlen().wrapping_add(qdisc.q().qlen());
             } else {
                 counters.qlen = counters.qlen.wrapping_add(qdisc.qstats().qlen());
@@ -346,6 +446,8 @@ mod imp {
             kind: kind.to_string(),
             handle: handle(qdisc.handle()),
             parent: parent(qdisc.parent()),
+            ingress_block: None,
+            egress_block: None,
             address: qdisc.addr(),
             bytes: counters.bytes,
             packets: counters.packets,
@@ -369,15 +471,25 @@ mod imp {
 /// Kernels in which an interface has one queue and a list of disciplines.
 #[cfg(not(kernel_has = "net_device.qdisc_hash"))]
 mod imp {
-    use super::{BUILTIN, Discipline, Fault, Qdisc, handle, net_device, parent, private};
+    use super::{
+        BUILTIN, Discipline, Fault, Qdisc, handle, is_placeholder, net_device, parent, private,
+    };
 
     use kstruct::{Array, View as _};
 
     /// Bands of `pfifo_fast` (net/sched/sch_generic.c).
     const FIFO_BANDS: usize = 3;
 
+    /// All `TCQ_F_*`: `TCQ_F_BUILTIN`, `TCQ_F_THROTTLED`, `TCQ_F_INGRES`, and `TCQ_F_WARN_NONWC` of later ones.
+    const FLAGS: u32 = 0x1_0007;
+
     pub fn is_visible(qdisc: Qdisc<'_>) -> bool {
         qdisc.flags() & BUILTIN == 0
+    }
+
+    pub fn has_sound_flags(qdisc: Qdisc<'_>) -> bool {
+        let flags = qdisc.flags();
+        flags & !FLAGS == 0 && (flags & BUILTIN == 0 || is_placeholder(qdisc))
     }
 
     pub fn root(device: net_device<'_>) -> Result<Option<Qdisc<'_>>, Fault> {

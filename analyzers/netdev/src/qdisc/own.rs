@@ -15,6 +15,20 @@ use linux::details::Details;
 pub struct Own {
     pub options: Details,
     pub statistics: Details,
+    /// Blocks of filters that it shares with others.
+    pub ingress_block: Option<u32>,
+    pub egress_block: Option<u32>,
+    /// What has a value that the kernel would have refused.
+    pub refused: Vec<&'static str>,
+}
+
+impl Own {
+    /// Notes what a discipline's `init` or `change` takes no other values for.
+    fn require(&mut self, holds: bool, what: &'static str) {
+        if !holds {
+            self.refused.push(what);
+        }
+    }
 }
 
 /// Those of one discipline. Kinds that are not known, or whose module these bindings don't have, have none.
@@ -54,10 +68,39 @@ pub fn read(kind: &str, device: net_device<'_>, qdisc: Qdisc<'_>, hz: u64) -> Re
         "cake" => cake(qdisc, &mut own)?,
         #[cfg(kernel_has = "mqprio_sched.mode")]
         "mqprio" => mqprio(device, qdisc, &mut own)?,
+        #[cfg(kernel_has = "ingress_sched_data.block_info")]
+        "ingress" => {
+            let q = private::<kernel::ingress_sched_data<'_>>(qdisc).deref()?;
+            own.ingress_block = shared_block(q.block_info(), q.block(), &mut own)?;
+        }
+        #[cfg(kernel_has = "clsact_sched_data.egress_block_info")]
+        "clsact" => {
+            let q = private::<kernel::clsact_sched_data<'_>>(qdisc).deref()?;
+            own.ingress_block = shared_block(q.ingress_block_info(), q.ingress_block(), &mut own)?;
+            own.egress_block = shared_block(q.egress_block_info(), q.egress_block(), &mut own)?;
+        }
         _ => {}
     }
     let _ = (device, hz);
     Ok(own)
+}
+
+/// The number of a block that others share (`ingress_ingress_block_get`, `clsact_egress_block_get`), which the block itself has, too; 0 is
+/// that of one's own.
+#[cfg(any(
+    kernel_has = "ingress_sched_data.block_info",
+    kernel_has = "clsact_sched_data.egress_block_info"
+))]
+fn shared_block<'m>(
+    info: kernel::tcf_block_ext_info<'m>,
+    block: kstruct::Ptr<'m, kernel::tcf_block<'m>>,
+    own: &mut Own,
+) -> Result<Option<u32>, Fault> {
+    let index = info.block_index();
+    if let Some(block) = block.deref_or_null()? {
+        own.require(block.index() == index, "block of filters");
+    }
+    Ok(Some(index).filter(|index| *index != 0))
 }
 
 /// A map of packets' priorities.
@@ -80,6 +123,8 @@ const CODEL_DISABLED: u32 = i32::MAX as u32;
 fn fq_codel(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::fq_codel_sched_data<'_>>(qdisc).deref()?;
     let parameters = q.cparams();
+    own.require((1..=65536).contains(&q.flows_cnt()), "flows");
+    own.require(q.drop_batch_size() != 0, "drop_batch");
     own.options
         .set("limit", qdisc.limit())
         .set("flows", q.flows_cnt())
@@ -152,6 +197,9 @@ fn codel(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
 #[cfg(kernel_has = "fq_sched_data.timer_slack")]
 fn fq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::fq_sched_data<'_>>(qdisc).deref()?;
+    // fq_change: up to 256 * 1024 of them.
+    own.require((1..=18).contains(&q.fq_trees_log()), "buckets");
+    own.require(q.quantum() != 0, "quantum");
     let options = &mut own.options;
     options
         .set("limit", qdisc.limit())
@@ -246,6 +294,7 @@ fn fq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
 #[cfg(kernel_has = "htb_sched.direct_qlen")]
 fn htb(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::htb_sched<'_>>(qdisc).deref()?;
+    own.require(q.rate2quantum() > 0, "r2q");
     own.options
         .set("r2q", q.rate2quantum())
         .set("default", format!("{:#x}", q.defcls().cast_unsigned()))
@@ -263,6 +312,8 @@ fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     use super::rates::{burst, lengths, microseconds, rate};
 
     let q = private::<kernel::tbf_sched_data<'_>>(qdisc).deref()?;
+    // Whatever the rate is, tbf_change wants a burst.
+    own.require(q.max_size() != 0, "burst");
     let bytes = q.rate().rate_bytes_ps();
     let peak = q.peak().rate_bytes_ps();
     rate(&mut own.options, "rate", q.rate());
@@ -279,9 +330,12 @@ fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     if peak != 0 {
         longest = longest.max(latency(peak, q.mtu()));
     }
-    own.options
-        .set("limit", q.limit())
-        .set("lat", linux::details::Value::Time(longest as u64));
+    own.options.set("limit", q.limit());
+    // Without a rate no packet is ever sent.
+    if longest.is_finite() {
+        own.options
+            .set("lat", linux::details::Value::Time(longest as u64));
+    }
     lengths(&mut own.options, q.rate());
     own.statistics
         .set("tokens", q.tokens())
@@ -293,6 +347,13 @@ fn tbf(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
 #[cfg(kernel_has = "prio_sched_data.prio2band")]
 fn prio(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::prio_sched_data<'_>>(qdisc).deref()?;
+    // prio_tune: TCQ_MIN_PRIO_BANDS, TCQ_PRIO_BANDS.
+    own.require((2..=16).contains(&q.bands()), "bands");
+    let bands = q.bands();
+    own.require(
+        q.prio2band().iter().all(|band| i32::from(band) < bands),
+        "priomap",
+    );
     own.options
         .set("bands", q.bands())
         .set("priomap", priority_map(q.prio2band().iter()));
@@ -309,6 +370,8 @@ fn fraction(value: u32) -> f64 {
 #[cfg(kernel_has = "netem_sched_data.slot_config")]
 fn netem(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::netem_sched_data<'_>>(qdisc).deref()?;
+    // CLG_RANDOM, CLG_4_STATES, CLG_GILB_ELL.
+    own.require(q.loss_model().0 <= 2, "loss");
     let seconds = |nanoseconds: i64| nanoseconds as f64 / 1e9;
     let options = &mut own.options;
     options.set("limit", q.limit());
@@ -404,6 +467,13 @@ fn netem(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
 fn red(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::red_sched_data<'_>>(qdisc).deref()?;
     let (parameters, stats) = (q.parms(), q.stats());
+    // red_check_params
+    #[cfg(kernel_has = "red_sched_data.qe_mark")]
+    {
+        own.require(parameters.Wlog() < 32, "ewma");
+        own.require(parameters.Scell_log() < 32, "Scell_log");
+        own.require(parameters.qth_min() <= parameters.qth_max(), "max");
+    }
     // TC_RED_ECN and so on, include/uapi/linux/pkt_sched.h. Thresholds are kept in parts of a byte.
     let flags = u32::from(q.flags());
     let whole = |value: u32| value.checked_shr(parameters.Wlog().into()).unwrap_or(0);
@@ -433,10 +503,19 @@ fn red(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether sfq may have so many buckets (`sfq_change`).
+#[cfg(kernel_has = "sfq_sched_data.maxdepth")]
+pub fn is_divisor(buckets: u32) -> bool {
+    buckets.is_power_of_two() && buckets <= 65536
+}
+
 /// `sfq_dump`.
 #[cfg(kernel_has = "sfq_sched_data.maxdepth")]
 fn sfq(qdisc: Qdisc<'_>, hz: u64, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::sfq_sched_data<'_>>(qdisc).deref()?;
+    own.require(is_divisor(q.divisor()), "divisor");
+    // SFQ_MAX_DEPTH
+    own.require((1..=127).contains(&q.maxdepth()), "depth");
     own.options
         .set("limit", q.limit())
         .set("quantum", q.quantum())
@@ -497,6 +576,8 @@ fn cake(qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
             .get(usize::from(index))
             .map_or_else(|| index.to_string(), |name| (*name).to_owned())
     };
+    // CAKE_MAX_TINS
+    own.require((1..=8).contains(&q.tin_cnt()), "tins");
     let flags = q.rate_flags();
     let options = &mut own.options;
     match q.rate_bps() {
@@ -599,6 +680,8 @@ fn name_of(names: &[&'static str], index: u16) -> Option<&'static str> {
 #[cfg(kernel_has = "mqprio_sched.mode")]
 fn mqprio(device: net_device<'_>, qdisc: Qdisc<'_>, own: &mut Own) -> Result<(), Fault> {
     let q = private::<kernel::mqprio_sched<'_>>(qdisc).deref()?;
+    // netdev_set_num_tc: TC_MAX_QUEUE.
+    own.require((0..=16).contains(&i64::from(device.num_tc())), "tc");
     let classes = usize::try_from(i64::from(device.num_tc())).unwrap_or(0);
     let queues: Vec<linux::details::Value> = device
         .tc_to_txq()

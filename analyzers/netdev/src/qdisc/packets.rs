@@ -5,6 +5,8 @@ use kstruct::{Fault, FaultKind, Ptr, View as _, walk};
 use linux::net::order::be16;
 use serde::Serialize;
 
+use super::Discipline;
+
 /// A packet that waits.
 #[derive(Debug, Serialize)]
 pub struct Packet {
@@ -25,6 +27,9 @@ pub struct Packet {
     /// The socket that sent it.
     #[serde(serialize_with = "linux::app::hex")]
     pub sk: u64,
+    /// Bytes that disciplines count (`qdisc_pkt_len`).
+    #[serde(skip)]
+    counted: Option<u32>,
 }
 
 impl Packet {
@@ -38,13 +43,49 @@ impl Packet {
             queue_mapping: packet.queue_mapping(),
             tstamp: packet.tstamp(),
             sk: packet.sk().addr(),
+            counted: counted(packet),
         }
     }
 }
 
+/// What `struct qdisc_skb_cb` has: more than the packet's length where its segments will have headers of their own, or a table of sizes is
+/// used.
+#[cfg(kernel_has = "qdisc_skb_cb.pkt_len")]
+fn counted(packet: sk_buff<'_>) -> Option<u32> {
+    let offset = kstruct::offset_of!(sk_buff, cb) as u64;
+    let cb = kernel::qdisc_skb_cb::at(packet.memory(), packet.addr().wrapping_add(offset));
+    cb.ok().map(|cb| cb.pkt_len())
+}
+
+#[cfg(not(kernel_has = "qdisc_skb_cb.pkt_len"))]
+fn counted(_: sk_buff<'_>) -> Option<u32> {
+    None
+}
+
+/// Whether a discipline's packets are looked at although nobody wants to see them: there is one short list of them.
+pub fn is_plain(kind: &str) -> bool {
+    ["pfifo", "bfifo", "pfifo_head_drop", "pfifo_fast"].contains(&kind)
+}
+
+/// Whether a discipline that keeps all its packets itself counted as many as it has, and as many bytes. Some may be more or less that are on
+/// their way in or out; and pfifo_fast goes on counting what was dropped when its queue was made shorter (`pfifo_fast_change_tx_queue_len`).
+pub fn are_counted(packets: &[Packet], discipline: &Discipline, moving: u64) -> bool {
+    let found = packets.len() as u64;
+    if discipline.kind == "pfifo_fast" && found < discipline.qlen {
+        return true;
+    }
+    if found != discipline.qlen {
+        return found.abs_diff(discipline.qlen) <= moving;
+    }
+    let bytes = packets.iter().map(|packet| packet.counted.map(u64::from));
+    bytes
+        .sum::<Option<u64>>()
+        .is_none_or(|bytes| bytes == discipline.backlog)
+}
+
 /// The packets of a discipline itself, not those of disciplines below it. They are in order where the discipline has one. A walk that ends in
-/// a fault has found what comes before it.
-pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+/// a fault has found what comes before it. Says whether these are all that the discipline counts.
+pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<bool, Fault> {
     // What was handed back, or looked at before its time.
     for packets in [qdisc.gso_skb(), qdisc.skb_bad_txq()] {
         head(packets, out)?;
@@ -60,7 +101,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
             for flow in q.flows().array(count)?.iter() {
                 chain(flow.head(), out)?;
             }
-            Ok(())
+            Ok(true)
         }
         #[cfg(kernel_has = "sfq_sched_data.maxdepth")]
         "sfq" => {
@@ -76,7 +117,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
                 let slot = q.slots().at(index.into())?;
                 ring(slot.skblist_next(), slot.addr(), out)?;
             }
-            Ok(())
+            Ok(true)
         }
         #[cfg(kernel_has = "netem_sched_data.t_root")]
         "netem" => {
@@ -86,7 +127,8 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
             for packet in q.t_root().entries(sk_buff::rbnode) {
                 add(packet?, out)?;
             }
-            Ok(())
+            // The discipline below it has others.
+            Ok(q.qdisc().is_null())
         }
         #[cfg(kernel_has = "fq_sched_data.timer_slack")]
         "fq" => {
@@ -105,7 +147,7 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
                     flow(one?, out)?;
                 }
             }
-            Ok(())
+            Ok(true)
         }
         #[cfg(kernel_has = "cake_sched_data.rate_mpu")]
         "cake" => {
@@ -115,15 +157,19 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<()
                     chain(flow.head(), out)?;
                 }
             }
-            Ok(())
+            Ok(true)
         }
         #[cfg(kernel_has = "htb_sched.direct_queue")]
         "htb" => {
             let q = super::private::<kernel::htb_sched<'_>>(qdisc).deref()?;
-            chain(q.direct_queue().head(), out)
+            chain(q.direct_queue().head(), out)?;
+            Ok(false)
         }
         // Those with a queue of the common kind: pfifo, bfifo, codel and others.
-        _ => chain(qdisc.q().head(), out),
+        _ => {
+            chain(qdisc.q().head(), out)?;
+            Ok(["pfifo", "bfifo", "pfifo_head_drop", "codel"].contains(&kind))
+        }
     }
 }
 
@@ -177,7 +223,7 @@ fn head(list: kernel::sk_buff_head<'_>, out: &mut Vec<Packet>) -> Result<(), Fau
 /// Three rings of pointers (`struct skb_array`, include/linux/ptr_ring.h). What was taken out of one is not made null at once: pointers that
 /// lead nowhere any more lie between `consumer_tail` and `consumer_head`.
 #[cfg(kernel_has = "pfifo_fast_priv.q")]
-fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
+fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<bool, Fault> {
     /// No transmit queue is configured to be longer.
     const MOST: usize = 1 << 20;
     let q = super::private::<kernel::pfifo_fast_priv<'_>>(qdisc).deref()?;
@@ -206,10 +252,10 @@ fn pfifo_fast(qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<(), Fault> {
             add(sk_buff::at(k, packet)?, out)?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(not(kernel_has = "pfifo_fast_priv.q"))]
-fn pfifo_fast(_: Qdisc<'_>, _: &mut Vec<Packet>) -> Result<(), Fault> {
-    Ok(())
+fn pfifo_fast(_: Qdisc<'_>, _: &mut Vec<Packet>) -> Result<bool, Fault> {
+    Ok(false)
 }

@@ -2,6 +2,7 @@
 
 use kernel::net_device;
 use kstruct::{Fault, View as _};
+use linux::Faults;
 use linux::net::order::{be16, be32, socket_address};
 use linux::net::private;
 
@@ -100,6 +101,7 @@ pub fn forwarding(
     device: net_device<'_>,
     names: &Names,
     clock: linux::time::Clock,
+    faults: &mut Faults,
 ) -> Result<Vec<Details>, Fault> {
     let k = device.memory();
     let seconds = |then: u64| {
@@ -113,10 +115,15 @@ pub fn forwarding(
     const NTF_OFFLOADED: u16 = 0x20;
     const NTF_ROUTER: u16 = 0x80;
     let vxlan = private::<kernel::vxlan_dev<'_>>(device).deref()?;
+    let what = &format!("forwarding table of {}", device.name());
+    let (before, mut entries) = (faults.count(), 0);
     let mut found = Vec::new();
     for bucket in vxlan.fdb_head().iter() {
         for entry in bucket.entries(kernel::vxlan_fdb::hlist) {
-            let entry = entry?;
+            let Some(entry) = faults.check(what, entry) else {
+                continue;
+            };
+            entries += 1;
             let mut flags = Vec::new();
             for (name, flag) in [
                 ("self", NTF_SELF),
@@ -136,7 +143,9 @@ pub fn forwarding(
             let own_port = be16(vxlan.cfg().dst_port());
             let own_vni = be32(vxlan.default_dst().remote_vni());
             for remote in entry.remotes().entries(kernel::vxlan_rdst::list) {
-                let remote = remote?;
+                let Some(remote) = faults.check(what, remote) else {
+                    continue;
+                };
                 let mut row = Details::new();
                 row.set("mac", colons(entry.eth_addr().bytes()));
                 let ip = remote.remote_ip();
@@ -167,6 +176,10 @@ pub fn forwarding(
                 found.push(row);
             }
         }
+    }
+    if faults.count() == before && !k.dump().is_live() {
+        let holds = i64::from(vxlan.addrcnt()) == entries;
+        faults.require(holds, what, vxlan.addr());
     }
     Ok(found)
 }

@@ -14,6 +14,7 @@ use crate::qdisc::units::class_id;
 /// What filters are read with.
 pub struct Look<'a> {
     pub k: &'a Memory,
+    pub device: kernel::net_device<'a>,
     pub cpus: &'a [u32],
     pub clock: Clock,
 }
@@ -30,7 +31,7 @@ impl Look<'_> {
 pub fn of_kind(
     kind: &str,
     proto: kernel::tcf_proto<'_>,
-    (cpus, clock): With<'_>,
+    (device, cpus, clock): With<'_>,
     out: &mut Own,
 ) -> Result<(), Fault> {
     if proto.root().is_null() {
@@ -38,6 +39,7 @@ pub fn of_kind(
     }
     let look = &Look {
         k: proto.memory(),
+        device,
         cpus,
         clock,
     };
@@ -115,11 +117,13 @@ fn u32_filters(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> 
     /// No table of filters has more.
     const MOST_BUCKETS: usize = 4096;
     let common = proto.data().cast::<kernel::tc_u_common<'_>>().deref()?;
+    // What is in all of its tables: its root's was given to it at the same time (u32_init).
+    let root = proto.root().cast::<kernel::tc_u_hnode<'_>>().deref()?;
     for table in kstruct::walk::chain(Ok(common.hlist()), |table: kernel::tc_u_hnode<'_>| {
         table.next()
     }) {
         let table = table?;
-        if table.prio() != proto.prio() {
+        if table.prio() != root.prio() {
             continue;
         }
         let mut details = Details::new();
@@ -135,6 +139,12 @@ fn u32_filters(proto: kernel::tcf_proto<'_>, look: &Look<'_>, out: &mut Own) -> 
                 out.push((node.addr(), u32_node(node, look)?));
             }
         }
+    }
+    if root.prio() != proto.prio() {
+        return Err(Fault {
+            address: root.addr(),
+            kind: kstruct::FaultKind::Inconsistent,
+        });
     }
     Ok(())
 }

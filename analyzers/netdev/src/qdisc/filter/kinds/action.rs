@@ -22,6 +22,24 @@ pub fn actions(exts: kernel::tcf_exts<'_>, look: &Look<'_>) -> Result<Vec<Detail
     Ok(found)
 }
 
+/// How tc calls what is to be done with a packet (`action_n2a`).
+fn name_of(action: i32) -> Option<&'static str> {
+    const NAMES: [&str; 10] = [
+        "continue",
+        "pass",
+        "reclassify",
+        "drop",
+        "pipe",
+        "stolen",
+        "queued",
+        "repeat",
+        "redirect",
+        "trap",
+    ];
+    let index = usize::try_from(i64::from(action) + 1).ok()?;
+    NAMES.get(index).copied()
+}
+
 /// What is to be done with the packet then (`TC_ACT_*`, include/uapi/linux/pkt_cls.h).
 fn control(action: i32, look: &Look<'_>) -> Details {
     let mut out = Details::new();
@@ -34,23 +52,8 @@ fn control(action: i32, look: &Look<'_>) -> Details {
             out.set("type", "goto").set("chain", low);
         }
         (_, action) => {
-            const NAMES: [&str; 10] = [
-                "continue",
-                "pass",
-                "reclassify",
-                "drop",
-                "pipe",
-                "stolen",
-                "queued",
-                "repeat",
-                "redirect",
-                "trap",
-            ];
-            let name = usize::try_from(i64::from(action) + 1)
-                .ok()
-                .and_then(|index| NAMES.get(index));
-            match name {
-                Some(name) => out.set("type", *name),
+            match name_of(action) {
+                Some(name) => out.set("type", name),
                 None => out.set("type", action),
             };
         }
@@ -351,7 +354,10 @@ fn police(police: kernel::tcf_police<'_>, out: &mut Details) -> Result<(), Fault
             .set("pkts_burst", parameters.tcfp_pkt_burst());
     }
     // What is done with packets that conform; those that exceed have the common action.
-    out.set("conform", parameters.tcfp_result());
+    match name_of(parameters.tcfp_result()) {
+        Some(name) => out.set("conform", name),
+        None => out.set("conform", parameters.tcfp_result()),
+    };
     lengths(out, parameters.rate());
     Ok(())
 }

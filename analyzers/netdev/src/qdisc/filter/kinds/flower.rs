@@ -36,7 +36,11 @@ fn one(filter: kernel::cls_fl_filter<'_>, look: &Look<'_>) -> Result<Details, Fa
     let (key, mask) = (filter.key(), filter.mask().deref()?.key());
     let index = key.meta().ingress_ifindex();
     if mask.meta().ingress_ifindex() != 0 {
-        out.set("indev_ifindex", index);
+        // Its number, if there is no such interface any more.
+        match interface(look, index) {
+            Some(name) => out.set("indev", name),
+            None => out.set("indev", index),
+        };
     }
     let mut keys = Details::new();
     vlan(key, mask, &mut keys);
@@ -49,6 +53,15 @@ fn one(filter: kernel::cls_fl_filter<'_>, look: &Look<'_>) -> Result<Details, Fa
     hardware(filter.flags(), &mut out);
     add_actions(filter.exts(), look, &mut out)?;
     Ok(out)
+}
+
+/// The name of an interface of the same namespace. What is wrong with the list is counted where interfaces are shown.
+fn interface(look: &Look<'_>, index: i32) -> Option<String> {
+    let net = look.device.nd_net().net().deref().ok()?;
+    let devices = net.dev_base_head().entries(kernel::net_device::dev_list);
+    let mut devices = devices.map_while(Result::ok);
+    let device = devices.find(|device| device.ifindex() == index)?;
+    Some(device.name().to_string())
 }
 
 fn vlan(key: kernel::fl_flow_key<'_>, mask: kernel::fl_flow_key<'_>, out: &mut Details) {

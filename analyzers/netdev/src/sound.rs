@@ -1,0 +1,148 @@
+//! Whether what says the same of an interface in two places says the same. If not, it is a fault: nobody knows which of them was damaged.
+
+use kernel::net_device;
+use kstruct::{Fault, View as _};
+use linux::Faults;
+use linux::net::Namespace;
+
+use crate::link::{self, kinds};
+
+/// Of each interface: its name, its numbers, its queues, and that what is its own knows it.
+pub fn interface(namespace: Namespace<'_>, device: net_device<'_>, faults: &mut Faults) {
+    /// `MAX_ADDR_LEN`, include/linux/netdevice.h.
+    const LONGEST: u8 = 32;
+    let name = &device.name().to_string();
+    let address = device.addr();
+    faults.require(is_name(name), "name of an interface", address);
+    let mut require =
+        |holds, what: &str| faults.require(holds, format_args!("{what} of {name}"), address);
+    require(device.ifindex() > 0, "index");
+    require(
+        device.addr_len() <= LONGEST,
+        "length of the hardware addresses",
+    );
+    require(
+        link::namespace(device) == namespace.net().addr(),
+        "network namespace",
+    );
+    require(
+        (1..=device.num_tx_queues()).contains(&device.real_num_tx_queues()),
+        "number of transmit queues",
+    );
+    require(
+        (1..=device.num_rx_queues()).contains(&device.real_num_rx_queues()),
+        "number of receive queues",
+    );
+}
+
+/// `dev_valid_name`, net/core/dev.c.
+fn is_name(name: &str) -> bool {
+    let is_bad = |c: char| c == '/' || c == ':' || c.is_whitespace();
+    !name.is_empty() && name != "." && name != ".." && !name.contains(is_bad)
+}
+
+/// Of interfaces that lie on others: that each is on a list, that these know each other, and that the one that it says it lies on is one of
+/// them.
+pub fn neighbours(
+    device: net_device<'_>,
+    is_known: impl Fn(net_device<'_>) -> bool,
+    faults: &mut Faults,
+) {
+    let name = &device.name().to_string();
+    let address = device.addr();
+    let lists = device.adj_list();
+    for (what, list) in [("below", lists.lower()), ("above", lists.upper())] {
+        for other in list.entries(kernel::netdev_adjacent::list) {
+            let other = other.and_then(|adjacent| adjacent.dev().deref());
+            let what = format_args!("interface {what} {name}");
+            if let Some(other) = faults.check(what, other) {
+                faults.require(is_known(other), what, other.addr());
+            }
+        }
+    }
+    let kind = linux::net::kind(device).unwrap_or_default();
+    // Who can't be read was counted with its attributes.
+    let Ok(Some(lower)) = kinds::lower_device(&kind, device) else {
+        return;
+    };
+    let holds = match kind.as_str() {
+        #[cfg(kernel_has = "veth_priv.peer")]
+        "veth" => {
+            // Nothing lies on the other: each is the other's peer.
+            let peer = is_known(lower).then(|| kinds::lower_device(&kind, lower));
+            matches!(peer, Some(Ok(Some(peer))) if peer.addr() == address)
+        }
+        _ => {
+            let mut below = lists.lower().entries(kernel::netdev_adjacent::list);
+            below.any(|adjacent| adjacent.is_ok_and(|it| it.dev().addr() == lower.addr()))
+        }
+    };
+    faults.require(
+        holds,
+        format_args!("interface that {name} lies on"),
+        lower.addr(),
+    );
+    #[cfg(kernel_has = "vlan_info.nr_vids")]
+    if kind == "vlan" && holds {
+        let slot = vlan_slot(device, lower);
+        let slot = faults.check(format_args!("VLANs of {}", lower.name()), slot);
+        let is_it = slot.is_none_or(|slot| slot == Some(address));
+        faults.require(is_it, format_args!("number of the VLAN {name}"), address);
+    }
+}
+
+/// The interface that another has for a VLAN's protocol and number; `None` for such as can't be.
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+fn vlan_slot(device: net_device<'_>, lower: net_device<'_>) -> Result<Option<u64>, Fault> {
+    let vlan = linux::net::private::<kernel::vlan_dev_priv<'_>>(device).deref()?;
+    // vlan_proto_idx, net/8021q/vlan.h.
+    let protocol = match linux::net::order::be16(vlan.vlan_proto()) {
+        0x8100 => 0,
+        0x88a8 => 1,
+        _ => return Ok(None),
+    };
+    let (part, place) = (
+        usize::from(vlan.vlan_id()) / VLAN_PART,
+        u64::from(vlan.vlan_id()) % VLAN_PART as u64,
+    );
+    let group = lower.vlan_info().deref()?.grp();
+    let parts = group.vlan_devices_arrays().get(protocol);
+    match parts.and_then(|parts| parts.get(part)) {
+        Some(part) if !part.is_null() => part.at(place).map(|device| Some(device.addr())),
+        _ => Ok(None),
+    }
+}
+
+/// `VLAN_GROUP_ARRAY_PART_LEN`, include/linux/if_vlan.h.
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+const VLAN_PART: usize = 512;
+
+/// Of one that VLANs lie on: how many it counts.
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+pub fn vlans(device: net_device<'_>, faults: &mut Faults) {
+    let name = device.name();
+    let what = format_args!("VLANs of {name}");
+    let Some(Some(info)) = faults.check(what, device.vlan_info().deref_or_null()) else {
+        return;
+    };
+    let read = || -> Result<bool, Fault> {
+        let mut numbers = 0_usize;
+        for number in info.vid_list().entries(kernel::vlan_vid_info::list) {
+            number?;
+            numbers += 1;
+        }
+        let mut devices = 0_usize;
+        for parts in info.grp().vlan_devices_arrays().iter() {
+            for part in parts.iter().filter(|part| !part.is_null()) {
+                let part = part.array(VLAN_PART)?;
+                devices += part.iter().filter(|device| !device.is_null()).count();
+            }
+        }
+        Ok(info.real_dev().addr() == device.addr()
+            && numbers == info.nr_vids() as usize
+            && devices == info.grp().nr_vlan_devs() as usize)
+    };
+    if let Some(holds) = faults.check(what, read()) {
+        faults.require(holds, what, info.addr());
+    }
+}
