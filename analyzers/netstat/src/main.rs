@@ -38,6 +38,9 @@ struct Args {
     /// Those that are 0, too
     #[arg(long, short = 'z')]
     all: bool,
+    /// As of nstat: always so here
+    #[arg(short = 'a', hide = true)]
+    absolute: bool,
     /// IPv6 counters of each interface, too
     #[arg(long)]
     devices: bool,

@@ -60,6 +60,8 @@ impl Sockets {
             let protocol = protocols.get(&address).copied();
             Datagram::read(work, protocol.unwrap_or(Protocol::Raw), address)
         });
+        #[cfg(kernel_has = "prot_inuse.all")]
+        count_datagrams(reader, &tables, faults);
         let unix = crate::unix::sockets(reader, faults);
         let netlink = netlinks(reader, faults);
         let packet = packets(reader, faults);
@@ -133,6 +135,36 @@ impl Sockets {
             .chain(packet)
             .chain(others)
     }
+}
+
+/// That as many are in the tables of UDP, and in those of raw sockets, as they count. Where all could be read, that is.
+#[cfg(kernel_has = "prot_inuse.all")]
+fn count_datagrams(reader: &Reader<'_>, tables: &[(Protocol, u64)], faults: &mut Faults) {
+    if faults.count() > 0 {
+        return;
+    }
+    let of = |wanted| {
+        let is_it = |(protocol, _): &&(Protocol, u64)| *protocol == wanted;
+        tables.iter().filter(is_it).count()
+    };
+    use kernel::sym;
+
+    #[cfg(all(kernel_has = "sym:udp_prot", kernel_has = "sym:udpv6_prot"))]
+    crate::sock::counted(
+        reader.k,
+        "UDP sockets",
+        &[sym::udp_prot, sym::udpv6_prot],
+        of(Protocol::Udp),
+        faults,
+    );
+    #[cfg(all(kernel_has = "sym:raw_prot", kernel_has = "sym:rawv6_prot"))]
+    crate::sock::counted(
+        reader.k,
+        "raw sockets",
+        &[sym::raw_prot, sym::rawv6_prot],
+        of(Protocol::Raw),
+        faults,
+    );
 }
 
 /// Memory of what wasn't read yet, and of what wasn't sent.

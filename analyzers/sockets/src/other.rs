@@ -218,6 +218,7 @@ pub struct Fanout {
 pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
     use kernel::sock_common;
 
+    let before = faults.count();
     let mut addresses = Vec::new();
     for space in reader.spaces.iter() {
         for socket in space.net.packet().sklist().entries(sock_common::skc_node) {
@@ -225,6 +226,18 @@ pub fn packets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Packet> {
             addresses.extend(faults.check(what, socket).map(sock_common::addr));
         }
     }
+    #[cfg(all(kernel_has = "prot_inuse.all", kernel_has = "sym:packet_proto"))]
+    if faults.count() == before {
+        let protocols = [kernel::sym::packet_proto];
+        crate::sock::counted(
+            reader.k,
+            "packet sockets",
+            &protocols,
+            addresses.len(),
+            faults,
+        );
+    }
+    let _ = before;
     reader.read_all(&addresses, "packet socket", faults, read_packet)
 }
 
@@ -293,10 +306,37 @@ pub fn held(
 ) -> Vec<Base> {
     let (unlisted, _) = unlisted(unknown(reader, faults, |_| true), listed);
     let addresses: Vec<u64> = unlisted.into_iter().map(|held| held.sk).collect();
+    for address in &addresses {
+        // Who can't be read is told of below.
+        if sock::at(reader.k, *address).is_ok_and(should_be_listed) {
+            faults.require(false, "socket that its table has lost", *address);
+        }
+    }
     reader.read_all(&addresses, "socket", faults, |work, address| {
         let sk = sock::at(work.reader.k, address)?;
         Ok(work.base(sk, state_name(sk.__sk_common().skc_state())))
     })
+}
+
+/// Whether a socket is in a table by what it says itself, and would have been found there: of UDP's, of those of raw, unix and packet sockets.
+fn should_be_listed(sk: sock<'_>) -> bool {
+    const UNIX: u16 = 1;
+    const INET: u16 = 2;
+    const PACKET: u16 = 17;
+    const INET6: u16 = 10;
+    const DATAGRAM: u32 = 2;
+    const RAW: u32 = 3;
+    const UDP: u32 = 17;
+    const UDPLITE: u32 = 136;
+    let common = sk.__sk_common();
+    let (kind, protocol) = (u32::from(sk.sk_type()), u32::from(sk.sk_protocol()));
+    let has_table = match common.skc_family() {
+        UNIX | PACKET => true,
+        INET | INET6 => kind == RAW || kind == DATAGRAM && matches!(protocol, UDP | UDPLITE),
+        _ => false,
+    };
+    // `sk_unhashed`
+    has_table && !common.skc_node().pprev().is_null()
 }
 
 /// Sockets that processes hold, to whose `struct socket` none that was read leads, and that are wanted.

@@ -52,6 +52,18 @@ struct Args {
     /// All others
     #[arg(long, help_heading = "Families: all if none is named")]
     others: bool,
+    /// As of ss: always so here
+    #[arg(short, hide = true)]
+    all: bool,
+    /// As of ss: always so here
+    #[arg(short, hide = true)]
+    numeric: bool,
+    /// As of ss: always so here
+    #[arg(short, hide = true)]
+    processes: bool,
+    /// As of ss: always so here
+    #[arg(short, hide = true)]
+    extended: bool,
     #[command(flatten)]
     filter: Filter,
 }

@@ -592,3 +592,37 @@ pub const NEW_SYN_RECV: u8 = 12;
 pub fn state_name(state: u8) -> &'static str {
     STATES.get(usize::from(state)).copied().unwrap_or("UNKNOWN")
 }
+
+/// That all namespaces count as many sockets of these protocols as were found (`sock_prot_inuse_add`). Each CPU may be about to add or to take away
+/// one.
+#[cfg(kernel_has = "prot_inuse.all")]
+pub(crate) fn counted(
+    k: &Memory,
+    what: &str,
+    protocols: &[kstruct::Sym<kernel::proto<'static>>],
+    found: usize,
+    faults: &mut Faults,
+) {
+    // One that runs has others by now.
+    if k.dump().is_live() {
+        return;
+    }
+    let read = || {
+        let protocols: Vec<kernel::proto<'_>> = protocols
+            .iter()
+            .map(|protocol| k.get(*protocol))
+            .collect::<Result<_, Fault>>()?;
+        let counted = linux::net::sockets_in_use(k, &protocols)?;
+        let under_way = linux::cpu::online(k)?.len() as u64;
+        let found = i64::try_from(found).unwrap_or(i64::MAX);
+        Ok(counted.abs_diff(found) <= under_way)
+    };
+    if let Some(holds) = faults.check(format_args!("counts of {what}"), read()) {
+        let first = protocols.first().map_or(0, |first| k.address_of(*first));
+        faults.require(
+            holds,
+            format_args!("{what}, of which it counts others"),
+            first,
+        );
+    }
+}

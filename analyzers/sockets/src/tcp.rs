@@ -4,13 +4,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
+use kstruct::View as _;
 use linux::Faults;
 use serde::Serialize;
 
 use crate::inet::{Ends, tcp_tables};
 use crate::name::Name;
 use crate::other::Held;
-use crate::sock::{Base, INET6, Reader};
+use crate::sock::{Base, CLOSE, INET6, Reader};
 
 #[cfg(kernel_has = "inet_hashinfo.lhash2")]
 mod read;
@@ -337,7 +338,8 @@ pub struct Info {
 /// All TCP sockets: those of the table of connections, listeners, those that processes hold and that are in no table, as they are neither
 /// bound nor connected.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Box<Tcp>> {
-    each(reader, faults, |socket| Some(Box::new(socket))).taken
+    let each = each(reader, faults, |socket| Some(Box::new(socket)));
+    each.counted(reader, faults).taken
 }
 
 /// What was made of all TCP sockets.
@@ -346,8 +348,35 @@ pub struct Each<T> {
     pub taken: Vec<T>,
     /// Those of the tables that a process holds, and that don't know of the `struct socket` by which it does.
     pub disowned: Vec<Held>,
+    /// Those that a process holds, and that are in a table by what they say themselves, and in none by what that says.
+    pub lost: Vec<u64>,
     /// How many whole sockets are in the tables; `None` if not all of these could be read.
     pub in_tables: Option<usize>,
+}
+
+impl<T> Each<T> {
+    /// That none was lost that a process holds, and that the kernel counts as many sockets as its tables have.
+    pub fn counted(self, reader: &Reader<'_>, faults: &mut Faults) -> Self {
+        for address in &self.lost {
+            faults.require(false, "TCP socket that its table has lost", *address);
+        }
+        if let Some(found) = self.in_tables {
+            #[cfg(all(
+                kernel_has = "prot_inuse.all",
+                kernel_has = "sym:tcp_prot",
+                kernel_has = "sym:tcpv6_prot"
+            ))]
+            crate::sock::counted(
+                reader.k,
+                "TCP sockets",
+                &[kernel::sym::tcp_prot, kernel::sym::tcpv6_prot],
+                found,
+                faults,
+            );
+            let _ = (reader, found, faults);
+        }
+        self
+    }
 }
 
 /// What `take` makes of each of the [`sockets`], on the thread that has just read it: what isn't kept of 20,000 sockets never takes memory.
@@ -392,6 +421,12 @@ pub fn each<T: Send>(
     let listed = tables.established.iter().chain(&tables.listeners).copied();
     let (closed, disowned) = crate::other::unlisted(held, listed);
     let closed: Vec<u64> = closed.into_iter().map(|held| held.sk).collect();
+    let is_lost = |address: &u64| {
+        let common = kernel::sock::at(reader.k, *address).map(|sk| sk.__sk_common());
+        tables.is_complete
+            && common.is_ok_and(|common| common.skc_state() != CLOSE && is_hashed(common))
+    };
+    let lost = closed.iter().copied().filter(is_lost).collect();
     let place = if tables.is_complete {
         Place::Held
     } else {
@@ -410,6 +445,7 @@ pub fn each<T: Send>(
     Each {
         taken,
         disowned,
+        lost,
         in_tables,
     }
 }
@@ -425,6 +461,14 @@ fn held(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Held> {
             && u32::from(sk.sk_protocol()) == TCP
             && u32::from(sk.sk_type()) == STREAM
     })
+}
+
+/// `sk_unhashed`
+fn is_hashed(common: kernel::sock_common<'_>) -> bool {
+    #[cfg(kernel_has = "sock_common.skc_nulls_node")]
+    return !common.skc_nulls_node().pprev().is_null();
+    #[cfg(not(kernel_has = "sock_common.skc_nulls_node"))]
+    return !common.skc_node().pprev().is_null();
 }
 
 /// The connections that wait to be accepted, and the listener at which they do.

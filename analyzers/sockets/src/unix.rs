@@ -38,7 +38,27 @@ pub struct Unix {
 
 /// The unix sockets of all namespaces.
 pub fn sockets(reader: &Reader<'_>, faults: &mut Faults) -> Vec<Unix> {
+    let before = faults.count();
     let addresses = addresses(reader, faults);
+    #[cfg(all(
+        kernel_has = "prot_inuse.all",
+        kernel_has = "sym:unix_dgram_proto",
+        kernel_has = "sym:unix_stream_proto"
+    ))]
+    if faults.count() == before {
+        let protocols = [
+            kernel::sym::unix_dgram_proto,
+            kernel::sym::unix_stream_proto,
+        ];
+        crate::sock::counted(
+            reader.k,
+            "unix sockets",
+            &protocols,
+            addresses.len(),
+            faults,
+        );
+    }
+    let _ = before;
     reader.read_all(&addresses, "unix socket", faults, read)
 }
 

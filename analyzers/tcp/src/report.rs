@@ -153,6 +153,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
                 line
             })
         })
+        .counted(&reader, faults)
         .taken;
         report.lacks_some = !args.filter.found(report.lines.len(), faults)?;
         report.has_faults = faults.count() > 0;
@@ -166,6 +167,7 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Socke
             socket: Box::new(socket),
         })
     })
+    .counted(&reader, faults)
     .taken;
     report.lacks_some = !args.filter.found(report.sockets.len(), faults)?;
     report.has_faults = faults.count() > 0;

@@ -120,6 +120,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Struct("list_head"),
         "mm/vmalloc.c",
     ),
+    ("raw_prot", Is::Struct("proto"), "net/ipv4/raw.c"),
     (
         "raw_v4_hashinfo",
         Is::Struct("raw_hashinfo"),
@@ -130,6 +131,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         Is::Struct("raw_hashinfo"),
         "net/ipv6/raw.c",
     ),
+    ("rawv6_prot", Is::Struct("proto"), "net/ipv6/raw.c"),
     ("saved_command_line", Is::Text, "init/main.c"),
     ("slab_caches", Is::Struct("list_head"), "mm/slab_common.c"),
     (
@@ -156,6 +158,8 @@ const KNOWN: &[(&str, Is, &str)] = &[
         "net/ipv4/tcp_ipv4.c",
     ),
     ("tasklist_lock", Is::Typedef("rwlock_t"), "kernel/fork.c"),
+    ("tcp_prot", Is::Struct("proto"), "net/ipv4/tcp_ipv4.c"),
+    ("tcpv6_prot", Is::Struct("proto"), "net/ipv6/tcp_ipv6.c"),
     ("tick_nsec", Is::ULong, "kernel/time/ntp.c"),
     // Before 6.13, and since.
     (
@@ -170,12 +174,14 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ),
     ("total_swap_pages", Is::Long, "mm/swapfile.c"),
     ("totalreserve_pages", Is::ULong, "mm/page_alloc.c"),
+    ("udp_prot", Is::Struct("proto"), "net/ipv4/udp.c"),
     ("udp_table", Is::Struct("udp_table"), "net/ipv4/udp.c"),
     (
         "udplite_table",
         Is::Struct("udp_table"),
         "net/ipv4/udplite.c",
     ),
+    ("udpv6_prot", Is::Struct("proto"), "net/ipv6/udp.c"),
     ("vm_committed_as", Is::Struct("percpu_counter"), "mm/util.c"),
     (
         "vm_node_stat",

@@ -9,7 +9,7 @@ use linux::Faults;
 use super::hash::{self, Secrets};
 #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
 use super::read::LISTENERS;
-use super::read::{buckets, hashinfos, nulls_end};
+use super::read::{buckets, hashinfos, nulls_end, table_of};
 use crate::lock::is_held;
 use crate::space::Spaces;
 
@@ -146,14 +146,13 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
             seen.push(address);
             is_new
         };
-        let array =
-            buckets(table.addr(), table.ehash_mask()).and_then(|count| table.ehash().array(count));
+        let array = table_of(table, table.ehash(), table.ehash_mask(), 0, |it| it.chain());
         if is_new(table.ehash().addr())
-            && let Ok(array) = array
+            && let Ok((array, _)) = array
         {
             let place = Place {
                 table: Table::Connections,
-                mask: table.ehash_mask(),
+                mask: array.len() as u32 - 1,
                 base: 0,
                 secrets,
             };
@@ -169,14 +168,19 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         {
-            let array = buckets(table.addr(), table.lhash2_mask())
-                .and_then(|count| table.lhash2().array(count));
+            let array = table_of(
+                table,
+                table.lhash2(),
+                table.lhash2_mask(),
+                LISTENERS,
+                |it| it.nulls_head(),
+            );
             if is_new(table.lhash2().addr())
-                && let Ok(array) = array
+                && let Ok((array, _)) = array
             {
                 let place = Place {
                     table: Table::Listeners,
-                    mask: table.lhash2_mask(),
+                    mask: array.len() as u32 - 1,
                     base: LISTENERS,
                     secrets: None,
                 };

@@ -1,7 +1,7 @@
 //! How the tables and the sockets in them are read.
 
 use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
-use kstruct::{Fault, Memory, View as _};
+use kstruct::{Array, Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
 use linux::net::order::be16;
 
@@ -90,9 +90,67 @@ pub(super) const LISTENERS: u64 = 1 << 29;
 ///
 /// The mask isn't one, or of more buckets than any kernel makes.
 pub(super) fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
-    /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
-    const MOST: u64 = 1 << 24;
-    linux::size::power_of_two(table, u64::from(mask) + 1, MOST)
+    linux::size::power_of_two(table, u64::from(mask) + 1, MOST as u64)
+}
+
+/// What TCP's table can have by the kernel's command line is less (`thash_entries`).
+const MOST: usize = 1 << 24;
+
+/// The buckets of a table of TCP's, and a fault if there are others than its mask says: more, of which the sockets would be lost, or fewer, with
+/// as many faults as there are words behind it. The chain of each ends with its number, which `base` is added to.
+///
+/// # Errors
+///
+/// The mask isn't one, or no bucket at the table's end is one.
+pub(super) fn table_of<'m, T: View<'m> + 'm>(
+    table: inet_hashinfo<'m>,
+    first: Ptr<'m, T>,
+    mask: u32,
+    base: u64,
+    head: impl Fn(T) -> hlist_nulls_head<'m>,
+) -> Result<(Array<'m, T>, Option<Fault>), Fault> {
+    /// How many are looked at: one or another may be damaged, or have a chain that the dump lacks.
+    const SOME: usize = 64;
+    let claimed = buckets(table.addr(), mask)?;
+    let all = first.array(claimed)?;
+    // Of memory that the dump lacks nothing is known.
+    let is_bucket = |index: usize| {
+        let head = head(first.at(index as u64).ok()?);
+        Some(chain_end(head) == Some(nulls_end(base + index as u64)))
+    };
+    let contradiction = Fault {
+        address: table.addr(),
+        kind: FaultKind::Inconsistent,
+    };
+    let mut size = claimed;
+    while (size.saturating_sub(SOME)..size).all(|index| is_bucket(index) == Some(false)) {
+        size /= 2;
+        if size == 0 {
+            return Err(contradiction);
+        }
+    }
+    if size == claimed {
+        while size < MOST && (size..size + SOME).all(|index| is_bucket(index) == Some(true)) {
+            size *= 2;
+        }
+    }
+    if size == claimed {
+        return Ok((all, None));
+    }
+    Ok((first.array(size)?, Some(contradiction)))
+}
+
+/// What a chain ends with, if that isn't far and can be read.
+fn chain_end(head: hlist_nulls_head<'_>) -> Option<u64> {
+    const FAR: usize = 64;
+    let mut next = head.first();
+    for _ in 0..FAR {
+        if next.addr() & 1 == 1 {
+            return Some(next.addr());
+        }
+        next = next.deref().ok()?.next();
+    }
+    None
 }
 
 /// TCP's tables: that of all namespaces, and those of their own.
@@ -159,11 +217,11 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
             is_new
         };
         if is_new(table.ehash().addr()) {
-            let count = buckets(table.addr(), table.ehash_mask());
-            let array = faults
-                .check("ehash_mask", count)
-                .and_then(|count| faults.check("ehash", table.ehash().array(count)));
-            if let Some(buckets) = array {
+            let array = table_of(table, table.ehash(), table.ehash_mask(), 0, |it| it.chain());
+            if let Some((buckets, fault)) = faults.check("ehash", array) {
+                if let Some(fault) = fault {
+                    faults.add("ehash_mask", fault);
+                }
                 let count = buckets.len();
                 found
                     .established
@@ -179,11 +237,17 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         if is_new(table.lhash2().addr()) {
-            let count = buckets(table.addr(), table.lhash2_mask());
-            let array = faults
-                .check("lhash2_mask", count)
-                .and_then(|count| faults.check("lhash2", table.lhash2().array(count)));
-            if let Some(buckets) = array {
+            let array = table_of(
+                table,
+                table.lhash2(),
+                table.lhash2_mask(),
+                LISTENERS,
+                |it| it.nulls_head(),
+            );
+            if let Some((buckets, fault)) = faults.check("lhash2", array) {
+                if let Some(fault) = fault {
+                    faults.add("lhash2_mask", fault);
+                }
                 let count = buckets.len();
                 found
                     .listeners
@@ -264,6 +328,11 @@ pub fn datagram_tables(
             let sockets = gather(k, count, what, faults, |index| {
                 slots.get(index).map(|slot| slot.head())
             });
+            // A slot counts those on it (`udp_lib_get_port`).
+            let counted: i64 = slots.iter().map(|slot| i64::from(slot.count())).sum();
+            let holds = i64::try_from(sockets.len()) == Ok(counted);
+            let holds = holds || k.dump().is_live();
+            faults.require(holds, format_args!("{what}: sockets"), table.addr());
             found.extend(sockets.into_iter().map(|socket| (protocol, socket)));
         }
     }

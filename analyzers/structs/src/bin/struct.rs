@@ -595,6 +595,11 @@ impl<'m> Show<'_, 'm> {
                 bail!("{text} is a {}, and no {wanted}", other.c_name());
             }
             let found = if let Some(member) = &self.args.list {
+                // As crash has it: `-l net_device.dev_list`.
+                let plain = member
+                    .strip_prefix(item.name)
+                    .and_then(|rest| rest.strip_prefix('.'));
+                let member = plain.unwrap_or(member);
                 let link = walk::link(item, member)?;
                 let is_head = self.args.head || ty.is_some_and(walk::is_head);
                 let start = match is_head {
