@@ -423,7 +423,9 @@ pub fn each<T: Send>(
     let closed: Vec<u64> = closed.into_iter().map(|held| held.sk).collect();
     let is_lost = |address: &u64| {
         let common = kernel::sock::at(reader.k, *address).map(|sk| sk.__sk_common());
+        // One that runs has others by now.
         tables.is_complete
+            && !reader.k.dump().is_live()
             && common.is_ok_and(|common| common.skc_state() != CLOSE && is_hashed(common))
     };
     let lost = closed.iter().copied().filter(is_lost).collect();
