@@ -216,6 +216,16 @@ fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Check
         });
         checked.findings.extend(findings);
     }
+    #[cfg(all(
+        kernel_has = "inet_bind_bucket.node",
+        any(
+            kernel_has = "inet_bind_bucket.owners",
+            kernel_has = "inet_bind_bucket.bhash2"
+        )
+    ))]
+    if rules.iter().any(|rule| rule.name == "bind") {
+        faults.check("bhash", crate::rules::bind::table(k));
+    }
     for (what, fault) in tables.unread.take() {
         faults.add(what, fault);
     }
@@ -251,8 +261,13 @@ fn notes(rules: &[&Rule], look: Look<'_, '_>, socket: &Tcp) -> Vec<Note> {
         if let Check::Basics(check) = &rule.check
             && let Some(said) = check(look, socket)
         {
-            notes.push(Note::Nonsense(socket.base.address));
             let number = rules.iter().position(|wanted| wanted.name == rule.name);
+            if let Some(fault) = said.unread {
+                let unread = Note::Unread(rule.name, socket.base.address, fault);
+                notes.extend(number.map(|_| unread));
+                continue;
+            }
+            notes.push(Note::Nonsense(socket.base.address));
             let finding = |number| Note::Finding(number, finding(rule.name, said, socket));
             notes.extend(number.map(finding));
             return notes;

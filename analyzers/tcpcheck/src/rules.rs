@@ -18,13 +18,14 @@ mod basics;
         kernel_has = "inet_bind_bucket.bhash2"
     )
 ))]
-mod bind;
+pub mod bind;
 mod lock;
 #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
 mod packets;
 mod socket;
 mod tables;
 mod timers;
+mod values;
 
 /// From when on something is unusual.
 #[derive(Debug, Clone, clap::Args)]
@@ -168,7 +169,7 @@ pub struct Rule {
 pub const RULES: &[Rule] = &[
     Rule {
         name: "not-a-socket",
-        sentence: "What is in a table can't be a socket of it, by its state, family or protocol: no other rule looks at it.",
+        sentence: "What is in a table can't be a socket of it, by its state, family, type, protocol or functions (skc_prot), which must be those of TCP and of its family: no other rule looks at it.",
         check: Check::Basics(basics::not_a_socket),
     },
     Rule {
@@ -183,7 +184,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "foreign-owner",
-        sentence: "The struct socket to which a socket leads (sk_socket) has another one for its own (socket.sk): what its process does, it does to that.",
+        sentence: "The struct socket to which a socket leads (sk_socket) has another one for its own (socket.sk): what its process does, it does to that. Or nobody has the socket any more (SOCK_DEAD), and such a one leads to none.",
         check: Check::Socket(basics::foreign_owner),
     },
     Rule {
@@ -219,8 +220,25 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "buffer",
-        sentence: "A socket may have less than no memory for receiving or sending (sk_rcvbuf, sk_sndbuf).",
+        sentence: "A socket may have less than no memory for receiving or sending (sk_rcvbuf, sk_sndbuf), or has less (sk_wmem_alloc, sk_wmem_queued); or something waits in its backlog (sk_backlog) for somebody to unlock it, and nobody has it locked.",
         check: Check::Socket(socket::buffer),
+    },
+    Rule {
+        name: "value",
+        sentence: "A member of a socket has a value that none has: a congestion window (snd_cwnd), retransmission timeout (icsk_rto) or segment size (mss_cache) of 0, or something else shut down than receiving and sending (sk_shutdown).",
+        check: Check::Socket(values::value),
+    },
+    #[cfg(kernel_has = "inet_connection_sock.icsk_af_ops")]
+    Rule {
+        name: "functions",
+        sentence: "A socket has no congestion control (icsk_ca_ops), or the functions of its version of IP (icsk_af_ops) aren't there: the kernel crashes when it needs them.",
+        check: Check::Socket(values::functions),
+    },
+    #[cfg(kernel_has = "inet_hashinfo.lhash2")]
+    Rule {
+        name: "segment-count",
+        sentence: "More segments were acknowledged selectively or lost (sacked_out, lost_out), or sent again (retrans_out), than are on their way (packets_out): what is sent goes by these counts.",
+        check: Check::Socket(values::segment_count),
     },
     Rule {
         name: "accept-queue",
@@ -262,7 +280,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "dead-timer",
-        sentence: "A timer is to expire, and is on no list of timers, or not where its links (pprev, next) say: it, or those behind it, may never expire.",
+        sentence: "A timer is to expire, and is on no list of timers, or not where its links (pprev, next) say: it, or those behind it, may never expire. Or a timer has no function.",
         check: Check::Socket(timers::dead),
     },
     Rule {
@@ -272,7 +290,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "wrong-timer",
-        sentence: "A timer is set for later than the kernel can set it, or for another time than the socket has for it (icsk_timeout).",
+        sentence: "A timer is set for later than the kernel can set it, or for another time than the socket has for it (icsk_timeout); or the socket waits for one of a kind that isn't there (icsk_pending).",
         check: Check::Socket(timers::wrong),
     },
     #[cfg(all(
@@ -284,7 +302,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "bind",
-        sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever.",
+        sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever. That the table of ports (bhash) isn't there, or not as large as its chains say, is a fault.",
         check: Check::Socket(bind::port),
     },
     #[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]
@@ -326,6 +344,12 @@ pub const RULES: &[Rule] = &[
         name: "receive-data",
         sentence: "What came and was not read, by sequence numbers (copied_seq, rcv_nxt), is not what the packets in the receive queue have: data is lost.",
         check: Check::Socket(packets::receive_data),
+    },
+    #[cfg(not(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize")))]
+    Rule {
+        name: "receive-data",
+        sentence: "What came and was not read, by sequence numbers (copied_seq, rcv_nxt), is nowhere, as the receive queue is empty: data is lost.",
+        check: Check::Socket(socket::receive_data),
     },
     #[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
     Rule {

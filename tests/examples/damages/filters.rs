@@ -1,8 +1,8 @@
 //! Damages of tracked connections, of tables of rules, of sets and of hooks.
 
 use kernel::{
-    bucket_table, nf_conn, nf_conntrack_net, nf_conntrack_tuple_hash, nf_hook_entries, nft_set,
-    nft_table, rhashtable, sym, xt_pernet, xt_table, xt_table_info,
+    bucket_table, module, nf_conn, nf_conntrack_net, nf_conntrack_tuple_hash, nf_hook_entries,
+    nft_set, nft_table, rhashtable, sym, xt_pernet, xt_table, xt_table_info, xt_target,
 };
 use kstruct::{Memory, Ptr, Symbol as _, View as _, offset_of};
 
@@ -15,11 +15,37 @@ impl Dump<'_> {
     /// Damages what filters packets.
     pub fn plant_in_filters(&self, damage: &str) {
         let k = &self.memory();
+        if let Some(module) = damage.strip_prefix("name-") {
+            return self.rename(k, module);
+        }
         match damage {
             "no-buckets" => self.change_number(size_of_table(k), |_| 0),
             "odd-buckets" => self.change_number(size_of_table(k), |old| old - 1),
             // Whole pages of buckets, of which there are more.
             "fewer-buckets" => self.change_number(size_of_table(k), |_| 512),
+            "more-buckets" => self.change_number(size_of_table(k), |_| 0x10_0000),
+            "expect-count" => {
+                let id = k.get(sym::nf_conntrack_net_id).expect("it is there");
+                let own: nf_conntrack_net<'_> = of_namespace(k, id);
+                let place = own.addr() + offset_of!(nf_conntrack_net, expect_count) as u64;
+                self.change_number(place, |old| old + 1);
+            }
+            "expect-size" => self.change_number(expect_size(k), |old| old - 1),
+            "expect-buckets" => self.change_number(expect_size(k), |_| 0x10_0000),
+            "valid-hooks" => {
+                let place = table(k).addr() + offset_of!(xt_table, valid_hooks) as u64;
+                self.change_number(place, |old| old & !4);
+            }
+            "table-name" => {
+                let place = table(k).addr() + offset_of!(xt_table, name) as u64;
+                self.change(place, |old| old ^ 1);
+            }
+            // It is the second one (`ipt_builtin_tg`).
+            "error-target" => {
+                let first = sym::ipt_builtin_tg.locate(k).expect("it is loaded");
+                let member = xt_target::SIZE + offset_of!(xt_target, name);
+                self.change(first + member as u64, |old| old ^ 1);
+            }
             "count" => {
                 let id = k.get(sym::nf_conntrack_net_id).expect("it is there");
                 let own: nf_conntrack_net<'_> = of_namespace(k, id);
@@ -84,6 +110,17 @@ impl Dump<'_> {
         self.change(place, |old| old & !0xffff_ffff | u64::from(new(old as u32)));
     }
 
+    /// Flips a bit of a module's name.
+    fn rename(&self, k: &Memory, name: &str) {
+        let mut modules = linux::symbols::modules(k).expect("it is there");
+        let module = modules.find_map(|module| {
+            let module = module.expect("the dump is sound");
+            (module.name() == name).then_some(module)
+        });
+        let place = module.expect("it is loaded").addr() + offset_of!(module, name) as u64;
+        self.change(place, |old| old ^ 1);
+    }
+
     /// Flips a bit of a member of the tuple of answers.
     fn change_reply(&self, k: &Memory, member: &str) {
         let tuple = connection(k).tuplehash().get(1).expect("there are two");
@@ -113,6 +150,11 @@ fn place_of<'m, T: kstruct::View<'m>>(of: T, member: &str) -> u64 {
 
 fn size_of_table(k: &Memory) -> u64 {
     let place = sym::nf_conntrack_htable_size.locate(k);
+    place.expect("it is loaded")
+}
+
+fn expect_size(k: &Memory) -> u64 {
+    let place = sym::nf_ct_expect_hsize.locate(k);
     place.expect("it is loaded")
 }
 
@@ -147,8 +189,8 @@ fn connection(k: &Memory) -> nf_conn<'_> {
         .expect("there are connections")
 }
 
-/// The rules of IPv4's table `filter`.
-fn rules(k: &Memory) -> xt_table_info<'_> {
+/// IPv4's table `filter`.
+fn table(k: &Memory) -> xt_table<'_> {
     let id = k.get(sym::xt_pernet_id).expect("it is there");
     let own: xt_pernet<'_> = of_namespace(k, id);
     let list = own.tables().get(2).expect("it is there");
@@ -156,7 +198,12 @@ fn rules(k: &Memory) -> xt_table_info<'_> {
         .entries(xt_table::list)
         .map(|table| table.expect("the dump is sound"));
     let table = tables.find(|table| table.name() == "filter");
-    let info = table.expect("it is there").private();
+    table.expect("it is there")
+}
+
+/// Its rules.
+fn rules(k: &Memory) -> xt_table_info<'_> {
+    let info = table(k).private();
     let info: Ptr<'_, xt_table_info<'_>> = info.cast();
     info.deref().expect("the dump is sound")
 }

@@ -9,7 +9,10 @@
 #![forbid(unsafe_code)]
 
 mod filters;
+mod links;
+mod qdiscs;
 mod routes;
+mod sockets;
 mod tables;
 
 use std::fs::{File, OpenOptions};
@@ -239,6 +242,89 @@ impl<'a> Dump<'a> {
                 let place = at(offset_of!(kernel::tcp_sock, copied_seq));
                 self.change(place, |old| with(old, ahead.into()));
             }
+            // More segments were acknowledged selectively, lost, or sent again, than are on their way.
+            "sacked" => move_number(offset_of!(kernel::tcp_sock, sacked_out), 1000),
+            "lost-segments" => move_number(offset_of!(kernel::tcp_sock, lost_out), 1000),
+            "sent-again" => move_number(offset_of!(kernel::tcp_sock, retrans_out), 1000),
+            "no-window" => self.change(at(offset_of!(kernel::tcp_sock, snd_cwnd)), |old| {
+                with(old, 0)
+            }),
+            "no-segment" => self.change(at(offset_of!(kernel::tcp_sock, mss_cache)), |old| {
+                with(old, 0)
+            }),
+            "no-timeout" => self.change(at(offset_of!(inet_connection_sock, icsk_rto)), |old| {
+                with(old, 0)
+            }),
+            "shut-down" => self.change(at(offset_of!(sock, sk_shutdown)), |old| old ^ 4),
+            "other-family" => self.change(at(offset_of!(sock_common, skc_family)), |old| {
+                old ^ (2 ^ 10)
+            }),
+            "no-functions" => self.change(at(offset_of!(sock_common, skc_prot)), |_| 0),
+            "wild-functions" => self.change(at(offset_of!(sock_common, skc_prot)), |_| {
+                0x4141_4141_4141_4141
+            }),
+            // Memory that is there.
+            "other-functions" => self.change(at(offset_of!(sock_common, skc_prot)), |_| socket),
+            "type" => self.change(at(offset_of!(sock, sk_type)), |old| old ^ 3),
+            "no-congestion" => {
+                self.change(at(offset_of!(inet_connection_sock, icsk_ca_ops)), |_| 0);
+            }
+            "wild-congestion" => self
+                .change(at(offset_of!(inet_connection_sock, icsk_ca_ops)), |_| {
+                    0x4141_4141_4141_4141
+                }),
+            "no-version" => {
+                self.change(at(offset_of!(inet_connection_sock, icsk_af_ops)), |_| 0);
+            }
+            "wild-version" => self
+                .change(at(offset_of!(inet_connection_sock, icsk_af_ops)), |_| {
+                    0x4141_4141_4141_4141
+                }),
+            "kind-of-timer" => self
+                .change(at(offset_of!(inet_connection_sock, icsk_pending)), |old| {
+                    old & !0xff | 0x42
+                }),
+            // As if the socket were freed already, and as if more were given back than was taken.
+            "no-send-memory" => {
+                self.change(at(offset_of!(sock, sk_wmem_alloc)), |old| with(old, 0))
+            }
+            "negative-queued" => self.change(at(offset_of!(sock, sk_wmem_queued)), |old| {
+                with(old, u64::MAX)
+            }),
+            "backlog" => self.change(sk.sk_backlog().rmem_alloc().addr() + 4, |old| {
+                with(old, 4096)
+            }),
+            "negative-backlog" => self.change(sk.sk_backlog().rmem_alloc().addr() + 4, |old| {
+                with(old, u64::MAX)
+            }),
+            "dead" => self.change(at(offset_of!(sock_common, skc_flags)), |old| old | 1),
+            // What a process that has it locked takes from the backlog is in the count until all is done.
+            "backlog-at-work" => {
+                self.change(sk.sk_lock().slock().addr(), |old| old | 1 << 32);
+                self.change(sk.sk_backlog().rmem_alloc().addr() + 4, |old| {
+                    with(old, 4096)
+                });
+            }
+            "no-write-function" | "no-delack-function" | "no-keepalive-function" => {
+                let timer = match damage {
+                    "no-write-function" => connection.icsk_retransmit_timer(),
+                    "no-delack-function" => connection.icsk_delack_timer(),
+                    _ => connection.icsk_keepalive_timer(),
+                };
+                let function = timer.addr() + offset_of!(timer_list, function) as u64;
+                self.change(function, |_| 0);
+            }
+            // Pending, and on no list.
+            "unlisted-delack" | "unlisted-keepalive" => {
+                let timer = match damage {
+                    "unlisted-delack" => connection.icsk_delack_timer(),
+                    _ => connection.icsk_keepalive_timer(),
+                };
+                let now = linux::time::jiffies(&k).expect("it is there");
+                let expires = timer.addr() + offset_of!(timer_list, expires) as u64;
+                self.change(expires, |_| now.wrapping_add(10_000));
+                self.change(timer.entry().addr() + 8, |_| socket);
+            }
             // Less was acknowledged, or read, and more came, or was written, than packets have.
             "acknowledged" => move_number(offset_of!(kernel::tcp_sock, snd_una), -1),
             "written" => move_number(offset_of!(kernel::tcp_sock, write_seq), 1000),
@@ -459,6 +545,19 @@ impl<'a> Dump<'a> {
                 .change(member(offset_of!(inet_hashinfo, ehash_locks_mask)), |old| {
                     with(old, 0x1234)
                 }),
+            "no-bhash" => self.change(member(offset_of!(inet_hashinfo, bhash)), |_| 0),
+            "bhash-size" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
+                old ^ 0x10
+            }),
+            "bhash-none" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
+                with(old, 0)
+            }),
+            "bhash-half" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
+                with(old, (old & 0xffff_ffff) / 2)
+            }),
+            "bhash-twice" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
+                with(old, (old & 0xffff_ffff) * 2)
+            }),
             "tcp-memory" => self.change(k.address_of(sym::tcp_memory_allocated), |_| 1 << 40),
             "tcp-memory-below" => self.change(k.address_of(sym::tcp_memory_allocated), |_| {
                 (1_u64 << 40).wrapping_neg()

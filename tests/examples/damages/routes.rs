@@ -100,7 +100,7 @@ impl Dump<'_> {
     }
 
     /// Writes a number of some bytes.
-    fn write(&self, place: u64, bytes: u32, value: u64) {
+    pub fn write(&self, place: u64, bytes: u32, value: u64) {
         let mask = u64::MAX >> (64 - 8 * bytes);
         self.change(place, |old| old & !mask | value);
     }

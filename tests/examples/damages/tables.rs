@@ -21,8 +21,19 @@ impl Dump<'_> {
         if let Some(damage) = damage.strip_prefix("filter-") {
             return self.plant_in_filters(damage);
         }
+        if let Some(damage) = damage.strip_prefix("socket-") {
+            return self.plant_in_sockets(damage);
+        }
+        if let Some(damage) = damage.strip_prefix("link-") {
+            return self.plant_in_links(damage);
+        }
         if let Some(damage) = damage.strip_prefix("route-") {
             return self.plant_in_routes(damage);
+        }
+        if let Some(damage) = damage.strip_prefix("qdisc-")
+            && damage != "root"
+        {
+            return self.plant_in_qdiscs(damage);
         }
         let net = k.get(sym::init_net).expect("it is there");
         match damage {

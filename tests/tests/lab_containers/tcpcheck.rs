@@ -180,6 +180,45 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("bound2-net", "bind", &waiting),
         ("bound2-chain", "bind", &waiting),
         ("buffer", "buffer", &well),
+        ("no-send-memory", "buffer", &well),
+        ("no-send-memory", "buffer", &listener),
+        ("negative-queued", "send-memory", &well),
+        ("negative-queued", "buffer", &listener),
+        ("backlog", "buffer", &well),
+        ("negative-backlog", "buffer", &listener),
+        ("sacked", "segment-count", &well),
+        ("lost-segments", "segment-count", &waiting),
+        ("sent-again", "segment-count", &waiting),
+        ("no-window", "value", &well),
+        ("no-window", "value", &listener),
+        ("no-segment", "value", &well),
+        ("no-timeout", "value", &well),
+        ("no-timeout", "value", &listener),
+        ("shut-down", "value", &well),
+        ("shut-down", "value", &listener),
+        ("other-family", "not-a-socket", &well),
+        ("other-family", "not-a-socket", &well_ipv6),
+        ("other-family", "not-a-socket", &listener),
+        ("no-functions", "not-a-socket", &well),
+        ("wild-functions", "not-a-socket", &listener),
+        ("other-functions", "not-a-socket", &well),
+        ("type", "not-a-socket", &well),
+        ("type", "not-a-socket", &listener),
+        ("no-congestion", "functions", &well),
+        ("no-congestion", "functions", &listener),
+        ("no-version", "functions", &well),
+        ("wild-version", "functions", &listener),
+        ("kind-of-timer", "wrong-timer", &well),
+        ("kind-of-timer", "wrong-timer", &listener),
+        ("dead", "foreign-owner", &well),
+        ("dead", "foreign-owner", &listener),
+        ("no-write-function", "dead-timer", &well),
+        ("no-write-function", "dead-timer", &waiting),
+        ("no-delack-function", "dead-timer", &listener),
+        ("no-keepalive-function", "dead-timer", &well),
+        ("unlisted-delack", "dead-timer", &well),
+        ("unlisted-keepalive", "dead-timer", &well),
+        ("unlisted-keepalive", "dead-timer", &waiting),
         ("lock-word", "lock", &well),
         ("lock-tail", "lock", &listener),
         ("lock-owner", "lock", &listener),
@@ -249,6 +288,10 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
     let line = format!("locked, so that some rules leave them out: 1 socket: {well}\n");
     assert!(said.contains(&line), "{release}: {said}");
 
+    // Nor is what came meanwhile.
+    let found = check(tcpcheck, subject.damage("backlog-at-work", &well));
+    assert_eq!(found, *sound, "{release}: backlog-at-work");
+
     // Nor is a timer that is about to run.
     let found = check(tcpcheck, subject.damage("due-timer", &waiting));
     assert_eq!(found, *sound, "{release}: due-timer");
@@ -276,8 +319,19 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("foreign-end", &listener, &["tcp"], " of lhash2: "),
         ("wild-net", &well, &["tcp", "tcpcheck"], "skc_net"),
         ("no-ehash", &well, &["tcp", "tcpcheck"], "ehash: "),
-        ("ehash-mask", &well, &["tcp", "tcpcheck"], "ehash_mask"),
+        ("ehash-mask", &well, &["tcp", "tcpcheck"], "ehash: "),
         ("locks-mask", &well, &["tcpcheck"], "ehash_locks_mask"),
+        ("no-bhash", &well, &["tcpcheck"], "bhash: "),
+        ("bhash-size", &well, &["tcpcheck"], "bhash: "),
+        ("bhash-none", &well, &["tcpcheck"], "bhash: "),
+        ("bhash-half", &well, &["tcpcheck"], "bhash: "),
+        ("bhash-twice", &well, &["tcpcheck"], "bhash: "),
+        (
+            "wild-congestion",
+            &well,
+            &["tcp", "tcpcheck"],
+            "icsk_ca_ops",
+        ),
         ("circle-of-tasks", &well, &["tcp"], "task list"),
         ("few-tasks", &well, &["tcp", "ps", "crashinfo"], "task list"),
         (

@@ -1,7 +1,8 @@
 //! Whether it is a socket, and where one must be.
 
-use kernel::sock_common;
-use kstruct::View as _;
+use kernel::{proto, sock, sock_common};
+use kstruct::{Fault, Ptr, View as _};
+use linux::app::is_missing;
 use sockets::tcp::{Form, Place, Tcp};
 
 use super::{Look, is_locked};
@@ -23,7 +24,10 @@ pub fn not_a_socket(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     };
     let has_family = matches!(base.family, "inet" | "inet6");
     let has_protocol = !is_full || base.protocol == TCP;
-    if has_state && has_family && has_protocol {
+    let has_type = !is_full || base.kind == "stream";
+    let functions = functions_of(look, socket);
+    let has_functions = matches!(functions, Ok(Functions::Own));
+    if has_state && has_family && has_protocol && has_type && has_functions {
         return None;
     }
     let common = sock_common::at(look.reader.k, base.address).ok()?;
@@ -43,6 +47,27 @@ pub fn not_a_socket(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     if !has_protocol {
         wrong.push(format!("its protocol is {}", base.protocol));
     }
+    if !has_type {
+        let sk = sock::at(look.reader.k, base.address).ok()?;
+        wrong.push(format!("its type is {}", sk.sk_type()));
+    }
+    let mut unread = None;
+    match functions {
+        Ok(Functions::Own) => {}
+        // Of its family enough was said.
+        Ok(Functions::OtherFamily(_)) if !has_family => {}
+        Ok(Functions::OtherFamily(name)) => wrong.push(format!(
+            "its family is {family}, and its functions (skc_prot) are those of {name}"
+        )),
+        Ok(Functions::Foreign) => {
+            wrong.push("its functions (skc_prot) are not those of TCP".to_owned());
+        }
+        Err(fault) => {
+            // If it is wrong anyway, what the dump lacks doesn't matter.
+            unread = (is_missing(fault.kind) && wrong.is_empty()).then_some(fault);
+            wrong.push(format!("its functions (skc_prot) can't be read: {fault}"));
+        }
+    }
     if base.refcount <= 0 {
         wrong.push(format!("its count of references is {}", base.refcount));
     }
@@ -55,7 +80,61 @@ pub fn not_a_socket(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         Place::Held | Place::Unseen => "in no table, but held".to_owned(),
     };
     let wrong = wrong.join(", ");
-    Some(say!("it is {place}, and {wrong}"))
+    Some(Said {
+        unread,
+        ..say!("it is {place}, and {wrong}")
+    })
+}
+
+/// Whose functions a socket has.
+enum Functions {
+    /// Those of TCP, and of its family.
+    Own,
+    /// Those of TCP with this name.
+    OtherFamily(&'static str),
+    /// Others.
+    Foreign,
+}
+
+/// `struct proto` by its name, which the copies that others have of TCP's have, too (TLS, BPF's map of sockets, MPTCP).
+fn functions_of(look: Look<'_, '_>, socket: &Tcp) -> Result<Functions, Fault> {
+    let Some(functions) = proto_of(look, socket)? else {
+        return Ok(Functions::Own);
+    };
+    let (name, family) = match functions.deref()?.name().as_bytes() {
+        b"TCP" => ("TCP", "inet"),
+        b"TCPv6" => ("TCPv6", "inet6"),
+        _ => return Ok(Functions::Foreign),
+    };
+    // Who makes a socket of IPv6 one of IPv4 (`IPV6_ADDRFORM`) has it locked; what is left of it then has those that it was made with
+    // (`sk_prot_creator`), and a request has its listener's. The fixture's of 2.6.9 have those of IPv4.
+    let is_own = family == socket.base.family
+        || socket.form != Form::Full
+        || cfg!(not(kernel_has = "sock_common.skc_prot"))
+        || is_locked(look, socket);
+    Ok(if is_own {
+        Functions::Own
+    } else {
+        Functions::OtherFamily(name)
+    })
+}
+
+#[cfg(kernel_has = "sock_common.skc_prot")]
+fn proto_of<'m>(look: Look<'_, 'm>, socket: &Tcp) -> Result<Option<Ptr<'m, proto<'m>>>, Fault> {
+    Ok(Some(
+        sock_common::at(look.reader.k, socket.base.address)?.skc_prot(),
+    ))
+}
+
+/// In 2.6.9 only whole sockets have one.
+#[cfg(not(kernel_has = "sock_common.skc_prot"))]
+fn proto_of<'m>(look: Look<'_, 'm>, socket: &Tcp) -> Result<Option<Ptr<'m, proto<'m>>>, Fault> {
+    if socket.form != Form::Full {
+        return Ok(None);
+    }
+    Ok(Some(
+        sock::at(look.reader.k, socket.base.address)?.sk_prot(),
+    ))
 }
 
 /// Whether a request leads to a listener, or to one that was closed meanwhile.
@@ -127,13 +206,36 @@ pub fn foreign_owner(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     // Some kernels take it away before they wait until all was sent (`SO_LINGER`, `inet_release`).
     let may_linger = matches!(base.state, "FIN-WAIT-1" | "CLOSING" | "LAST-ACK");
     let is_wrong = other != base.address && !(other == 0 && may_linger);
-    (is_wrong && !is_locked(look, socket)).then(|| {
+    if !is_wrong {
+        return (is_dead(look, socket) && !is_locked(look, socket)).then(|| {
+            say!(
+                "nobody has it any more (SOCK_DEAD), and it leads to struct socket {owner:#x}",
+                owner = base.socket,
+            )
+        });
+    }
+    (!is_locked(look, socket)).then(|| {
         say!(
             "it leads to struct socket {owner:#x}, whose own is {other:#x}",
             owner = base.socket,
             other = other,
         )
     })
+}
+
+/// `sock_orphan` (include/net/sock.h): who lets go of a socket takes its `struct socket` away, and has it locked.
+#[cfg(kernel_has = "sock_common.skc_flags")]
+fn is_dead(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    /// `1 << SOCK_DEAD`
+    const DEAD: u64 = 1;
+    sock_common::at(look.reader.k, socket.base.address)
+        .is_ok_and(|common| common.skc_flags() & DEAD != 0)
+}
+
+/// In 2.6.9 only its spin lock would tell that it is half done.
+#[cfg(not(kernel_has = "sock_common.skc_flags"))]
+fn is_dead(_: Look<'_, '_>, _: &Tcp) -> bool {
+    false
 }
 
 pub fn device(_: Look<'_, '_>, socket: &Tcp) -> Option<Said> {

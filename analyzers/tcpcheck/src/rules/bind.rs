@@ -1,12 +1,80 @@
 //! What a port is bound by: a bucket of its own, with a list of the sockets that have it (net/ipv4/inet_hashtables.c).
 
 use kernel::{hlist_node, inet_bind_bucket, inet_connection_sock, inet_sock, sock, sock_common};
-use kstruct::{Fault, View as _};
+use kstruct::{Fault, FaultKind, Memory, View as _};
 use linux::app::is_missing;
 use sockets::tcp::{Form, Tcp};
 
 use super::{Look, is_locked};
 use crate::said::{Said, say};
+
+/// Looks at the table of ports (`tcp_hashinfo.bhash`): that it is there, and as large as what is on its chains says (`inet_bhashfn`). Those on
+/// the first ones that aren't empty say enough; where it goes on behind its end as it does before, the end is wrong.
+#[cfg(kernel_has = "net.hash_mix")]
+pub fn table(k: &Memory) -> Result<(), Fault> {
+    /// There are no more (`tcp_init`).
+    const MOST: u64 = 1 << 16;
+    /// Chains that are looked at.
+    const CHAINS: usize = 64;
+    /// Behind the table something may fit by chance: the table of ports with addresses, most often.
+    const FEW: usize = 4;
+    let table = k.get(kernel::sym::tcp_hashinfo)?;
+    let size = linux::size::power_of_two(table.addr(), table.bhash_size().into(), MOST)?;
+    // How many are where their hash says, and how many there are.
+    let count = |chains: std::ops::Range<usize>, size: usize| -> Result<(usize, usize), Fault> {
+        let heads = table.bhash().array(chains.end)?;
+        let (mut right, mut all) = (0, 0);
+        for index in chains {
+            let Some(first) = heads.get(index).map(|head| head.chain().first()) else {
+                break;
+            };
+            if first.is_null() {
+                continue;
+            }
+            let own = first.deref().and_then(|node| {
+                let bucket = node.container_of(inet_bind_bucket::node)?;
+                let net = bucket.ib_net().net().deref()?;
+                Ok(net.hash_mix().wrapping_add(bucket.port().into()) as usize & (size - 1))
+            });
+            if own.is_err_and(|fault: Fault| is_missing(fault.kind)) {
+                continue;
+            }
+            right += usize::from(own == Ok(index));
+            all += 1;
+            if all == CHAINS {
+                break;
+            }
+        }
+        Ok((right, all))
+    };
+    let wrong = Err(Fault {
+        address: table.addr(),
+        kind: FaultKind::Inconsistent,
+    });
+    let (right, all) = count(0..size, size)?;
+    // With twice the size half of them fit. One bucket that is damaged is a socket's.
+    if all - right > 1 && 4 * (all - right) > all {
+        return wrong;
+    }
+    let mut most = size;
+    while (most as u64) < MOST {
+        // What can't be read is no part of it.
+        let (right, all) = count(most..2 * most, 2 * most).unwrap_or_default();
+        if right >= FEW && 2 * right > all {
+            return wrong;
+        }
+        most *= 2;
+    }
+    Ok(())
+}
+
+/// Before 5.1 what is mixed into the hash is made of the namespace's address.
+#[cfg(not(kernel_has = "net.hash_mix"))]
+pub fn table(k: &Memory) -> Result<(), Fault> {
+    let table = k.get(kernel::sym::tcp_hashinfo)?;
+    let size = linux::size::power_of_two(table.addr(), table.bhash_size().into(), 1 << 16)?;
+    table.bhash().array(size).map(|_| ())
+}
 
 /// Whether what should lead to a node does. Somebody who takes out what is before it leaves that true at any moment.
 fn is_led_to(node: hlist_node<'_>) -> Result<bool, Fault> {

@@ -62,7 +62,7 @@ fn of_some(head: sk_buff_head<'_>, counts: impl Fn(sk_buff<'_>) -> bool) -> Resu
 }
 
 /// Whether its packets are all its own: an upper layer (TLS, MPTCP) keeps some itself, and so does BPF's map of sockets.
-fn are_its_own(look: Look<'_, '_>, socket: &Tcp) -> bool {
+pub(super) fn are_its_own(look: Look<'_, '_>, socket: &Tcp) -> bool {
     /// `SK_USER_DATA_NOCOPY`, which a `struct sk_psock` has, and others (include/net/sock.h, include/linux/skmsg.h).
     const NOCOPY: u64 = 1;
     /// `SK_USER_DATA_NOCOPY`, `_BPF` and `_PSOCK`: where they are all that there is, there is nothing that it could be of.
@@ -286,17 +286,17 @@ pub fn send_data(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 /// throws it away (`__tcp_close`).
 pub fn receive_data(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     /// `RCV_SHUTDOWN`: closed, or the peer's FIN came, which `CLOSE-WAIT` tells apart.
-    const RECEIVES_NO_MORE: u8 = 1;
+    const RECEIVES_NO_MORE: u64 = 1;
     let info = connection(socket)?;
+    let sk = sock::at(look.reader.k, socket.base.address).ok()?;
     let is_open = match socket.base.state {
         "ESTAB" | "CLOSE-WAIT" => true,
-        "FIN-WAIT-1" | "FIN-WAIT-2" => socket.base.shutdown & RECEIVES_NO_MORE == 0,
+        "FIN-WAIT-1" | "FIN-WAIT-2" => u64::from(sk.sk_shutdown()) & RECEIVES_NO_MORE == 0,
         _ => false,
     };
     if !is_open || !are_its_own(look, socket) {
         return None;
     }
-    let sk = sock::at(look.reader.k, socket.base.address).ok()?;
     let range = range_of_queue(sk.sk_receive_queue()).ok()?;
     let expected = Expected {
         queue: "the receive queue",

@@ -67,11 +67,101 @@ pub fn sequence(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 pub fn buffer(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let memory = socket.base.memory?;
     let (receive, send) = (memory.rcvbuf.cast_signed(), memory.sndbuf.cast_signed());
-    ((receive < 0 || send < 0) && !is_locked(look, socket)).then(|| {
+    let (sent, queued) = (
+        memory.wmem_alloc.cast_signed(),
+        memory.wmem_queued.cast_signed(),
+    );
+    let said = if receive < 0 || send < 0 {
         say!(
             "it may have {receive} bytes of memory for receiving (sk_rcvbuf), and {send} for sending (sk_sndbuf)",
             receive = receive,
             send = send,
+        )
+    } else if sent < 0 {
+        // `sk_alloc`, `sk_free`
+        say!(
+            "it has {sent} bytes of memory for what is being sent (sk_wmem_alloc, without the one that a socket has as long as it lives)",
+            sent = sent,
+        )
+    } else if queued < 0 && !has_memory_counted(look, socket) {
+        say!(
+            "it has {queued} bytes of memory for what is to be sent (sk_wmem_queued)",
+            queued = queued,
+        )
+    } else {
+        backlog(look, socket)?
+    };
+    (!is_locked(look, socket)).then_some(said)
+}
+
+/// Whether another rule holds the memory against packets.
+#[cfg(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize"))]
+fn has_memory_counted(look: Look<'_, '_>, socket: &Tcp) -> bool {
+    super::packets::are_its_own(look, socket)
+}
+
+#[cfg(not(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize")))]
+fn has_memory_counted(_: Look<'_, '_>, _: &Tcp) -> bool {
+    false
+}
+
+/// What comes while a process has the socket locked waits until that unlocks it (`tcp_add_backlog`, `__release_sock`): not longer.
+#[cfg(all(
+    kernel_has = "sock.sk_backlog.len",
+    kernel_has = "sock.sk_lock.owned",
+    kernel_has = "spinlock"
+))]
+fn backlog(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    use kstruct::View as _;
+
+    let backlog = kernel::sock::at(look.reader.k, socket.base.address)
+        .ok()?
+        .sk_backlog();
+    let (bytes, head) = (backlog.len(), backlog.head().addr());
+    (bytes != 0 || head != 0).then(|| {
+        say!(
+            "nobody has it locked, and {bytes} wait until it is unlocked (sk_backlog.len), with the first packet at {head:#x}",
+            bytes = many(bytes, "byte"),
+        )
+    })
+}
+
+#[cfg(not(all(
+    kernel_has = "sock.sk_backlog.len",
+    kernel_has = "sock.sk_lock.owned",
+    kernel_has = "spinlock"
+)))]
+fn backlog(_: Look<'_, '_>, _: &Tcp) -> Option<Said> {
+    None
+}
+
+/// What came in order and was not read is in the receive queue, a FIN as well. What waits elsewhere (`ucopy.prequeue`, `sk_backlog`) is in no
+/// sequence number yet, and what goes to a reader at once was read (`tcp_copy_to_iovec`), with the socket locked.
+#[cfg(not(all(kernel_has = "sock.tcp_rtx_queue", kernel_has = "sk_buff.truesize")))]
+pub fn receive_data(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    use kstruct::View as _;
+
+    /// `RCV_SHUTDOWN`
+    const RECEIVES_NO_MORE: u8 = 1;
+    let info = connection(socket)?;
+    let is_open = match socket.base.state {
+        "ESTAB" | "CLOSE-WAIT" => true,
+        "FIN-WAIT-1" | "FIN-WAIT-2" => socket.base.shutdown & RECEIVES_NO_MORE == 0,
+        _ => false,
+    };
+    let bytes = info.rcv_nxt.wrapping_sub(info.copied_seq).cast_signed();
+    // What contradicts itself is another rule's.
+    if !is_open || bytes <= 0 || is_locked(look, socket) {
+        return None;
+    }
+    let sk = kernel::sock::at(look.reader.k, socket.base.address).ok()?;
+    let queue = sk.sk_receive_queue();
+    (queue.next().addr() == queue.addr()).then(|| {
+        say!(
+            "missing from copied_seq {low} to rcv_nxt {high}: {bytes}; the receive queue is empty",
+            low = info.copied_seq,
+            high = info.rcv_nxt,
+            bytes = many(bytes, "byte"),
         )
     })
 }

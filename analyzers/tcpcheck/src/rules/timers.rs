@@ -125,7 +125,7 @@ pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
         && late > look.limits.late
         && !is_locked(look, socket)
         && late > look.limits.late.saturating_add(wheel::step(look, socket))
-        && dead(look, socket).is_none();
+        && reported_dead(look, socket).is_none();
     is_late.then(|| {
         let which = words(socket);
         say!(
@@ -135,11 +135,26 @@ pub fn late(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     })
 }
 
+/// Each timer of a whole socket has a function from `tcp_init_xmit_timers` on. Those that the socket waits for no more may be pending, and do
+/// nothing when they expire.
+#[cfg(all(
+    kernel_has = "timer_base",
+    kernel_has = "inet_timewait_sock.tw_timer",
+    kernel_has = "request_sock.rsk_timer"
+))]
 pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+    reported_dead(look, socket).or_else(|| wheel::other_dead(look, socket))
+}
+
+/// One that has just expired is taken off its list, and then runs.
+fn may_run(look: Look<'_, '_>, expires_ms: i64) -> bool {
+    (0..=look.limits.late).contains(&expires_ms.saturating_neg())
+}
+
+/// The same of the timer that the socket waits for.
+fn reported_dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     let timer = &socket.timer;
-    // One that has just expired is taken off its list, and then runs.
-    let runs = (0..=look.limits.late).contains(&timer.expires_ms.saturating_neg());
-    if timer.which == Which::Off || runs {
+    if timer.which == Which::Off || may_run(look, timer.expires_ms) {
         return None;
     }
     let (link, leads) = wheel::dead_end(look, socket)?;
@@ -164,6 +179,12 @@ pub fn dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
 pub fn wrong(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
     /// `TCP_RTO_MAX` (include/net/tcp.h), and a second for steps of the wheel and of the clock.
     const LONGEST: i64 = 121_000;
+    if let Some(kind) = wheel::unknown_kind(look, socket) {
+        return Some(say!(
+            "it waits for a timer of kind {kind} (icsk_pending), and there is none such",
+            kind = kind,
+        ));
+    }
     let (which, time) = (words(socket), socket.timer.expires_ms);
     // What else there is can be set by the user, as a number of jiffies.
     let most = match socket.timer.which {
@@ -202,7 +223,8 @@ mod wheel {
     use kstruct::{Fault, FaultKind, View as _};
     use sockets::tcp::{Form, Tcp, Which};
 
-    use super::Look;
+    use super::{Look, is_locked, may_run};
+    use crate::said::{Said, due, say};
 
     fn of<'m>(look: Look<'_, 'm>, socket: &Tcp) -> Result<timer_list<'m>, Fault> {
         let (k, address) = (look.reader.k, socket.base.address);
@@ -226,7 +248,11 @@ mod wheel {
     /// (`timer_pending`), or that to the next one. A list that a CPU has taken to run what is on it has a head elsewhere, and is linked as all
     /// are. What can't be read was told of when the socket was.
     pub fn dead_end(look: Look<'_, '_>, socket: &Tcp) -> Option<(&'static str, u64)> {
-        let entry = of(look, socket).ok()?.entry();
+        end_of(look, of(look, socket).ok()?)
+    }
+
+    fn end_of(look: Look<'_, '_>, timer: timer_list<'_>) -> Option<(&'static str, u64)> {
+        let entry = timer.entry();
         // A node begins with its link to the next one, and its link back comes after that; that leads to the former.
         let link = u64::from(kernel::KERNEL.pointer_size);
         let (back, next) = (entry.pprev().addr(), entry.next().addr());
@@ -237,6 +263,67 @@ mod wheel {
             && is_dead(look, next.wrapping_add(link), entry.addr())
             && (next == entry.addr() || !is_timer(look, next));
         is_wild.then_some(("next", next))
+    }
+
+    /// What is wrong about a timer of a whole socket that it may not wait for.
+    pub fn other_dead(look: Look<'_, '_>, socket: &Tcp) -> Option<Said> {
+        if socket.form != Form::Full {
+            return None;
+        }
+        let connection = inet_connection_sock::at(look.reader.k, socket.base.address).ok()?;
+        #[cfg(kernel_has = "inet_connection_sock.icsk_keepalive_timer")]
+        let keepalive = connection.icsk_keepalive_timer();
+        #[cfg(not(kernel_has = "inet_connection_sock.icsk_keepalive_timer"))]
+        let keepalive = connection.icsk_inet().sk().sk_timer();
+        #[cfg(kernel_has = "inet_connection_sock.icsk_retransmit_timer")]
+        let retransmit = connection.icsk_retransmit_timer();
+        #[cfg(not(kernel_has = "inet_connection_sock.icsk_retransmit_timer"))]
+        let retransmit = connection.icsk_inet().sk().tcp_retransmit_timer();
+        let delack = connection.icsk_delack_timer();
+        // One that it waits for was looked at.
+        let seen = match socket.timer.which {
+            Which::Off => 0,
+            _ => of(look, socket).map_or(0, timer_list::addr),
+        };
+        [
+            ("the retransmission timer", retransmit),
+            ("the timer of delayed ACKs", delack),
+            ("the keepalive timer", keepalive),
+        ]
+        .into_iter()
+        .find_map(|(which, timer)| {
+            if timer.function().is_null() {
+                return Some(say!("{which} has no function"));
+            }
+            // `timer_pending`
+            if timer.entry().pprev().is_null() || timer.addr() == seen {
+                return None;
+            }
+            let next = look.reader.until(timer.expires());
+            let milliseconds = look.reader.milliseconds(next.unsigned_abs());
+            let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX);
+            let milliseconds = milliseconds.saturating_mul(next.signum());
+            if may_run(look, milliseconds) {
+                return None;
+            }
+            let (link, leads) = end_of(look, timer)?;
+            (!is_locked(look, socket)).then(|| {
+                say!(
+                    "{which}, {next_ms}, has a link {link} to {leads:#x}, from where nothing leads back to it",
+                    next_ms = due(milliseconds),
+                )
+            })
+        })
+    }
+
+    /// What a whole socket waits for (`icsk_pending`), if that is none of `ICSK_TIME_RETRANS`, `ICSK_TIME_PROBE0`, `ICSK_TIME_EARLY_RETRANS`,
+    /// `ICSK_TIME_LOSS_PROBE`, `ICSK_TIME_REO_TIMEOUT` (include/net/inet_connection_sock.h) or 0. `ICSK_TIME_DACK` stands elsewhere.
+    pub fn unknown_kind(look: Look<'_, '_>, socket: &Tcp) -> Option<u8> {
+        if socket.form != Form::Full {
+            return None;
+        }
+        let connection = inet_connection_sock::at(look.reader.k, socket.base.address).ok()?;
+        Some(connection.icsk_pending()).filter(|kind| !matches!(kind, 0 | 1 | 3..=6))
     }
 
     /// Whether a timer is at a place, by the function that it calls: if it doesn't lead back, that is wrong about it.
@@ -308,6 +395,10 @@ mod wheel {
     }
 
     pub fn other_time(_: Look<'_, '_>, _: &Tcp) -> Option<i64> {
+        None
+    }
+
+    pub fn unknown_kind(_: Look<'_, '_>, _: &Tcp) -> Option<u8> {
         None
     }
 
