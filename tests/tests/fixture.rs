@@ -1305,6 +1305,125 @@ fn sizes_that_cannot_be_are_faults() {
     }
 }
 
+/// Interfaces that the list lost, all or the last two of them, are still in the hash of their indices.
+#[test]
+fn interfaces_that_are_on_no_list_are_faults() {
+    let address = |value: &Value| {
+        let address = text(value);
+        let address = u64::from_str_radix(address.trim_start_matches("0x"), 16);
+        address.expect("an address")
+    };
+    let base = analyze("sym", &fixture_vmcore(), &["dev_base"]);
+    let base = address(&array(&base["symbols"])[0]["address"]);
+    let first = analyze("netdev", &fixture_vmcore(), &["lo"]);
+    // Where `next` is in `struct net_device`.
+    let next = address(&array(&first["interfaces"])[0]["address"]) + 40;
+    for (place, lost) in [(base, 3), (next, 2)] {
+        let (status, _, errors) = run("netdev", &with_word(place, |_| 0));
+        assert_eq!(status, Some(2), "{errors}");
+        let found = errors.matches("interfaces by their indices: ").count();
+        assert_eq!(found, lost, "{errors}");
+    }
+}
+
+/// Whether a program takes one word of the fixture's dump for a contradiction, each with what it says of it.
+fn contradict(program: &str, words: &[(u64, u32, &str)]) {
+    for (address, word, fault) in words {
+        let (status, _, errors) = run(program, &with_word(*address, |_| *word));
+        assert_eq!(status, Some(2), "{program}: {address:#x}: {errors}");
+        assert!(errors.contains(fault), "{program}: {address:#x}: {errors}");
+        assert!(errors.len() < 2_000, "{program}: {address:#x}: {errors}");
+    }
+}
+
+/// What netfilter's modules have lies where the fixture's page tables say.
+#[test]
+fn netfilter_finds_contradictions() {
+    let name = u32::from_le_bytes;
+    contradict(
+        "netfilter",
+        &[
+            // The first letters of `module.name`.
+            (
+                0xc1c2_f38c,
+                name(*b"Ip_t"),
+                "name of the module of x_tables: Ip_tables: ",
+            ),
+            (
+                0xc1c2_340c,
+                name(*b"Ip_c"),
+                "name of the module of nf_conntrack: Ip_conntrack: ",
+            ),
+            // `ip_conntrack_htable_size`, which is 256.
+            (0xc1c2_31a4, 0, "ip_conntrack_htable_size: "),
+            (0xc1c2_31a4, 0x80, "ip_conntrack_htable_size: "),
+            (0xc1c2_31a4, 0x10_0000, "ip_conntrack_htable_size: "),
+            // `ip_conntrack_count`
+            (
+                0xc1c2_31ac,
+                4,
+                "connections, of which ip_conntrack_count counts fewer: ",
+            ),
+            // `valid_hooks` and `name` of table nat, and the name of the target of names.
+            (0xc1c2_708c, 0b10001, "hooks of table nat: "),
+            (0xc1c2_7068, name(*b"raw\0"), "name of table raw: "),
+            (0xc1c2_f1a8, name(*b"ERRO") ^ 1, "name of target ERROR: "),
+            // Where POSTROUTING begins and ends in that table, and how many entries this has.
+            (0xc1c3_701c, 208, "chains of table nat: "),
+            (0xc1c3_7030, 356, "policies of table nat: "),
+            (0xc1c3_7004, 5, "entries of table nat: "),
+        ],
+    );
+    // What names were wrong for is read all the same.
+    let sound = run("netfilter", &with_word(0xc1c2_708c, |word| word)).1;
+    for (address, word) in [(0xc1c2_708c, 0b10001), (0xc1c2_f1a8, name(*b"ERRO") ^ 1)] {
+        let (_, said, _) = run("netfilter", &with_word(address, |_| word));
+        assert_eq!(said, sound, "{address:#x}");
+    }
+}
+
+/// A table of routes has its zones twice, each counts its nodes, and next hops have their interface twice.
+#[test]
+fn route_finds_contradictions() {
+    contradict(
+        "route",
+        &[
+            // `fz_next` of a zone of table main, `fn_zone_list` of it, and a place of `fn_zones`.
+            (0xc011_a958, 0, "IPv4 routing zones: "),
+            (0xc011_aaa4, 0, "IPv4 routing zones: "),
+            (0xc011_aa20, 0, "IPv4 routing zones: "),
+            // Main is on no list any more, and a list has lost its only node.
+            (0xc010_5298, 0, "IPv4 routing tables: "),
+            (
+                0xc011_ab94,
+                0,
+                "IPv4 routes of a zone, which counts others: ",
+            ),
+            // `nh_dev` of the default route.
+            (0xc011_a084, 0, "next hop: "),
+            // `rt_hash_mask`, half of it.
+            (0xc010_580c, 127, "route cache: "),
+            // `entries` of ARP.
+            (
+                0xc010_4d94,
+                5,
+                "entries of a neighbour table, of which it counts fewer: ",
+            ),
+            // Where ways part in the tree of IPv6, one is gone, and both are one.
+            (0xc011_ba84, 0, "IPv6 routing tree: "),
+            (0xc011_ba84, 0xc011_bab8, "IPv6 routing tree: "),
+            // Routes of a node, of which it has none.
+            (0xc011_baac, 0, "IPv6 routes of a node: "),
+        ],
+    );
+    // What the list of zones lost, the array has.
+    let sound = run("route", &with_word(0xc011_a958, |word| word)).1;
+    for address in [0xc011_a958, 0xc011_aaa4] {
+        let (_, said, _) = run("route", &with_word(address, |_| 0));
+        assert_eq!(said, sound, "{address:#x}");
+    }
+}
+
 /// A list that goes round in circles gives what is on it once, and a fault.
 #[test]
 fn what_is_on_a_circle_is_shown_once() {

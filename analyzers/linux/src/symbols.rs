@@ -184,6 +184,16 @@ impl<'m> Names<'m> {
         })
     }
 
+    /// The module that has a function, whatever its name is: for one that is not there by its name. What can't be read is not told of.
+    pub fn module_with(&self, function: &str) -> Option<&Loaded<'m>> {
+        let unread = Unread::default();
+        let has = |module: &&Loaded<'_>| {
+            let mut symbols = module.symbols(&unread).iter();
+            symbols.any(|(_, name)| name == function)
+        };
+        self.loaded().iter().find(has)
+    }
+
     /// The loaded modules. What can't be read of them is left out; [`Self::tell`] has it.
     pub fn loaded(&self) -> &[Loaded<'m>] {
         self.modules
@@ -372,9 +382,63 @@ mod of_modules {
         pub name: String,
     }
 
-    /// The modules that are loaded.
+    /// The modules that are loaded. Behind one that has two names is a fault.
     pub fn modules(k: &Memory) -> Result<impl Iterator<Item = Result<module<'_>, Fault>>, Fault> {
-        Ok(crate::once(k.get(sym::modules)?.entries(module::list)))
+        let all = crate::once(k.get(sym::modules)?.entries(module::list));
+        Ok(all.flat_map(|module| {
+            let names = module.ok().and_then(two_names).map(Err);
+            std::iter::once(module).chain(names)
+        }))
+    }
+
+    /// Whether /sys/module has another name for a module than it has itself, of which that is made (`mod_sysfs_init`, kernel/module/sysfs.c).
+    /// One that is just coming or going need not be there.
+    fn two_names(module: module<'_>) -> Option<Fault> {
+        // MODULE_STATE_LIVE
+        if module.state().0 != 0 {
+            return None;
+        }
+        let name = in_sysfs(module)?;
+        (!name.is_empty() && module.name() != name.as_str()).then_some(Fault {
+            address: module.addr(),
+            kind: FaultKind::Inconsistent,
+        })
+    }
+
+    /// What /sys/module calls a module.
+    #[cfg(all(
+        kernel_has = "module.mkobj.kobj.name",
+        not(kernel_has = "kobject.k_name")
+    ))]
+    fn in_sysfs(module: module<'_>) -> Option<String> {
+        Some(module.mkobj().kobj().name().read().ok()?.to_string())
+    }
+
+    /// 2.6.9
+    #[cfg(all(
+        kernel_has = "kobject.k_name",
+        kernel_has = "module.mkobj",
+        not(kernel_has = "module.mkobj.kobj")
+    ))]
+    fn in_sysfs(module: module<'_>) -> Option<String> {
+        let name = module.mkobj().deref().ok()?.kobj().k_name();
+        Some(name.read().ok()?.to_string())
+    }
+
+    /// Kernels that keep it in another place.
+    #[cfg(not(any(
+        all(
+            kernel_has = "module.mkobj.kobj.name",
+            not(kernel_has = "kobject.k_name")
+        ),
+        all(
+            kernel_has = "kobject.k_name",
+            kernel_has = "module.mkobj",
+            not(kernel_has = "module.mkobj.kobj")
+        )
+    )))]
+    fn in_sysfs(_: module<'_>) -> Option<String> {
+        None
     }
 
     /// A module's symbols in the order of its table. One whose name can't be read is a fault in its place.

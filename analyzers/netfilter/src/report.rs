@@ -72,6 +72,8 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
     }
     let mut absent = Vec::new();
     let names = Names::of(k);
+    // What isn't there may have lost its name.
+    names.loaded();
     let mut found = |what: What, name: &'static str, is_there: bool| {
         if wanted.contains(&what) && !is_there {
             absent.push(name);
@@ -128,6 +130,7 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
             is_filtered: !filter.is_empty() || args.netns.is_some(),
         }
     });
+    are_absent(&absent, &namespaces, &names, faults);
     names.tell(faults);
     Ok(Netfilter {
         iptables,
@@ -139,6 +142,53 @@ pub fn analyze(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<N
         #[cfg(kernel_has = "nft_rule.dlen")]
         expressions: args.expressions,
     })
+}
+
+/// Modules that may be absent: what they are called here, their names, and a function of each.
+const MODULES: [[&str; 3]; 3] = if cfg!(kernel_has = "ipt_table_info.hook_entry") {
+    [
+        ["x_tables", "ip_tables", "ipt_do_table"],
+        ["nf_conntrack", "ip_conntrack", "ip_conntrack_in"],
+        ["nf_tables", "nf_tables", "nft_do_chain"],
+    ]
+} else {
+    [
+        ["x_tables", "x_tables", "xt_register_table"],
+        ["nf_conntrack", "nf_conntrack", "nf_conntrack_in"],
+        ["nf_tables", "nf_tables", "nft_do_chain"],
+    ]
+};
+
+/// Tells of modules that are not there by their names, while something else says that they are: a module has their function, or theirs are at
+/// hooks.
+fn are_absent(
+    absent: &[&'static str],
+    namespaces: &[net::Namespace<'_>],
+    names: &Names<'_>,
+    faults: &mut Faults,
+) {
+    for [shown, name, function] in MODULES {
+        // What is there by its name was not read for another reason.
+        let is_there = names.loaded().iter().any(|module| module.name == name);
+        if is_there || !absent.contains(&shown) {
+            continue;
+        }
+        if let Some(module) = names.module_with(function) {
+            let place = module.memory.first().map_or(0, |(start, _)| *start);
+            let what = format_args!("name of the module of {shown}: {}", module.name);
+            faults.require(false, what, place);
+        }
+        if cfg!(kernel_has = "nft_rule.dlen") && shown == "nf_tables" {
+            // Who lists hooks counts what can't be read of them.
+            let hooks = hooks::hooks(namespaces, names, &mut Faults::default());
+            let chain = hooks
+                .iter()
+                .flatten()
+                .find(|hook| hook.owner == "nf_tables");
+            let what = "chain of nf_tables, which is not loaded";
+            faults.require(chain.is_none(), what, chain.map_or(0, |hook| hook.argument));
+        }
+    }
 }
 
 /// What is to be shown. An option that changes nothing of it is an error.

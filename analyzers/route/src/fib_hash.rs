@@ -4,6 +4,7 @@
 //!
 //! Nothing here has a namespace's number; it is 0 in all of it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use kernel::{
@@ -18,7 +19,8 @@ use linux::size::power_of_two;
 use linux::time::Clock;
 
 use crate::model::{
-    Cached, Expiry, Family, Hop, HopRoute, Metric, Neighbour, Prefix, Proxy, Route, Rule,
+    Cached, Expiry, Family, Hop, HopRoute, Metric, Neighbour, NeighbourTable, Prefix, Proxy, Route,
+    Rule,
 };
 use crate::names;
 
@@ -36,6 +38,8 @@ const DEEPEST: u32 = 129;
 const VALID: u8 = 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08;
 /// `RTN_RTINFO`, include/net/ip6_fib.h: routes end at this node.
 const HAS_ROUTES: u16 = 4;
+/// `RTN_ROOT`: it is a tree's first node.
+const ROOT: u16 = 2;
 /// `RTF_*`, include/linux/route.h and include/linux/ipv6_route.h.
 const REJECT: u32 = 0x0200;
 const GATEWAY: u32 = 0x0002;
@@ -50,12 +54,37 @@ pub fn routes(k: &Memory, faults: &mut Faults) -> Vec<Route> {
     let Some(tables) = faults.check(WHAT, k.get(sym::fib_tables)) else {
         return found;
     };
-    for table in tables.iter().filter(|table| !table.is_null()) {
-        if let Some(table) = faults.check(WHAT, table.deref()) {
+    for (number, pointer) in tables.iter().enumerate() {
+        let Some(table) = faults.check(WHAT, pointer.deref_or_null()) else {
+            continue;
+        };
+        // These two are made when the kernel starts (`ip_fib_init`), and stay; each table knows its number (`__fib_new_table`).
+        let holds = match table {
+            Some(table) => usize::from(table.tb_id()) == number,
+            None => !matches!(number, 254 | 255),
+        };
+        faults.require(holds, WHAT, k.address_of(sym::fib_tables));
+        if let Some(table) = table {
             of_table(table, faults, &mut found);
         }
     }
+    are_counted(k, &found, faults);
     found
+}
+
+/// What routes refer to counts them before they are in a table, and until they are out of it (`fib_create_info`, `fib_release_info`): it may
+/// count more, and never fewer.
+fn are_counted(k: &Memory, routes: &[Route], faults: &mut Faults) {
+    let mut counts: BTreeMap<u64, i32> = BTreeMap::new();
+    for route in routes {
+        *counts.entry(route.address).or_default() += 1;
+    }
+    for (address, count) in counts {
+        let what = "IPv4 routes that share a fib_info, which counts fewer";
+        if let Some(info) = faults.check(what, fib_info::at(k, address)) {
+            faults.require(info.fib_treeref() >= count, what, address);
+        }
+    }
 }
 
 fn of_table(table: fib_table<'_>, faults: &mut Faults, found: &mut Vec<Route>) {
@@ -64,10 +93,7 @@ fn of_table(table: fib_table<'_>, faults: &mut Faults, found: &mut Vec<Route>) {
     let Some(hash) = faults.check(WHAT, hash.deref()) else {
         return;
     };
-    for zone in chain(Ok(hash.fn_zone_list()), fn_zone::fz_next) {
-        let Some(zone) = faults.check(WHAT, zone) else {
-            continue;
-        };
+    for zone in zones(hash, faults) {
         let lists = zone.fz_divisor();
         if !(0..=MOST_LISTS).contains(&lists) {
             faults.add(WHAT, inconsistent(zone.addr()));
@@ -76,18 +102,103 @@ fn of_table(table: fib_table<'_>, faults: &mut Faults, found: &mut Vec<Route>) {
         let Some(lists) = faults.check(WHAT, zone.fz_hash().array(lists as usize)) else {
             continue;
         };
-        for node in lists
-            .iter()
-            .flat_map(|list| list.entries(fib_node::fn_hash))
-        {
-            let Some(node) = faults.check(WHAT, node) else {
-                continue;
-            };
-            for alias in node.fn_alias().entries(fib_alias::fa_list) {
-                let route = alias.and_then(|alias| route(table, zone, node, alias));
-                found.extend(faults.check("IPv4 route", route));
+        let before = faults.count();
+        let mut count = 0;
+        for (index, list) in (0..).zip(lists.iter()) {
+            for node in list.entries(fib_node::fn_hash) {
+                let Some(node) = faults.check(WHAT, node) else {
+                    continue;
+                };
+                count += 1;
+                let holds = place(node.fn_key(), zone) == Some(index);
+                faults.require(holds, "IPv4 routes of a zone", node.addr());
+                of_node(table, zone, node, faults, found);
             }
         }
+        // It counts its nodes (`fn_hash_insert`, `fn_hash_delete`).
+        if faults.count() == before {
+            let holds = zone.fz_nent() == count;
+            let what = "IPv4 routes of a zone, which counts others";
+            faults.require(holds, what, zone.addr());
+        }
+    }
+}
+
+/// A table's zones, the longest prefixes first. Those of its list are those of its array, which has each where its prefix length is
+/// (`fn_new_zone`), and there they stay.
+fn zones<'m>(hash: fn_hash<'m>, faults: &mut Faults) -> Vec<fn_zone<'m>> {
+    const WHAT: &str = "IPv4 routing zones";
+    let before = faults.count();
+    let mut found: Vec<fn_zone<'m>> = Vec::new();
+    for (order, pointer) in (0_u32..).zip(hash.fn_zones().iter()) {
+        let Some(Some(zone)) = faults.check(WHAT, pointer.deref_or_null()) else {
+            continue;
+        };
+        let is_it = u32::try_from(zone.fz_order()) == Ok(order)
+            && zone.fz_mask() == mask(order)
+            && i64::from(zone.fz_hashmask()) == i64::from(zone.fz_divisor()) - 1;
+        faults.require(is_it, WHAT, zone.addr());
+        found.push(zone);
+    }
+    found.reverse();
+    let listed: Vec<_> = chain(Ok(hash.fn_zone_list()), fn_zone::fz_next)
+        .filter_map(|zone| faults.check(WHAT, zone))
+        .collect();
+    let same = |(one, other): (&fn_zone<'_>, &fn_zone<'_>)| one.addr() == other.addr();
+    let is_same = listed.len() == found.len() && listed.iter().zip(&found).all(same);
+    if faults.count() == before {
+        faults.require(is_same, WHAT, hash.addr());
+    }
+    let known: HashSet<u64> = found.iter().map(|zone| zone.addr()).collect();
+    let more = listed.into_iter().filter(|it| !known.contains(&it.addr()));
+    found.extend(more);
+    found
+}
+
+/// `inet_make_mask`, in network order.
+fn mask(order: u32) -> u32 {
+    let bits = u32::MAX.checked_shl(32_u32.wrapping_sub(order));
+    bits.unwrap_or(0).to_be()
+}
+
+/// The number of the list of a zone in which an address is (`fn_hash`, net/ipv4/fib_hash.c); `None` for one that has bits behind the prefix.
+fn place(key: u32, zone: fn_zone<'_>) -> Option<u32> {
+    let order = u32::try_from(zone.fz_order()).ok()?;
+    let mut hash = u32::from_be(key)
+        .checked_shr(32_u32.checked_sub(order)?)
+        .unwrap_or(0);
+    for bits in [20, 10, 5] {
+        hash ^= hash >> bits;
+    }
+    (key & !mask(order) == 0).then_some(hash & zone.fz_hashmask())
+}
+
+/// The routes to a destination, of which the last one takes it along (`fn_hash_delete`).
+fn of_node(
+    table: fib_table<'_>,
+    zone: fn_zone<'_>,
+    node: fib_node<'_>,
+    faults: &mut Faults,
+    found: &mut Vec<Route>,
+) {
+    const WHAT: &str = "IPv4 route";
+    let list = node.fn_alias();
+    let is_empty = list.next().addr() == list.addr();
+    faults.require(!is_empty, WHAT, node.addr());
+    for alias in list.entries(fib_alias::fa_list) {
+        let Some(alias) = faults.check(WHAT, alias) else {
+            continue;
+        };
+        let Some(info) = faults.check(WHAT, alias.fa_info().deref()) else {
+            continue;
+        };
+        let hops = faults.check("next hops of a route", hops(info));
+        let hops = hops.unwrap_or_default();
+        for hop in &hops {
+            faults.require(is_sound(*hop), "next hop", hop.addr());
+        }
+        let route = route(table, zone, node, (alias, info), &hops);
+        found.extend(faults.check(WHAT, route));
     }
 }
 
@@ -96,10 +207,16 @@ fn route(
     table: fib_table<'_>,
     zone: fn_zone<'_>,
     node: fib_node<'_>,
-    alias: fib_alias<'_>,
+    (alias, info): (fib_alias<'_>, fib_info<'_>),
+    hops: &[fib_nh<'_>],
 ) -> Result<Route, Fault> {
-    let info = alias.fa_info().deref()?;
-    let nexthops = hops(info)?;
+    // `RTN_MAX`, above which `fib_create_info` takes none.
+    const MOST: u8 = 11;
+    if alias.fa_type() > MOST {
+        return Err(inconsistent(alias.addr()));
+    }
+    let nexthops = hops.iter().map(|hop| described(*hop));
+    let nexthops = nexthops.collect::<Result<Vec<_>, _>>()?;
     let multipath = nexthops.len() > 1;
     let source = info.fib_prefsrc();
     Ok(Route {
@@ -132,30 +249,41 @@ fn route(
     })
 }
 
-/// The next hops that lie behind a `fib_info`. A route that drops packets has one without an interface.
-fn hops(info: fib_info<'_>) -> Result<Vec<Hop>, Fault> {
+/// The next hops that lie behind a `fib_info`, which has one at least (`fib_create_info`). A route that drops packets has one without an
+/// interface.
+fn hops(info: fib_info<'_>) -> Result<Vec<fib_nh<'_>>, Fault> {
     let count = info.fib_nhs();
-    if !(0..MOST_HOPS).contains(&count) {
+    if !(1..MOST_HOPS).contains(&count) {
         return Err(inconsistent(info.addr()));
     }
     let first: Ptr<'_, fib_nh<'_>> = info.fib_nh();
-    let mut found = Vec::new();
-    for hop in first.array(count as usize)?.iter() {
-        let device = hop.nh_dev().deref_or_null()?;
-        let gateway = hop.nh_gw();
-        found.push(Hop {
-            dev: device.map(|device| device.name().to_string()),
-            ifindex: hop.nh_oif(),
-            gateway: (gateway != 0).then(|| ipv4(gateway)),
-            weight: hop.nh_weight(),
-            flags: names::hop_flags(hop.nh_flags()),
-            scope: names::scope(hop.nh_scope()),
-            encap: None,
-            realm: hop.nh_tclassid(),
-            route: None,
-        });
+    Ok(first.array(count as usize)?.iter().collect())
+}
+
+/// Whether a next hop's interface is that of its number; without one it has no gateway either (`fib_check_nh`).
+fn is_sound(hop: fib_nh<'_>) -> bool {
+    match hop.nh_dev().deref_or_null() {
+        Ok(Some(device)) => device.ifindex() == hop.nh_oif(),
+        Ok(None) => hop.nh_oif() == 0 && hop.nh_gw() == 0,
+        // That is told of with its route.
+        Err(_) => true,
     }
-    Ok(found)
+}
+
+fn described(hop: fib_nh<'_>) -> Result<Hop, Fault> {
+    let device = hop.nh_dev().deref_or_null()?;
+    let gateway = hop.nh_gw();
+    Ok(Hop {
+        dev: device.map(|device| device.name().to_string()),
+        ifindex: hop.nh_oif(),
+        gateway: (gateway != 0).then(|| ipv4(gateway)),
+        weight: hop.nh_weight(),
+        flags: names::hop_flags(hop.nh_flags()),
+        scope: names::scope(hop.nh_scope()),
+        encap: None,
+        realm: hop.nh_tclassid(),
+        route: None,
+    })
 }
 
 /// `rtnetlink_put_metrics`: those that are set. The first has a bit for each that is locked.
@@ -201,7 +329,13 @@ pub fn cached(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Cached> {
     let lists = k.get(sym::rt_hash_mask).and_then(|mask| {
         let table = k.get(sym::rt_hash_table)?;
         let size = u64::from(mask) + 1;
-        table.array(power_of_two(table.addr(), size, MOST_CACHE_LISTS)?)
+        let count = power_of_two(table.addr(), size, MOST_CACHE_LISTS)?;
+        // Both are made of one number (`ip_rt_init`).
+        let log = u32::try_from(k.get(sym::rt_hash_log)?).ok();
+        if log.and_then(|log| 1_u64.checked_shl(log)) != Some(size) {
+            return Err(inconsistent(table.addr()));
+        }
+        table.array(count)
     });
     let Some(lists) = faults.check(WHAT, lists) else {
         return Vec::new();
@@ -322,6 +456,10 @@ fn rule_of(rule: fib_rule<'_>) -> Rule {
 pub fn routes6(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Route> {
     let mut found = Vec::new();
     if let Some(root) = faults.check("IPv6 routing tree", k.get(sym::ip6_routing_table)) {
+        // It always has the route that refuses packets.
+        let marks = root.fn_flags() & (HAS_ROUTES | ROOT);
+        let holds = marks == HAS_ROUTES | ROOT;
+        faults.require(holds, "IPv6 routing tree", root.addr());
         below(k, clock, root, 0, faults, &mut found);
     }
     found
@@ -342,27 +480,56 @@ fn below(
     }
     // Where ways part, a node has a route of another node as its leaf, which it needs for a search back.
     if node.fn_flags() & HAS_ROUTES != 0 {
+        const WHAT: &str = "IPv6 routes of a node";
+        // The last one takes the mark along (`fib6_del_route`), and each knows its node (`fib6_add_rt2node`) but for the one that was compiled in.
+        faults.require(!node.leaf().is_null(), WHAT, node.addr());
+        let null = k.address_of(sym::ip6_null_entry);
         for info in chain(Ok(node.leaf()), |info: rt6_info<'_>| info.u().next()) {
-            let route = info.and_then(|info| route6(k, clock, info));
+            let Some(info) = faults.check(WHAT, info) else {
+                continue;
+            };
+            let is_own = info.rt6i_node().addr() == node.addr();
+            let is_here = info.addr() == null || is_own && ends_at(info, node);
+            faults.require(is_here, WHAT, info.addr());
+            let route = route6(k, clock, info);
             found.extend(faults.check("IPv6 route", route));
         }
     }
-    let halves = if node.left().addr() == node.right().addr() {
-        vec![node.left()]
-    } else {
-        vec![node.left(), node.right()]
-    };
-    for child in halves {
+    // What has no routes and is no place where ways part is taken out (`fib6_repair_tree`).
+    let is_needed = node.fn_flags() & (HAS_ROUTES | ROOT) != 0
+        || !node.subtree().is_null()
+        || !node.left().is_null() && !node.right().is_null();
+    faults.require(is_needed, WHAT, node.addr());
+    for (child, bit) in [(node.left(), 0), (node.right(), 1)] {
         let Some(child) = faults.check(WHAT, child.deref_or_null()).flatten() else {
             continue;
         };
         // There is one way to each node, and bits only grow: so the walk ends.
-        if child.parent().addr() == node.addr() && child.fn_bit() > node.fn_bit() {
+        let holds = child.parent().addr() == node.addr()
+            && child.fn_bit() > node.fn_bit()
+            && goes(child, node.fn_bit()).is_none_or(|its| its == bit);
+        if holds {
             below(k, clock, child, depth + 1, faults, found);
         } else {
             faults.add(WHAT, inconsistent(child.addr()));
         }
     }
+}
+
+/// Whether a route's prefix is as long as its node says. Below a node there may be a tree for sources.
+fn ends_at(info: rt6_info<'_>, node: fib6_node<'_>) -> bool {
+    info.rt6i_src().plen() != 0 || info.rt6i_dst().plen() == i32::from(node.fn_bit())
+}
+
+/// On which side of a node above a node with routes is: by that bit of their destination (`addr_bit_set`).
+fn goes(node: fib6_node<'_>, bit: u16) -> Option<u8> {
+    let info = node.leaf().deref().ok()?;
+    if node.fn_flags() & HAS_ROUTES == 0 || info.rt6i_src().plen() != 0 {
+        return None;
+    }
+    let octets = address::ipv6(info.rt6i_dst().addr_()).octets();
+    let octet = octets.get(usize::from(bit / 8))?;
+    Some(octet >> (7 - bit % 8) & 1)
 }
 
 /// What `rt6_fill_node` says of a route.
@@ -378,11 +545,14 @@ fn route6(k: &Memory, clock: Clock, info: rt6_info<'_>) -> Result<Route, Fault> 
     } else {
         1
     };
-    let key = |key: kernel::rt6key<'_>| Prefix {
-        address: IpAddr::V6(address::ipv6(key.addr_())),
-        length: u8::try_from(key.plen()).unwrap_or(u8::MAX),
+    let key = |key: kernel::rt6key<'_>| {
+        let length = u8::try_from(key.plen()).ok().filter(|it| *it <= 128);
+        Ok(Prefix {
+            address: IpAddr::V6(address::ipv6(key.addr_())),
+            length: length.ok_or_else(|| inconsistent(key.addr()))?,
+        })
     };
-    let src = key(info.rt6i_src());
+    let src = key(info.rt6i_src())?;
     let gateway = address::ipv6(info.rt6i_gateway());
     let expires = flags & EXPIRES != 0;
     Ok(Route {
@@ -391,7 +561,7 @@ fn route6(k: &Memory, clock: Clock, info: rt6_info<'_>) -> Result<Route, Fault> 
         table: 254,
         table_name: names::table(254),
         kind: names::route_type(kind),
-        dst: key(info.rt6i_dst()),
+        dst: key(info.rt6i_dst())?,
         src: (src.length != 0).then_some(src),
         tos: 0,
         protocol: names::protocol(info.rt6i_protocol()),
@@ -453,10 +623,15 @@ fn tables<'m>(k: &'m Memory, faults: &mut Faults) -> Vec<(Family, neigh_table<'m
     found
 }
 
-/// All entries, those of ARP first.
-pub fn neighbours(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Neighbour> {
+/// All entries, those of ARP first, and how many each table has.
+pub fn neighbours(
+    k: &Memory,
+    clock: Clock,
+    faults: &mut Faults,
+) -> (Vec<Neighbour>, Vec<NeighbourTable>) {
     const WHAT: &str = "neighbour table";
     let mut found = Vec::new();
+    let mut counts = Vec::new();
     for (family, table) in tables(k, faults) {
         let count = u64::from(table.hash_mask()) + 1;
         if count > MOST_BUCKETS {
@@ -466,15 +641,29 @@ pub fn neighbours(k: &Memory, clock: Clock, faults: &mut Faults) -> Vec<Neighbou
         let Some(buckets) = faults.check(WHAT, table.hash_buckets().array(count as usize)) else {
             continue;
         };
-        for entry in buckets
+        let before = faults.count();
+        let entries = buckets
             .iter()
-            .flat_map(|first| chain(Ok(first), neighbour::next))
-        {
-            let entry = entry.and_then(|entry| describe(k, family, entry, clock));
+            .flat_map(|first| chain(Ok(first), neighbour::next));
+        let entries: Vec<_> = entries
+            .filter_map(|entry| faults.check(WHAT, entry))
+            .collect();
+        let count = NeighbourTable {
+            family,
+            allocated: table.entries().value(),
+            hashed: entries.len(),
+            is_read: faults.count() == before,
+        };
+        // `neigh_alloc` counts an entry before it is in a list, and `neigh_destroy` doesn't any more when it was taken out long ago.
+        let what = "entries of a neighbour table, of which it counts fewer";
+        faults.require(count.missing() >= 0, what, table.addr());
+        counts.push(count);
+        for entry in entries {
+            let entry = describe(k, family, entry, clock);
             found.extend(faults.check("neighbour", entry));
         }
     }
-    found
+    (found, counts)
 }
 
 /// What `neigh_fill_info` says of an entry.

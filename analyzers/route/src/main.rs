@@ -338,7 +338,7 @@ fn read(k: &Memory, args: &Args, faults: &mut Faults) -> anyhow::Result<Routing>
         found.rules = fib_hash::rules(k, faults);
     }
     if args.shows(What::Neigh) {
-        found.neighbours = fib_hash::neighbours(k, clock, faults);
+        (found.neighbours, found.neighbour_tables) = fib_hash::neighbours(k, clock, faults);
     }
     if args.shows(What::Proxy) {
         found.proxies = fib_hash::proxies(k, faults);

@@ -390,6 +390,13 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// An analyzer for a kernel, which many damaged dumps are given to: `cargo xtask run` takes longer than it.
+fn analyzer(release: &str, name: &str) -> PathBuf {
+    let built = xtask(&["build", "--kernel", release, name]);
+    assert!(built.status.success(), "{}", shown(&built));
+    root().join("target/analyzers").join(release).join(name)
+}
+
 /// Builds an example against what both and the walkers that analyzers share name of a kernel.
 fn build(example: &str, release: &str) -> PathBuf {
     /// The programs by kernel. Both are made at once: each kernel's bindings, and what is built on them, take longer than the programs.

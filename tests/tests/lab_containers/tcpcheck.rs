@@ -2,27 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 use tests::procfs::ends_of;
-use tests::{TCP_STATES, analyze, array, lab_machines, read_json, root, shown, text, xtask};
+use tests::{TCP_STATES, analyze, array, lab_machines, read_json, shown, text, xtask};
 
 use super::subject::Subject;
 
 /// What is found: the rule, and the socket; nothing where it is of none.
 type Found = BTreeSet<(String, String)>;
-
-/// The analyzer for a kernel.
-fn program(release: &str) -> PathBuf {
-    let built = xtask(&["build", "--kernel", release, "tcpcheck"]);
-    assert!(built.status.success(), "{}", shown(&built));
-    root()
-        .join("target/analyzers")
-        .join(release)
-        .join("tcpcheck")
-}
 
 /// The findings in a dump, whose exit status must fit them.
 fn check(program: &Path, core: impl AsRef<OsStr>) -> Found {
@@ -59,7 +49,7 @@ fn what_is_sick_is_found_and_nothing_else() {
         let vmcore = folder.join("vmcore");
         let sockets = analyze("tcp", &vmcore, &[]);
         let sockets = array(&sockets["sockets"]);
-        let tcpcheck = program(&release);
+        let tcpcheck = super::analyzer(&release, "tcpcheck");
         let sound = check(&tcpcheck, &vmcore);
         // The guest's servers on these ports don't read, don't accept, or don't answer, and their peers send again and again.
         for (rule, address) in &sound {
@@ -537,7 +527,7 @@ fn in_a_crowd_the_sick_are_found_and_nobody_else() {
         assert_eq!(found, listed, "{release}");
         println!("{release}: {} connections are those of /proc", found.len());
 
-        let tcpcheck = program(&release);
+        let tcpcheck = super::analyzer(&release, "tcpcheck");
         let output = Command::new(&tcpcheck)
             .args(["--format", "json", "--core"])
             .arg(&vmcore)

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kernel::{KERNEL, nf_conn, nf_conntrack_tuple, nf_conntrack_tuple_hash, sym};
+use kernel::{KERNEL, hlist_nulls_head, nf_conn, nf_conntrack_tuple, nf_conntrack_tuple_hash, sym};
 use kstruct::{Array, Fault, FaultKind, Memory, Ptr, View, walk};
 use linux::Faults;
 use linux::bytes::Bytes;
 
 use super::l4_name;
-use super::read::{l3_name, named, status_names};
+use super::read::{l3_name, named, own_chains, status_names};
 use super::{
     Connection, Counts, DCCP, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, Zone,
 };
@@ -39,8 +39,7 @@ pub fn table(
     let clock = faults.check("jiffies", linux::time::jiffies(k))?;
     let hz = faults.check("HZ", linux::time::hz(k))?.unwrap_or(1).max(1);
     let clock = Clock { jiffies: clock, hz };
-    // Tables are made of whole pages (`nf_ct_alloc_hashtable`).
-    let is_whole = size != 0 && size.is_multiple_of(PAGE / u32::from(KERNEL.pointer_size));
+    let is_whole = is_whole(size);
     let start = k.get(sym::nf_conntrack_hash);
     let size_fault = Fault {
         address: start.map_or(0, |table| table.addr()),
@@ -49,7 +48,16 @@ pub fn table(
     if !is_whole {
         faults.add("nf_conntrack_htable_size", size_fault);
     }
-    let chains = start.and_then(|table| table.array(size as usize));
+    let own = start.map_or(0, |table| {
+        own_chains(size.into(), |index| {
+            let chain = table.at(index);
+            chain.is_ok_and(|chain| walked(chain, index).is_some())
+        })
+    });
+    if is_whole && start.is_ok() && own < size.into() {
+        faults.add("nf_conntrack_htable_size", size_fault);
+    }
+    let chains = start.and_then(|table| table.array(own as usize));
     let chains = faults.check("nf_conntrack_hash", chains);
     if is_whole && !k.dump().is_live() && !is_resized(k) && goes_on(k, size) {
         let what = "nf_conntrack_hash, which has more chains than nf_conntrack_htable_size";
@@ -141,7 +149,11 @@ pub fn table(
             );
         }
     }
+    let before = faults.count();
     let mut expectations = expectations(k, &by_address, clock, faults);
+    if faults.count() == before && !k.dump().is_live() && !is_expecting(k) {
+        are_counted(namespaces, &expectations, faults);
+    }
     let all_expectations = expectations.len() as u64;
     expectations.retain(|expected| filter.takes_expected(expected));
     Some(Table {
@@ -151,7 +163,7 @@ pub fn table(
                 .check("nf_conntrack_max", k.get(sym::nf_conntrack_max))
                 .unwrap_or(0)
                 .into(),
-            buckets: u64::from(size),
+            buckets: own,
             longest_chain,
             expectations: all_expectations,
             namespaces: counts.into_values().collect(),
@@ -163,6 +175,11 @@ pub fn table(
 
 /// Bytes of a page.
 const PAGE: u32 = 4096;
+
+/// Whether a table may have so many chains: it is made of whole pages (`nf_ct_alloc_hashtable`).
+fn is_whole(size: u32) -> bool {
+    size != 0 && size.is_multiple_of(PAGE / u32::from(KERNEL.pointer_size))
+}
 
 /// Whether the kernel is just putting another table in the place of this one (`nf_conntrack_hash_resize`): then where the table is and how
 /// large it is need not fit.
@@ -187,6 +204,17 @@ fn is_resized(k: &Memory) -> bool {
     }
 }
 
+/// How many entries the chain of a number has; `None` if it doesn't end as that does (`nf_ct_alloc_hashtable`).
+fn walked(chain: hlist_nulls_head<'_>, index: u64) -> Option<usize> {
+    let mut entries = chain.entries(nf_conntrack_tuple_hash::hnnode);
+    let mut count = 0;
+    for entry in entries.by_ref() {
+        entry.ok()?;
+        count += 1;
+    }
+    (entries.end() == index << 1 | 1).then_some(count)
+}
+
 /// Whether chains with connections follow the last one of the table: each ends with the number that it would have. What is left of a larger
 /// table that was given back has such ends, too, but no connections.
 fn goes_on(k: &Memory, size: u32) -> bool {
@@ -196,20 +224,10 @@ fn goes_on(k: &Memory, size: u32) -> bool {
         return false;
     };
     for index in u64::from(size)..MOST {
-        let Ok(chain) = table.at(index) else {
-            return false;
-        };
-        let mut entries = chain.entries(nf_conntrack_tuple_hash::hnnode);
-        let (mut count, mut are_sound) = (0, true);
-        for entry in entries.by_ref() {
-            count += 1;
-            are_sound &= entry.is_ok();
-        }
-        if !are_sound || entries.end() != index << 1 | 1 {
-            return false;
-        }
-        if count > 0 {
-            return true;
+        match table.at(index).map(|chain| walked(chain, index)) {
+            Ok(Some(0)) => {}
+            Ok(Some(_)) => return true,
+            Ok(None) | Err(_) => return false,
         }
     }
     false
@@ -584,19 +602,80 @@ fn expectations(
     clock: Clock,
     faults: &mut Faults,
 ) -> Vec<Expectation> {
-    let size = k.get(sym::nf_ct_expect_hsize);
-    let chains = size.and_then(|size| k.get(sym::nf_ct_expect_hash)?.array(size as usize));
-    let Some(chains) = faults.check("nf_ct_expect_hash", chains) else {
+    /// So many chains of no expectations are no table's: that is said once.
+    const MOST_BAD: usize = 16;
+    const SIZE: &str = "nf_ct_expect_hsize";
+    let Some(size) = faults.check(SIZE, k.get(sym::nf_ct_expect_hsize)) else {
         return Vec::new();
     };
+    let start = k.get(sym::nf_ct_expect_hash);
+    let Some(start) = faults.check("nf_ct_expect_hash", start) else {
+        return Vec::new();
+    };
+    faults.require(is_whole(size), SIZE, start.addr());
     let mut out = Vec::new();
-    for chain in chains.iter() {
+    let mut bad = Vec::new();
+    for index in 0..u64::from(size) {
+        let chain = match start.at(index) {
+            Ok(chain) => chain,
+            Err(fault) => {
+                bad.push(fault);
+                break;
+            }
+        };
         for entry in chain.entries(kernel::nf_conntrack_expect::hnode) {
-            let row = entry.and_then(|entry| expectation(entry, namespaces, clock));
-            out.extend(faults.check("nf_ct_expect_hash", row).flatten());
+            match entry.and_then(|entry| expectation(entry, namespaces, clock)) {
+                Ok(row) => out.extend(row),
+                Err(fault) => bad.push(fault),
+            }
+        }
+        if bad.len() > MOST_BAD {
+            let address = start.addr();
+            let kind = FaultKind::Inconsistent;
+            bad = vec![Fault { address, kind }];
+            break;
         }
     }
+    for fault in bad {
+        faults.add("nf_ct_expect_hash", fault);
+    }
     out
+}
+
+/// Whether somebody has the lock under which expectations come and go, as far as it is known.
+fn is_expecting(k: &Memory) -> bool {
+    #[cfg(all(
+        kernel_has = "sym:nf_conntrack_expect_lock",
+        kernel_has = "spinlock.rlock.raw_lock.val"
+    ))]
+    {
+        let lock = k.get(sym::nf_conntrack_expect_lock);
+        lock.map_or(true, |lock| lock.rlock().raw_lock().val().value() != 0)
+    }
+    #[cfg(not(all(
+        kernel_has = "sym:nf_conntrack_expect_lock",
+        kernel_has = "spinlock.rlock.raw_lock.val"
+    )))]
+    {
+        let _ = k;
+        true
+    }
+}
+
+/// Holds the expectations of each namespace against how many it counts (`nf_ct_expect_insert`, `nf_ct_unlink_expect_report`).
+fn are_counted(namespaces: &[Namespace<'_>], found: &[Expectation], faults: &mut Faults) {
+    #[cfg(kernel_has = "nf_conntrack_net.expect_count")]
+    for namespace in namespaces {
+        let what = format!("expectations of namespace {}", namespace.inode);
+        let Some(Some(own)) = faults.check(&what, of_namespace(*namespace)) else {
+            continue;
+        };
+        let all = found.iter().filter(|it| it.netns == namespace.inode);
+        let what = format_args!("{what}, which counts others");
+        let holds = u64::from(own.expect_count()) == all.count() as u64;
+        faults.require(holds, what, own.addr());
+    }
+    let _ = (namespaces, found, faults);
 }
 
 fn expectation(

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use kernel::{ip_conntrack, ip_conntrack_expect, ip_conntrack_tuple, ip_conntrack_tuple_hash, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _, walk};
+use kernel::{
+    ip_conntrack, ip_conntrack_expect, ip_conntrack_tuple, ip_conntrack_tuple_hash, list_head, sym,
+};
+use kstruct::{Fault, FaultKind, Memory, Symbol as _, View as _, walk};
 use linux::Faults;
 use linux::bytes::Bytes;
 
-use super::read::{l3_name, named, status_names};
+use super::read::{l3_name, named, own_chains, status_names};
 use super::{
     Connection, Counts, Expectation, Filter, NamespaceCounts, SCTP, TCP, Table, Tuple, l4_name,
 };
@@ -22,6 +24,9 @@ struct Clock {
 
 /// `PF_INET`
 const IPV4: u16 = 2;
+/// No table has more chains.
+const MOST_CHAINS: u64 = 1 << 24;
+
 /// All connections. `None` if connections are not tracked: the module isn't loaded.
 pub fn table(
     k: &Memory,
@@ -39,9 +44,25 @@ pub fn table(
     let jiffies = faults.check("jiffies", linux::time::jiffies(k))?;
     let hz = faults.check("HZ", linux::time::hz(k))?.unwrap_or(1).max(1);
     let clock = Clock { jiffies, hz };
-    let chains = k
-        .get(sym::ip_conntrack_hash)
-        .and_then(|table| table.array(size as usize));
+    let start = k.get(sym::ip_conntrack_hash);
+    let is_own = |index| {
+        let chain = start.and_then(|table| table.at(index));
+        chain.ok().and_then(walked).is_some()
+    };
+    let own = own_chains(size.into(), is_own);
+    // There is one at least (`init` of ip_conntrack_core.c), and they end where no more are.
+    let goes_on = || {
+        let mut behind = (own..MOST_CHAINS).map_while(|index| {
+            let chain = start.and_then(|table| table.at(index));
+            chain.ok().and_then(walked)
+        });
+        behind.any(|count| count > 0)
+    };
+    let holds = size != 0 && own == u64::from(size) && (k.dump().is_live() || !goes_on());
+    if let Ok(table) = start {
+        faults.require(holds, "ip_conntrack_htable_size", table.addr());
+    }
+    let chains = start.and_then(|table| table.array(own as usize));
     let found = faults
         .check("ip_conntrack_hash", chains)
         .map_or_else(Vec::new, |chains| {
@@ -71,6 +92,12 @@ pub fn table(
             connections.push(connection);
         }
     }
+    // A connection is counted before it is in the table, and until it is freed (`init_conntrack`, `destroy_conntrack`).
+    if let Some(count) = row.count.filter(|_| !k.dump().is_live()) {
+        let what = "connections, of which ip_conntrack_count counts fewer";
+        let holds = row.found.cast_signed() <= count;
+        faults.require(holds, what, place(k));
+    }
     let mut expectations = expectations(k, clock, faults);
     let all_expectations = expectations.len() as u64;
     expectations.retain(|expected| filter.takes_expected(expected));
@@ -79,7 +106,7 @@ pub fn table(
         counts: Counts {
             entries,
             max: max.and_then(|max| max.try_into().ok()).unwrap_or(0),
-            buckets: u64::from(size),
+            buckets: own,
             longest_chain,
             expectations: all_expectations,
             namespaces: vec![row],
@@ -87,6 +114,21 @@ pub fn table(
         connections,
         expectations,
     })
+}
+
+/// Where the number of connections is.
+fn place(k: &Memory) -> u64 {
+    sym::ip_conntrack_count.locate(k).unwrap_or(0)
+}
+
+/// How many entries a chain has; `None` if it is none.
+fn walked(chain: list_head<'_>) -> Option<usize> {
+    let mut count = 0;
+    for entry in chain.entries(ip_conntrack_tuple_hash::list) {
+        entry.ok()?;
+        count += 1;
+    }
+    Some(count)
 }
 
 /// The connection of an entry of the table: each has two, of which that of the original direction counts.

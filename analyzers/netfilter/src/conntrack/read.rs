@@ -91,3 +91,37 @@ impl Tuple {
         out
     }
 }
+
+/// How many chains a table has of those that its size says. Where the last one is its own, all are; else they are counted from the first
+/// one, up to where a run of them isn't the table's.
+pub fn own_chains(size: u64, is_own: impl Fn(u64) -> bool) -> u64 {
+    /// Damage of single chains is no end of a table.
+    const RUN: u64 = 64;
+    if size == 0 || is_own(size - 1) {
+        return size;
+    }
+    let mut end = 0;
+    for index in 0..size {
+        if is_own(index) {
+            end = index + 1;
+        } else if index - end >= RUN {
+            return end;
+        }
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_chains;
+
+    #[test]
+    fn tables_end_where_chains_are_no_longer_theirs() {
+        assert_eq!(own_chains(0, |_| false), 0);
+        assert_eq!(own_chains(512, |_| true), 512);
+        assert_eq!(own_chains(1 << 32, |index| index < 512), 512);
+        // Single chains are damaged, the last one among them.
+        assert_eq!(own_chains(512, |index| index % 100 != 11), 512);
+        assert_eq!(own_chains(512, |_| false), 0);
+    }
+}

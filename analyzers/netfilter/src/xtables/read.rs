@@ -36,7 +36,44 @@ pub struct Context<'m> {
     family: u8,
     /// Names of sets (ipset) by number.
     sets: BTreeMap<u16, String>,
+    /// Where the descriptions of the two targets are that each family has of its own, of verdicts and of names.
+    own: Option<[u64; 2]>,
     k: &'m Memory,
+}
+
+/// XT_STANDARD_TARGET and XT_ERROR_TARGET: what the two are called.
+const OWN: [&str; 2] = ["", "ERROR"];
+
+impl Context<'_> {
+    /// Tells of a name of the two that is another: entries are known by it.
+    fn check_own(&self, faults: &mut Faults) {
+        for (address, own) in self.own.into_iter().flatten().zip(OWN) {
+            let what = format_args!(
+                "name of target {}",
+                if own.is_empty() { "standard" } else { own }
+            );
+            let found = faults.check(what, source::kind_of(self.k, address, Kind::Target));
+            faults.require(found.is_none_or(|(name, _)| name == own), what, address);
+        }
+    }
+}
+
+/// The hooks of a table, a bit for each, where they are known by its name: what the modules of these were compiled with (`FILTER_VALID_HOOKS`
+/// and so on). NAT has the one of what comes in since 2.6.36.
+fn valid_hooks(family: u8, table: &str) -> Option<u32> {
+    const NAT: u32 = if cfg!(kernel_has = "sym:xt_pernet_id") {
+        0b11011
+    } else {
+        0b11001
+    };
+    match (family, table) {
+        (names::ARP, "filter") => Some(0b111),
+        (names::IPV4 | names::IPV6, "filter" | "security") => Some(0b01110),
+        (names::IPV4 | names::IPV6, "nat") => Some(NAT),
+        (names::IPV4 | names::IPV6, "mangle") => Some(0b11111),
+        (names::IPV4 | names::IPV6, "raw") => Some(0b01001),
+        _ => None,
+    }
 }
 
 /// Where an entry has what: the kinds differ by the addresses that they begin with.
@@ -76,17 +113,22 @@ struct Head<'a> {
     size: u32,
     /// How many entries it has.
     number: u32,
+    /// A bit for each hook that it has.
+    valid_hooks: u32,
+    /// The name of the module that it is of.
+    module: Option<String>,
     /// Where the chains of hooks begin, where the last entries of these are, and what they are called.
     hooks: Vec<(u32, u32, &'a str)>,
 }
 
-/// The chains of hooks: `valid` has a bit for each hook that the table has.
+/// The chains of hooks: `valid` has a bit for each hook that the table of that name has.
 fn hooks<'m, T: kstruct::view::Target<'m, Value = u32>>(
     family: u8,
-    valid: u32,
+    (table, valid): (&str, u32),
     hook_entry: kstruct::Array<'m, T>,
     underflow: kstruct::Array<'m, T>,
 ) -> Vec<(u32, u32, &'static str)> {
+    let valid = valid_hooks(family, table).unwrap_or(valid);
     chain_names(family)
         .iter()
         .enumerate()
@@ -112,6 +154,17 @@ fn table(
         .zip(0..)
         .map(|(entry, index)| (entry.offset, index))
         .collect();
+    // `iptable_filter`
+    let prefixes = ["iptable_", "ip6table_", "arptable_"];
+    let module = head.module.as_deref().unwrap_or_default();
+    let mut of_module = prefixes.iter().filter_map(|it| module.strip_prefix(it));
+    if of_module.any(|name| name != head.name) {
+        faults.add(format_args!("name of {what}"), bad);
+    }
+    let known = valid_hooks(context.family, &head.name);
+    if known.is_some_and(|known| known != head.valid_hooks) {
+        faults.add(format_args!("hooks of {what}"), bad);
+    }
     // What was lost of the entries was counted.
     let end = entries
         .last()
@@ -125,8 +178,15 @@ fn table(
     if is_whole && !head.hooks.iter().all(|(start, _, _)| is_entry(start)) {
         return Err(bad);
     }
-    if is_whole && !head.hooks.iter().all(|(_, end, _)| is_entry(end)) {
+    let has_policy = |(_, end, _): &(u32, u32, &str)| {
+        let entry = by_offset.get(end).and_then(|index| entries.get(*index));
+        // Such a chain can do nothing else at its end.
+        entry.is_some_and(|entry| matches!(verdict_of(entry, context), Some(DROP | ACCEPT)))
+    };
+    if is_whole && !head.hooks.iter().all(has_policy) {
         faults.add(format_args!("policies of {what}"), bad);
+    } else if is_whole && !are_in_order(&head.hooks, entries, &by_offset, context) {
+        faults.add(format_args!("chains of {what}"), bad);
     }
     // Where rules jump to: the first rule of each chain.
     let mut starts = BTreeMap::new();
@@ -162,11 +222,25 @@ fn table(
         if is_policy {
             chain.policy = verdict(entry).map(verdict_name);
             (chain.packets, chain.bytes) = (entry.packets, entry.bytes_counted);
-        } else if !is_end {
-            let chain_name = chain.name.clone();
-            let rule = rule(entry, &chain_name, &starts, &by_offset, layout, context);
-            chain.rules.extend(faults.check(what, rule));
+            continue;
         }
+        if is_end && verdict_of(entry, context) == Some(RETURN) {
+            continue;
+        }
+        // What is no return is no end of a chain. Of the last one of a table that is cut off nothing is known.
+        let is_known = !is_end || next.is_some();
+        let to = verdict_of(entry, context).and_then(|verdict| u32::try_from(verdict).ok());
+        let is_sound = to.is_none_or(|to| starts.contains_key(&to) || to == entry.end());
+        if is_known && (is_end || is_whole && !is_sound) {
+            let fault = Fault {
+                address: entry.address,
+                kind: FaultKind::Inconsistent,
+            };
+            faults.add(format_args!("rule of {what}"), fault);
+        }
+        let chain_name = chain.name.clone();
+        let rule = rule(entry, &chain_name, &starts, &by_offset, layout, context);
+        chain.rules.extend(faults.check(what, rule));
     }
     Ok(Table {
         netns: head.netns,
@@ -177,6 +251,36 @@ fn table(
         size: head.size,
         chains,
     })
+}
+
+/// Whether the chains of hooks come first, one behind the other, each up to its policy, and a name that is none of a chain is last: so
+/// libiptc makes tables (`iptcc_compile_table`), and the kernel those without rules (`xt_alloc_initial_table`). NAT's need not be in the order
+/// of hooks.
+fn are_in_order(
+    hooks: &[(u32, u32, &str)],
+    entries: &[Entry<'_>],
+    by_offset: &BTreeMap<u32, usize>,
+    context: &Context<'_>,
+) -> bool {
+    let mut next = Some(0);
+    let mut hooks = hooks.to_vec();
+    hooks.sort_unstable();
+    for (start, end, _) in &hooks {
+        if next != Some(*start) || end < start {
+            return false;
+        }
+        let last = by_offset.get(end).and_then(|index| entries.get(*index));
+        next = last.map(Entry::end);
+    }
+    let last = entries.last();
+    last.is_some_and(|last| error_name(last, context).is_some())
+}
+
+impl Entry<'_> {
+    /// Where the next one begins.
+    fn end(&self) -> u32 {
+        self.offset + self.bytes.len() as u32
+    }
 }
 
 impl Chain {
@@ -281,16 +385,32 @@ enum Kind {
 }
 
 /// The name and revision of an entry's target.
-fn target_of(entry: &Entry<'_>, k: &Memory) -> Result<(String, u8), Fault> {
+fn target_of(entry: &Entry<'_>, context: &Context<'_>) -> Result<(String, u8), Fault> {
     let bytes = entry.bytes.get(entry.target..);
-    source::kind_of(k, bytes.and_then(description).unwrap_or(0), Kind::Target)
+    let address = bytes.and_then(description).unwrap_or(0);
+    for (known, name) in context.own.into_iter().flatten().zip(OWN) {
+        if known == address {
+            return Ok((name.to_owned(), 0));
+        }
+    }
+    source::kind_of(context.k, address, Kind::Target)
 }
 
 /// The name that an entry gives to the chain that begins behind it.
 fn error_name(entry: &Entry<'_>, context: &Context<'_>) -> Option<String> {
-    let (name, _) = target_of(entry, context.k).ok()?;
-    // XT_ERROR_TARGET
-    (name == "ERROR").then(|| target_data(entry).map(text))?
+    let (name, _) = target_of(entry, context).ok()?;
+    (name == OWN[1]).then(|| target_data(entry).map(text))?
+}
+
+/// `-NF_DROP - 1`, `-NF_ACCEPT - 1`, and `XT_RETURN`, which is `-NF_REPEAT - 1`.
+const DROP: i32 = -1;
+const ACCEPT: i32 = -2;
+const RETURN: i32 = -5;
+
+/// The verdict of an entry whose target is the standard one.
+fn verdict_of(entry: &Entry<'_>, context: &Context<'_>) -> Option<i32> {
+    let (name, _) = target_of(entry, context).ok()?;
+    (name == OWN[0]).then(|| verdict(entry))?
 }
 
 /// The verdict of a standard target.
@@ -298,13 +418,13 @@ fn verdict(entry: &Entry<'_>) -> Option<i32> {
     Some(Bytes(target_data(entry)?).u32(0)?.cast_signed())
 }
 
-/// A verdict that is no jump: `-NF_DROP - 1` and so on; `XT_RETURN` is `-NF_REPEAT - 1`.
+/// A verdict that is no jump.
 fn verdict_name(verdict: i32) -> String {
     match verdict {
-        -1 => "DROP".into(),
-        -2 => "ACCEPT".into(),
+        DROP => "DROP".into(),
+        ACCEPT => "ACCEPT".into(),
         -4 => "QUEUE".into(),
-        -5 => "RETURN".into(),
+        RETURN => "RETURN".into(),
         other => other.to_string(),
     }
 }
@@ -345,6 +465,10 @@ fn rule(
             .and_then(|size| Bytes(rest).part(HEAD, size))
             .ok_or(bad)?;
         let (name, revision) = source::kind_of(k, description(rest).ok_or(bad)?, Kind::Match)?;
+        // Only a target may have none.
+        if name.is_empty() {
+            return Err(bad);
+        }
         let known = matches::options(&name, revision, Bytes(data), context);
         let name = matches::alias(&name, revision, Bytes(data));
         let extension = Extension {
@@ -357,7 +481,7 @@ fn rule(
         found.push(extension);
         at += size;
     }
-    let (name, revision) = target_of(entry, k)?;
+    let (name, revision) = target_of(entry, context)?;
     let data = target_data(entry).unwrap_or_default();
     let target = if name.is_empty() {
         // XT_STANDARD_TARGET: a verdict, or a jump.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kernel::{sym, xt_table, xt_table_info};
-use kstruct::{Fault, FaultKind, Memory, Ptr, View};
+use kstruct::{Fault, FaultKind, Memory, Ptr, Symbol as _, View};
 use linux::Faults;
 use linux::bytes::Bytes;
 
@@ -24,6 +24,16 @@ pub fn tables(k: &Memory, namespaces: &[Namespace<'_>], faults: &mut Faults) -> 
         id => faults.check("xt_pernet_id", id)?,
     };
     let mut out = Vec::new();
+    let own_targets = FAMILIES.map(|family| own_targets(k, family));
+    for (family, own) in FAMILIES.into_iter().zip(own_targets) {
+        let context = Context {
+            family,
+            sets: BTreeMap::new(),
+            own,
+            k,
+        };
+        context.check_own(faults);
+    }
     for namespace in namespaces {
         let what = format_args!("tables of namespace {}", namespace.inode);
         let own = net::generic::<kernel::xt_pernet<'_>>(namespace.net, id);
@@ -32,13 +42,14 @@ pub fn tables(k: &Memory, namespaces: &[Namespace<'_>], faults: &mut Faults) -> 
             continue;
         };
         let sets = set_names(*namespace, faults);
-        for family in FAMILIES {
+        for (family, own_targets) in FAMILIES.into_iter().zip(own_targets) {
             let Some(head) = own.tables().get(family.into()) else {
                 continue;
             };
             let context = Context {
                 family,
                 sets: sets.clone(),
+                own: own_targets,
                 k,
             };
             for entry in head.entries(xt_table::list) {
@@ -52,6 +63,21 @@ pub fn tables(k: &Memory, namespaces: &[Namespace<'_>], faults: &mut Faults) -> 
         }
     }
     Some(out)
+}
+
+/// Where the descriptions of the targets are that the module of a family has of its own (`ipt_builtin_tg` and its like).
+fn own_targets(k: &Memory, family: u8) -> Option<[u64; 2]> {
+    let first = match family {
+        #[cfg(kernel_has = "sym:ipt_builtin_tg")]
+        names::IPV4 => sym::ipt_builtin_tg.locate(k).ok()?,
+        #[cfg(kernel_has = "sym:ip6t_builtin_tg")]
+        names::IPV6 => sym::ip6t_builtin_tg.locate(k).ok()?,
+        #[cfg(kernel_has = "sym:arpt_builtin_tg")]
+        names::ARP => sym::arpt_builtin_tg.locate(k).ok()?,
+        _ => return None,
+    };
+    let _ = k;
+    Some([first, first + kernel::xt_target::SIZE as u64])
 }
 
 /// Names of ipset's sets, by the numbers that rules have.
@@ -152,9 +178,11 @@ fn table(
         priority: Some(table.priority()),
         size: info.size(),
         number: info.number(),
+        valid_hooks: table.valid_hooks(),
+        module: (table.me().deref_or_null()?).map(|module| module.name().to_string()),
         hooks: hooks(
             context.family,
-            table.valid_hooks(),
+            (&table.name().to_string(), table.valid_hooks()),
             info.hook_entry(),
             info.underflow(),
         ),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use kernel::{ipt_entry, ipt_match, ipt_table, ipt_table_info, ipt_target, sym};
-use kstruct::{Fault, FaultKind, Memory, View as _};
+use kstruct::{Fault, FaultKind, Memory, Symbol as _, View as _};
 use linux::Faults;
 use linux::bytes::Bytes;
 
@@ -31,8 +31,10 @@ pub fn tables(k: &Memory, _: &[Namespace<'_>], faults: &mut Faults) -> Option<Ve
     let context = Context {
         family: names::IPV4,
         sets: BTreeMap::new(),
+        own: own(k),
         k,
     };
+    context.check_own(faults);
     let mut out = Vec::new();
     for entry in head.entries(ipt_table::list) {
         let Some(entry) = faults.check("ipt_tables", entry) else {
@@ -43,6 +45,12 @@ pub fn tables(k: &Memory, _: &[Namespace<'_>], faults: &mut Faults) -> Option<Ve
         out.extend(faults.check(&what, found));
     }
     Some(out)
+}
+
+/// Where the descriptions of the targets are that ip_tables has of its own.
+fn own(k: &Memory) -> Option<[u64; 2]> {
+    let standard = sym::ipt_standard_target.locate(k).ok()?;
+    Some([standard, sym::ipt_error_target.locate(k).ok()?])
 }
 
 fn table(
@@ -73,9 +81,11 @@ fn table(
         priority: None,
         size: info.size(),
         number: info.number(),
+        valid_hooks: table.valid_hooks(),
+        module: (table.me().deref_or_null()?).map(|module| module.name().to_string()),
         hooks: hooks(
             context.family,
-            table.valid_hooks(),
+            (&table.name().to_string(), table.valid_hooks()),
             info.hook_entry(),
             info.underflow(),
         ),
