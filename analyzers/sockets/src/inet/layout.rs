@@ -9,7 +9,9 @@ use linux::Faults;
 use super::hash::{self, Secrets};
 #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
 use super::read::LISTENERS;
-use super::read::{buckets, hashinfos, nulls_end, table_of};
+#[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
+use super::read::listeners;
+use super::read::{buckets, connections, hashinfos, nulls_end};
 use crate::lock::is_held;
 use crate::space::Spaces;
 
@@ -146,7 +148,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
             seen.push(address);
             is_new
         };
-        let array = table_of(table, table.ehash(), table.ehash_mask(), 0, |it| it.chain());
+        let array = connections(table);
         if is_new(table.ehash().addr())
             && let Ok((array, _)) = array
         {
@@ -168,13 +170,7 @@ pub fn layout(k: &Memory, spaces: &Spaces<'_>, many: usize, wants_hashes: bool) 
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         {
-            let array = table_of(
-                table,
-                table.lhash2(),
-                table.lhash2_mask(),
-                LISTENERS,
-                |it| it.nulls_head(),
-            );
+            let array = listeners(table);
             if is_new(table.lhash2().addr())
                 && let Ok((array, _)) = array
             {

@@ -1,6 +1,8 @@
 //! How the tables and the sockets in them are read.
 
-use kernel::{hlist_nulls_head, inet_hashinfo, sock, sock_common, sym};
+#[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
+use kernel::inet_listen_hashbucket;
+use kernel::{hlist_nulls_head, inet_ehash_bucket, inet_hashinfo, sock, sock_common, sym};
 use kstruct::{Array, Fault, FaultKind, Memory, Ptr, View};
 use linux::Faults;
 use linux::net::order::be16;
@@ -96,19 +98,47 @@ pub(super) fn buckets(table: u64, mask: u32) -> Result<usize, Fault> {
 /// What TCP's table can have by the kernel's command line is less (`thash_entries`).
 const MOST: usize = 1 << 24;
 
+/// The buckets of a table, and what is wrong with their number.
+type Buckets<'m, T> = Result<(Array<'m, T>, Option<Fault>), Fault>;
+
+/// The table of connections.
+///
+/// # Errors
+///
+/// As of [`table_of`].
+pub(super) fn connections(table: inet_hashinfo<'_>) -> Buckets<'_, inet_ehash_bucket<'_>> {
+    table_of(table, table.ehash(), table.ehash_mask(), 0, |it| it.chain())
+}
+
+/// The table of listeners.
+///
+/// # Errors
+///
+/// As of [`table_of`].
+#[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
+pub(super) fn listeners(table: inet_hashinfo<'_>) -> Buckets<'_, inet_listen_hashbucket<'_>> {
+    table_of(
+        table,
+        table.lhash2(),
+        table.lhash2_mask(),
+        LISTENERS,
+        |it| it.nulls_head(),
+    )
+}
+
 /// The buckets of a table of TCP's, and a fault if there are others than its mask says: more, of which the sockets would be lost, or fewer, with
 /// as many faults as there are words behind it. The chain of each ends with its number, which `base` is added to.
 ///
 /// # Errors
 ///
 /// The mask isn't one, or no bucket at the table's end is one.
-pub(super) fn table_of<'m, T: View<'m> + 'm>(
+fn table_of<'m, T: View<'m> + 'm>(
     table: inet_hashinfo<'m>,
     first: Ptr<'m, T>,
     mask: u32,
     base: u64,
     head: impl Fn(T) -> hlist_nulls_head<'m>,
-) -> Result<(Array<'m, T>, Option<Fault>), Fault> {
+) -> Buckets<'m, T> {
     /// How many are looked at: one or another may be damaged, or have a chain that the dump lacks.
     const SOME: usize = 64;
     let claimed = buckets(table.addr(), mask)?;
@@ -217,7 +247,7 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
             is_new
         };
         if is_new(table.ehash().addr()) {
-            let array = table_of(table, table.ehash(), table.ehash_mask(), 0, |it| it.chain());
+            let array = connections(table);
             if let Some((buckets, fault)) = faults.check("ehash", array) {
                 if let Some(fault) = fault {
                     faults.add("ehash_mask", fault);
@@ -237,13 +267,7 @@ pub fn tcp_tables(k: &Memory, spaces: &Spaces<'_>, faults: &mut Faults) -> TcpTa
         }
         #[cfg(not(kernel_has = "inet_hashinfo.listening_hash"))]
         if is_new(table.lhash2().addr()) {
-            let array = table_of(
-                table,
-                table.lhash2(),
-                table.lhash2_mask(),
-                LISTENERS,
-                |it| it.nulls_head(),
-            );
+            let array = listeners(table);
             if let Some((buckets, fault)) = faults.check("lhash2", array) {
                 if let Some(fault) = fault {
                     faults.add("lhash2_mask", fault);

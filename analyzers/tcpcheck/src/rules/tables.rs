@@ -245,7 +245,10 @@ pub fn socket_count(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
         seen.unchecked("the tables have what is no socket".into());
         return;
     }
-    match in_use(k) {
+    let protocols = k
+        .get(kernel::sym::tcp_prot)
+        .and_then(|tcp| Ok([tcp, k.get(kernel::sym::tcpv6_prot)?]));
+    match protocols.and_then(|protocols| linux::net::sockets_in_use(k, &protocols)) {
         Ok(counted) if counted != i64::try_from(found).unwrap_or(i64::MAX) => {
             let said = say!(
                 "TCP counts {counted}, and its tables have {found}",
@@ -257,38 +260,6 @@ pub fn socket_count(seen: &Tables<'_, '_>, rule: &'static str, findings: &mut Ve
         Ok(_) => {}
         Err(fault) => seen.unread.borrow_mut().push(("counts of sockets", fault)),
     }
-}
-
-/// How many TCP sockets all namespaces count.
-#[cfg(all(
-    kernel_has = "prot_inuse.all",
-    kernel_has = "sym:tcp_prot",
-    kernel_has = "sym:tcpv6_prot"
-))]
-fn in_use(k: &kstruct::Memory) -> Result<i64, kstruct::Fault> {
-    let indices = [
-        k.get(kernel::sym::tcp_prot)?.inuse_idx(),
-        k.get(kernel::sym::tcpv6_prot)?.inuse_idx(),
-    ];
-    let cpus = linux::cpu::possible(k)?;
-    let mut faults = Faults::default();
-    let mut sum = 0_i64;
-    for namespace in linux::net::namespaces(k, &mut faults) {
-        for cpu in &cpus {
-            let counts = namespace.net().core().prot_inuse().on_cpu(*cpu)?.deref()?;
-            for index in indices {
-                let value = counts.val().get(index as usize).map_or(0, i64::from);
-                sum = sum.wrapping_add(value);
-            }
-        }
-    }
-    if faults.count() > 0 {
-        return Err(kstruct::Fault {
-            address: k.address_of(kernel::sym::net_namespace_list),
-            kind: kstruct::FaultKind::Inconsistent,
-        });
-    }
-    Ok(sum)
 }
 
 #[cfg(kernel_has = "sym:tcp_memory_pressure")]
