@@ -130,6 +130,13 @@ impl<'m> Names<'m> {
         self.at(address).filter(|named| named.offset == 0)
     }
 
+    /// Whether nothing there has a name, as the module that has the address has no symbols (a kernel without `CONFIG_KALLSYMS`, or a dump that
+    /// lacks them).
+    pub fn is_nameless(&self, address: u64) -> bool {
+        let module = self.loaded().iter().find(|module| module.has(address));
+        module.is_some_and(|module| module.symbols(&self.unread).is_empty())
+    }
+
     /// The address, and the name of what lies there if there is one.
     pub fn shown(&self, address: u64) -> String {
         match self.at(address) {

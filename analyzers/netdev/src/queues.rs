@@ -335,7 +335,7 @@ fn napi(
         }
         let poll = name_of(names, napi.poll());
         faults.require(
-            poll.is_some(),
+            poll.is_some() || names.is_nameless(napi.poll().addr()),
             format_args!("function of {what}"),
             napi.addr(),
         );
