@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kernel::net_device;
-use kstruct::{Memory, View as _};
+use kstruct::Memory;
 use linux::Faults;
 use linux::time::Clock;
 use serde::Serialize;
@@ -56,8 +56,8 @@ pub struct Place {
 pub struct Context<'m> {
     pub parts: &'m [Part],
     pub names: Names,
-    /// The interfaces themselves, by their addresses.
-    known: BTreeSet<u64>,
+    /// Whether nobody is at work on interfaces.
+    is_settled: bool,
     /// Those that aren't up, by their namespace and index.
     down: BTreeSet<(u64, i32)>,
     /// Of functions, those of modules among them.
@@ -68,7 +68,6 @@ impl<'m> Context<'m> {
     /// Reads the names of all interfaces.
     pub fn new(k: &'m Memory, parts: &'m [Part], faults: &mut Faults) -> Self {
         let mut names = Names::new();
-        let mut known = BTreeSet::new();
         let mut down = BTreeSet::new();
         for namespace in linux::net::namespaces(k, faults) {
             // What is wrong with a list is counted where its interfaces are shown.
@@ -78,13 +77,12 @@ impl<'m> Context<'m> {
                 if linux::net::flags::flags(device) & IFF_UP == 0 {
                     down.insert(key);
                 }
-                known.insert(device.addr());
             }
         }
         Context {
             parts,
             names,
-            known,
+            is_settled: sound::is_settled(k),
             down,
             functions: linux::symbols::Names::of(k),
         }
@@ -130,10 +128,11 @@ impl<'m> Context<'m> {
     ) -> Extras {
         let mut extras = Extras::default();
         if self.parts.contains(&Part::Details) {
-            let is_known = |other: net_device<'_>| self.known.contains(&other.addr());
-            sound::neighbours(device, is_known, faults);
-            #[cfg(kernel_has = "vlan_info.nr_vids")]
-            sound::vlans(device, faults);
+            if self.is_settled {
+                sound::neighbours(device, faults);
+                #[cfg(kernel_has = "vlan_info.nr_vids")]
+                sound::vlans(device, faults);
+            }
             let link = link::read(k, device, &self.names, faults);
             #[cfg(kernel_has = "in_ifaddr.ifa_tstamp")]
             {

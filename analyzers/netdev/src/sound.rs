@@ -1,7 +1,7 @@
 //! Whether what says the same of an interface in two places says the same. If not, it is a fault: nobody knows which of them was damaged.
 
 use kernel::net_device;
-use kstruct::{Fault, View as _};
+use kstruct::{Fault, Memory, View as _};
 use linux::Faults;
 use linux::net::Namespace;
 
@@ -35,29 +35,39 @@ pub fn interface(namespace: Namespace<'_>, device: net_device<'_>, faults: &mut 
     );
 }
 
-/// `dev_valid_name`, net/core/dev.c.
+/// `dev_valid_name`, net/core/dev.c; since 4.20 there are no colons either.
 fn is_name(name: &str) -> bool {
-    let is_bad = |c: char| c == '/' || c == ':' || c.is_whitespace();
+    let is_bad = |c: char| c == '/' || c.is_ascii_whitespace();
     !name.is_empty() && name != "." && name != ".." && !name.contains(is_bad)
 }
 
-/// Of interfaces that lie on others: that each is on a list, that these know each other, and that the one that it says it lies on is one of
-/// them.
-pub fn neighbours(
-    device: net_device<'_>,
-    is_known: impl Fn(net_device<'_>) -> bool,
-    faults: &mut Faults,
-) {
+/// Whether nobody is at work on interfaces, so that what lies on what fits together.
+pub fn is_settled(k: &Memory) -> bool {
+    !k.dump().is_live() && !linux::net::is_changing(k)
+}
+
+/// Of interfaces that lie on others: that these know of it, and that the one that it says it lies on is one of them.
+pub fn neighbours(device: net_device<'_>, faults: &mut Faults) {
     let name = &device.name().to_string();
     let address = device.addr();
     let lists = device.adj_list();
-    for (what, list) in [("below", lists.lower()), ("above", lists.upper())] {
+    let has = |list: kernel::list_head<'_>, wanted: u64| {
+        let mut list = list.entries(kernel::netdev_adjacent::list);
+        list.any(|adjacent| adjacent.is_ok_and(|it| it.dev().addr() == wanted))
+    };
+    for (what, is_below, list) in [
+        ("below", true, lists.lower()),
+        ("above", false, lists.upper()),
+    ] {
         for other in list.entries(kernel::netdev_adjacent::list) {
             let other = other.and_then(|adjacent| adjacent.dev().deref());
             let what = format_args!("interface {what} {name}");
-            if let Some(other) = faults.check(what, other) {
-                faults.require(is_known(other), what, other.addr());
-            }
+            let Some(other) = faults.check(what, other) else {
+                continue;
+            };
+            let its = other.adj_list();
+            let back = if is_below { its.upper() } else { its.lower() };
+            faults.require(has(back, address), what, other.addr());
         }
     }
     let kind = linux::net::kind(device).unwrap_or_default();
@@ -69,13 +79,10 @@ pub fn neighbours(
         #[cfg(kernel_has = "veth_priv.peer")]
         "veth" => {
             // Nothing lies on the other: each is the other's peer.
-            let peer = is_known(lower).then(|| kinds::lower_device(&kind, lower));
-            matches!(peer, Some(Ok(Some(peer))) if peer.addr() == address)
+            let peer = kinds::lower_device(&kind, lower);
+            matches!(peer, Ok(Some(peer)) if peer.addr() == address)
         }
-        _ => {
-            let mut below = lists.lower().entries(kernel::netdev_adjacent::list);
-            below.any(|adjacent| adjacent.is_ok_and(|it| it.dev().addr() == lower.addr()))
-        }
+        _ => has(lists.lower(), lower.addr()),
     };
     faults.require(
         holds,

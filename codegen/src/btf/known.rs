@@ -132,6 +132,7 @@ const KNOWN: &[(&str, Is, &str)] = &[
         "net/ipv6/raw.c",
     ),
     ("rawv6_prot", Is::Struct("proto"), "net/ipv6/raw.c"),
+    ("rtnl_mutex", Is::Struct("mutex"), "net/core/rtnetlink.c"),
     ("saved_command_line", Is::Text, "init/main.c"),
     ("slab_caches", Is::Struct("list_head"), "mm/slab_common.c"),
     (

@@ -86,9 +86,12 @@ impl Dump<'_> {
                     |_| 0,
                 );
             }
+            // It is of another discipline's class.
             "leaf" => {
                 let below = leaf(k).leaf().q().addr();
-                self.change(below + offset_of!(Qdisc, parent) as u64, |old| old ^ 1);
+                self.change(below + offset_of!(Qdisc, parent) as u64, |old| {
+                    old ^ 0x1_0000
+                });
             }
             // Of one whose packets are always looked at, and of one whose are if they are wanted.
             "qlen" => self.change_length(k, "pfifo"),

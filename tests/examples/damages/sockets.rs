@@ -1,7 +1,7 @@
 //! Damages of single words of the tables that sockets are in.
 
-use kernel::{inet_hashinfo, sock_common, sym, udp_table};
-use kstruct::{View as _, offset_of};
+use kernel::{bucket_table, inet_hashinfo, rhashtable, sock_common, sym, udp_table};
+use kstruct::{Memory, View as _, offset_of};
 
 use super::Dump;
 
@@ -37,6 +37,19 @@ impl Dump<'_> {
                 let head = used.next().expect("there is one").addr();
                 self.change(head, |_| 0);
             }
+            "udp-larger" => {
+                let place = udp.addr() + offset_of!(udp_table, mask) as u64;
+                self.write(place, 4, 0xf_ffff);
+            }
+            // A protocol's table is gone; another one is as large as what lies behind it.
+            "netlink-none" => {
+                let place = netlink(k).addr() + offset_of!(rhashtable, tbl) as u64;
+                self.change(place, |_| 0);
+            }
+            "netlink-larger" => {
+                let place = netlink(k).tbl().addr() + offset_of!(bucket_table, size) as u64;
+                self.write(place, 4, 1 << 20);
+            }
             "udp-half" => {
                 let place = udp.addr() + offset_of!(udp_table, mask) as u64;
                 self.write(place, 4, u64::from(udp.mask() / 2));
@@ -50,4 +63,10 @@ impl Dump<'_> {
             _ => panic!("there is no damage {damage}"),
         }
     }
+}
+
+/// The table of `NETLINK_ROUTE`.
+fn netlink(k: &Memory) -> rhashtable<'_> {
+    let tables = k.get(sym::nl_table).and_then(|tables| tables.at(0));
+    tables.expect("it is there").hash()
 }

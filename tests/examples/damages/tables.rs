@@ -120,6 +120,11 @@ impl Dump<'_> {
                 let shift = table + offset_of!(neigh_hash_table, hash_shift) as u64;
                 self.change(shift, |old| old & !0xffff_ffff);
             }
+            "neighbours-more" => {
+                let table = k.get(sym::arp_tbl).expect("it is there").nht().addr();
+                let shift = table + offset_of!(neigh_hash_table, hash_shift) as u64;
+                self.change(shift, |old| old & !0xffff_ffff | 16);
+            }
             "conntrack" => self.cut_conntrack(k),
             _ => panic!("there is no damage {damage}"),
         }

@@ -10,7 +10,7 @@ use tests::{array, lab_machines, read_json, shown, text, xtask};
 use super::subject::Subject;
 
 /// Each damage, the command that it concerns, and what that says of it.
-const DAMAGES: [(&str, &[&str], &str); 134] = [
+const DAMAGES: [(&str, &[&str], &str); 138] = [
     ("mib", &["netstat"], "IPv4 counters: "),
     ("qdisc-root", &["netdev", "--qdiscs"], "qdisc of lo: "),
     ("classes", &["netdev", "--qdiscs"], "classes of htb "),
@@ -188,16 +188,24 @@ const DAMAGES: [(&str, &[&str], &str); 134] = [
         &["sockets"],
         "socket that its table has lost: ",
     ),
-    (
-        "socket-udp-half",
-        &["sockets"],
-        "UDP sockets, of which it counts others: ",
-    ),
+    ("socket-udp-half", &["sockets"], "udp: table: "),
     (
         "socket-packet",
         &["sockets"],
         "packet sockets, of which it counts others: ",
     ),
+    ("socket-udp-larger", &["sockets"], "udp: table: "),
+    (
+        "socket-netlink-none",
+        &["sockets"],
+        "netlink sockets of protocol 0, of which it counts others: ",
+    ),
+    (
+        "socket-netlink-larger",
+        &["sockets"],
+        "netlink sockets of protocol 0",
+    ),
+    ("neighbours-more", &["route", "neigh"], "neighbour table: "),
     ("fib-list", &["route"], "IPv4 routing tables: "),
     ("fib-alias", &["route"], "IPv4 route: "),
     ("fib-prefix", &["route"], "IPv4 route: "),

@@ -81,6 +81,31 @@ pub fn sockets_in_use(k: &Memory, protocols: &[kernel::proto<'_>]) -> Result<i64
     Ok(sum)
 }
 
+/// Whether somebody has the lock under which interfaces, addresses and routes are changed (`rtnl_lock`): they may be half changed, for as long as
+/// it takes until no CPU looks at what was.
+pub fn is_changing(k: &Memory) -> bool {
+    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.owner"))]
+    {
+        !k.get(kernel::sym::rtnl_mutex)
+            .is_ok_and(|lock| lock.owner().value() == 0)
+    }
+    // Real-time kernels.
+    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.rtmutex"))]
+    {
+        !k.get(kernel::sym::rtnl_mutex)
+            .is_ok_and(|lock| lock.rtmutex().owner().is_null())
+    }
+    // Nobody knows where the lock is, or who has it.
+    #[cfg(not(all(
+        kernel_has = "sym:rtnl_mutex",
+        any(kernel_has = "mutex.owner", kernel_has = "mutex.rtmutex")
+    )))]
+    {
+        let _ = k;
+        true
+    }
+}
+
 /// That an interface of this name is in some namespace.
 ///
 /// # Errors
@@ -146,6 +171,10 @@ impl<'m> Namespace<'m> {
     pub fn check_devices(self, k: &Memory, faults: &mut Faults) {
         let what = "interfaces by their indices";
         if k.dump().is_live() {
+            return;
+        }
+        #[cfg(kernel_has = "net.dev_index_head")]
+        if is_changing(k) {
             return;
         }
         // What is wrong with the list is counted where its interfaces are shown.

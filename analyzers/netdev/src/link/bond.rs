@@ -7,6 +7,7 @@ use linux::Faults;
 use linux::net::address::{ipv4, ipv6};
 use linux::net::private;
 
+use crate::sound;
 use linux::details::{Details, colons};
 
 const MODES: [&str; 7] = [
@@ -61,7 +62,7 @@ fn slaves<'m>(
         );
         found.push((slave, own.name().to_string()));
     }
-    if faults.count() == before {
+    if faults.count() == before && sound::is_settled(device.memory()) {
         let is_all = i32::try_from(found.len()) == Ok(bond.slave_cnt());
         faults.require(is_all, what, bond.addr());
     }
@@ -86,9 +87,14 @@ pub fn bond(device: net_device<'_>, faults: &mut Faults) -> Result<Details, Faul
     let primary = one_of(bond.primary_slave(), "primary");
     let is_mode = usize::try_from(mode).is_ok_and(|mode| mode < MODES.len());
     faults.require(is_mode, format_args!("mode of {own}"), bond.addr());
-    // `bond_change_active_slave`: no slave sends but the active one.
+    // `bond_change_active_slave`: no slave sends but the active one, and that by which ARP finds out whether there is anybody
+    // (`bond_ab_arp_probe`).
     let idle = mode == ACTIVE_BACKUP && bond.curr_active_slave().is_null();
-    let mut senders = slaves.iter().filter(|(slave, _)| slave.backup() == 0);
+    let probes = bond.current_arp_slave().addr();
+    let mut senders = slaves
+        .iter()
+        .filter(|(slave, _)| slave.backup() == 0 && slave.addr() != probes);
+    let idle = idle && sound::is_settled(device.memory());
     if let Some((sender, name)) = senders.next().filter(|_| idle) {
         let what = format_args!("active slave of {own}, which {name} seems to be");
         faults.require(false, what, sender.addr());

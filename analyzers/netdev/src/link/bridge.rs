@@ -15,6 +15,7 @@ use linux::net::order::{be16, be64};
 use linux::net::private;
 use linux::time::{Clock, jiffies_since};
 
+use crate::sound;
 use linux::details::{Details, Value, colons};
 
 /// `enum net_bridge_opts`, net/bridge/br_private.h: bits of `net_bridge.options`.
@@ -59,7 +60,7 @@ fn ports(device: net_device<'_>, br: kernel::net_bridge<'_>, faults: &mut Faults
         faults.require(is_one && below.remove(&own.addr()), what, port.addr());
         names.push(own.name().to_string());
     }
-    if faults.count() == before {
+    if faults.count() == before && sound::is_settled(device.memory()) {
         for other in below {
             faults.require(false, what, other);
         }

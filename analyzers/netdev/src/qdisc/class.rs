@@ -267,9 +267,10 @@ impl<'m> Walk<'_, 'm> {
         format!("{what} of {} class {}", self.parent.kind, class_id(id))
     }
 
-    /// That the discipline below a class says so (`qdisc_create`, `qdisc_create_dflt`), unless it is the one that is below all who have none.
+    /// That the discipline below a class says so (`qdisc_create`, `qdisc_create_dflt`), unless it is the one that is below all who have none. Before
+    /// 6.14 one could be put below another class than it was made for, and went on naming that one.
     fn check_leaf(&self, class: u32, leaf: Qdisc<'m>, faults: &mut Faults) {
-        let holds = leaf.parent() == class || is_placeholder(leaf);
+        let holds = leaf.parent() >> 16 == class >> 16 || is_placeholder(leaf);
         faults.require(holds, self.what("leaf", class), leaf.addr());
     }
 

@@ -80,7 +80,7 @@ pub fn are_counted(packets: &[Packet], discipline: &Discipline, moving: u64) -> 
     let bytes = packets.iter().map(|packet| packet.counted.map(u64::from));
     bytes
         .sum::<Option<u64>>()
-        .is_none_or(|bytes| bytes == discipline.backlog)
+        .is_none_or(|bytes| moving > 0 || bytes == discipline.backlog)
 }
 
 /// The packets of a discipline itself, not those of disciplines below it. They are in order where the discipline has one. A walk that ends in
@@ -122,6 +122,8 @@ pub fn packets(kind: &str, qdisc: Qdisc<'_>, out: &mut Vec<Packet>) -> Result<bo
         #[cfg(kernel_has = "netem_sched_data.t_root")]
         "netem" => {
             let q = super::private::<kernel::netem_sched_data<'_>>(qdisc).deref()?;
+            // Those that overtook the others (`reorder`) are first.
+            chain(qdisc.q().head(), out)?;
             #[cfg(kernel_has = "netem_sched_data.t_head")]
             chain(q.t_head(), out)?;
             for packet in q.t_root().entries(sk_buff::rbnode) {

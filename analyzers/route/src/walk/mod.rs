@@ -253,29 +253,7 @@ pub(crate) fn route_type(number: u16, address: u64) -> Result<String, Fault> {
     ))
 }
 
-/// Whether somebody has the lock under which routes and next hop objects are changed: they may be half changed.
-pub fn is_changing(k: &Memory) -> bool {
-    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.owner"))]
-    {
-        !k.get(kernel::sym::rtnl_mutex)
-            .is_ok_and(|lock| lock.owner().value() == 0)
-    }
-    // Real-time kernels.
-    #[cfg(all(kernel_has = "sym:rtnl_mutex", kernel_has = "mutex.rtmutex"))]
-    {
-        !k.get(kernel::sym::rtnl_mutex)
-            .is_ok_and(|lock| lock.rtmutex().owner().is_null())
-    }
-    // Nobody knows where the lock is, or who has it.
-    #[cfg(not(all(
-        kernel_has = "sym:rtnl_mutex",
-        any(kernel_has = "mutex.owner", kernel_has = "mutex.rtmutex")
-    )))]
-    {
-        let _ = k;
-        true
-    }
-}
+pub use linux::net::is_changing;
 
 /// `AF_INET` or `AF_INET6`.
 pub(crate) fn family(number: i32) -> Option<Family> {

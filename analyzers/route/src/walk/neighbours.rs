@@ -101,24 +101,17 @@ pub fn entries<'m>(table: neigh_table<'m>, faults: &mut Faults) -> Vec<neighbour
         return found;
     }
     #[cfg(kernel_has = "neigh_hash_table.hash_buckets")]
-    {
-        if let Some(buckets) = faults.check(WHAT, hash.hash_buckets().array(count as usize)) {
-            for entry in buckets
-                .iter()
-                .flat_map(|first| chain(Ok(first), neighbour::next))
-            {
-                found.extend(faults.check(WHAT, entry));
-            }
-        }
+    if let Some(buckets) = faults.check(WHAT, hash.hash_buckets().array(count as usize)) {
+        let all = buckets
+            .iter()
+            .flat_map(|first| chain(Ok(first), neighbour::next));
+        found = own(table, all, faults);
     }
     // 6.13 and later.
     #[cfg(not(kernel_has = "neigh_hash_table.hash_buckets"))]
-    {
-        if let Some(heads) = faults.check(WHAT, hash.hash_heads().array(count as usize)) {
-            for entry in heads.iter().flat_map(|head| head.entries(neighbour::hash)) {
-                found.extend(faults.check(WHAT, entry));
-            }
-        }
+    if let Some(heads) = faults.check(WHAT, hash.hash_heads().array(count as usize)) {
+        let all = heads.iter().flat_map(|head| head.entries(neighbour::hash));
+        found = own(table, all, faults);
     }
     // Each is in one bucket: a chain that leads into another one has lost what was its own.
     let mut seen = HashSet::new();
@@ -131,6 +124,30 @@ pub fn entries<'m>(table: neigh_table<'m>, faults: &mut Faults) -> Vec<neighbour
     #[cfg(kernel_has = "neigh_table.gc_list")]
     if let Some(lost) = lost(table, &seen) {
         faults.add("neighbour that is in no bucket", inconsistent(lost));
+    }
+    found
+}
+
+/// The entries that know their table (`neigh_alloc`). Where many don't, the table isn't as large as it says, and nothing behind them is read.
+fn own<'m>(
+    table: neigh_table<'m>,
+    all: impl Iterator<Item = Result<neighbour<'m>, Fault>>,
+    faults: &mut Faults,
+) -> Vec<neighbour<'m>> {
+    const MOST_BAD: usize = 16;
+    let (mut found, mut bad) = (Vec::new(), 0);
+    for entry in all {
+        let entry = entry.and_then(|entry| match entry.tbl().addr() == table.addr() {
+            true => Ok(entry),
+            false => Err(inconsistent(entry.addr())),
+        });
+        match faults.check("neighbour table", entry) {
+            Some(entry) => found.push(entry),
+            None => bad += 1,
+        }
+        if bad > MOST_BAD {
+            break;
+        }
     }
     found
 }

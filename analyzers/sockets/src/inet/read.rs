@@ -346,8 +346,20 @@ pub fn datagram_tables(
     let _ = spaces;
     for (protocol, table) in tables {
         let what = protocol.name();
-        let array = buckets(table.addr(), table.mask()).and_then(|count| table.hash().array(count));
-        if let Some(slots) = faults.check(what, array) {
+        // `udp_table_init`
+        const MOST: u64 = 1 << 16;
+        let size = u64::from(table.mask()) + 1;
+        let array = linux::size::power_of_two(table.addr(), size, MOST).and_then(|count| {
+            let log = table.log();
+            if 1_u64.checked_shl(log) != Some(size) {
+                return Err(Fault {
+                    address: table.addr(),
+                    kind: FaultKind::Inconsistent,
+                });
+            }
+            table.hash().array(count)
+        });
+        if let Some(slots) = faults.check(format_args!("{what}: table"), array) {
             let count = slots.len();
             let sockets = gather(k, count, what, faults, |index| {
                 slots.get(index).map(|slot| slot.head())
