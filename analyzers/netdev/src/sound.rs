@@ -2,6 +2,8 @@
 
 use kernel::net_device;
 use kstruct::{Fault, Memory, View as _};
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+use kstruct::{Ptr, offset_of};
 use linux::Faults;
 use linux::net::Namespace;
 
@@ -108,21 +110,38 @@ fn vlan_slot(device: net_device<'_>, lower: net_device<'_>) -> Result<Option<u64
         0x88a8 => 1,
         _ => return Ok(None),
     };
-    let (part, place) = (
-        usize::from(vlan.vlan_id()) / VLAN_PART,
-        u64::from(vlan.vlan_id()) % VLAN_PART as u64,
-    );
-    let group = lower.vlan_info().deref()?.grp();
-    let parts = group.vlan_devices_arrays().get(protocol);
-    match parts.and_then(|parts| parts.get(part)) {
-        Some(part) if !part.is_null() => part.at(place).map(|device| Some(device.addr())),
-        _ => Ok(None),
+    let number = usize::from(vlan.vlan_id());
+    if number >= VLAN_PARTS * VLAN_PART {
+        return Ok(None);
     }
+    let part = protocol * VLAN_PARTS + number / VLAN_PART;
+    let part = vlan_part(lower.vlan_info().deref()?.grp(), part)?;
+    if part.is_null() {
+        return Ok(None);
+    }
+    let device = part.at((number % VLAN_PART) as u64)?;
+    Ok(Some(device.addr()))
 }
 
-/// `VLAN_GROUP_ARRAY_PART_LEN`, include/linux/if_vlan.h.
+/// `VLAN_PROTO_NUM`, `VLAN_GROUP_ARRAY_SPLIT_PARTS` and `VLAN_GROUP_ARRAY_PART_LEN`, include/linux/if_vlan.h.
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+const VLAN_PROTOCOLS: usize = 2;
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+const VLAN_PARTS: usize = 8;
 #[cfg(kernel_has = "vlan_info.nr_vids")]
 const VLAN_PART: usize = 512;
+
+/// One part of a group's array, those of the first protocol first; by its place, as BTF has an array of one dimension there.
+#[cfg(kernel_has = "vlan_info.nr_vids")]
+fn vlan_part<'m>(
+    group: kernel::vlan_group<'m>,
+    part: usize,
+) -> Result<Ptr<'m, Ptr<'m, net_device<'m>>>, Fault> {
+    let k = group.memory();
+    let parts = group.addr() + offset_of!(kernel::vlan_group, vlan_devices_arrays) as u64;
+    let place = parts + part as u64 * u64::from(kernel::KERNEL.pointer_size);
+    Ok(Ptr::new(k, k.word(place)?))
+}
 
 /// Of one that VLANs lie on: how many it counts.
 #[cfg(kernel_has = "vlan_info.nr_vids")]
@@ -139,8 +158,9 @@ pub fn vlans(device: net_device<'_>, faults: &mut Faults) {
             numbers += 1;
         }
         let mut devices = 0_usize;
-        for parts in info.grp().vlan_devices_arrays().iter() {
-            for part in parts.iter().filter(|part| !part.is_null()) {
+        for part in 0..VLAN_PROTOCOLS * VLAN_PARTS {
+            let part = vlan_part(info.grp(), part)?;
+            if !part.is_null() {
                 let part = part.array(VLAN_PART)?;
                 devices += part.iter().filter(|device| !device.is_null()).count();
             }

@@ -302,7 +302,7 @@ pub const RULES: &[Rule] = &[
     ))]
     Rule {
         name: "bind",
-        sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever. That the table of ports (bhash) isn't there, or not as large as its chains say, is a fault.",
+        sentence: "A socket's port is bound by nothing (icsk_bind_hash, and icsk_bind2_hash with its address), by the bucket of another port, or by one that is on no chain; or the socket is not on the list of those that have it: others may be given the port, or it stays in use for ever. That the table of ports (bhash) isn't there, or not as large as its chains say, as far as they tell, is a fault.",
         check: Check::Socket(bind::port),
     },
     #[cfg(all(kernel_has = "sock.sk_lock.owned", kernel_has = "spinlock"))]

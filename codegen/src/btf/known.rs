@@ -107,6 +107,11 @@ const KNOWN: &[(&str, Is, &str)] = &[
     ),
     ("nr_threads", Is::Int, "kernel/fork.c"),
     ("nr_vmap_nodes", Is::UInt, "mm/vmalloc.c"),
+    (
+        "packet_proto",
+        Is::Struct("proto"),
+        "net/packet/af_packet.c",
+    ),
     ("page_offset_base", Is::ULong, "arch/x86/kernel/head64.c"),
     ("panic_cpu", Is::Typedef("atomic_t"), "kernel/panic.c"),
     ("ping_table", Is::Struct("ping_table"), "net/ipv4/ping.c"),
@@ -183,6 +188,16 @@ const KNOWN: &[(&str, Is, &str)] = &[
         "net/ipv4/udplite.c",
     ),
     ("udpv6_prot", Is::Struct("proto"), "net/ipv6/udp.c"),
+    (
+        "unix_dgram_proto",
+        Is::Struct("proto"),
+        "net/unix/af_unix.c",
+    ),
+    (
+        "unix_stream_proto",
+        Is::Struct("proto"),
+        "net/unix/af_unix.c",
+    ),
     ("vm_committed_as", Is::Struct("percpu_counter"), "mm/util.c"),
     (
         "vm_node_stat",

@@ -552,12 +552,6 @@ impl<'a> Dump<'a> {
             "bhash-none" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
                 with(old, 0)
             }),
-            "bhash-half" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
-                with(old, (old & 0xffff_ffff) / 2)
-            }),
-            "bhash-twice" => self.change(member(offset_of!(inet_hashinfo, bhash_size)), |old| {
-                with(old, (old & 0xffff_ffff) * 2)
-            }),
             "tcp-memory" => self.change(k.address_of(sym::tcp_memory_allocated), |_| 1 << 40),
             "tcp-memory-below" => self.change(k.address_of(sym::tcp_memory_allocated), |_| {
                 (1_u64 << 40).wrapping_neg()

@@ -314,8 +314,6 @@ fn plant(release: &str, tcpcheck: &Path, vmcore: &Path, sound: &Found, sockets: 
         ("no-bhash", &well, &["tcpcheck"], "bhash: "),
         ("bhash-size", &well, &["tcpcheck"], "bhash: "),
         ("bhash-none", &well, &["tcpcheck"], "bhash: "),
-        ("bhash-half", &well, &["tcpcheck"], "bhash: "),
-        ("bhash-twice", &well, &["tcpcheck"], "bhash: "),
         (
             "wild-congestion",
             &well,
